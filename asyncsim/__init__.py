@@ -1,0 +1,43 @@
+"""asyncsim: deterministic discrete-event simulation of asynchronous distributed training, with real gradients.
+
+import asyncsim
+
+scenario = asyncsim.load_scenario("scenarios/digits_gap_aware.yaml")
+result = asyncsim.simulate(scenario.evolve({"cluster.workers": 16}))
+print(result.summary["test_accuracy"], result.fingerprints)
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+# Before the first use of MKL: results must not depend on the memory alignment of what is multiplied.
+os.environ.setdefault("MKL_CBWR", "AUTO")
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Result": "asyncsim.records", "load_result": "asyncsim.records",
+    "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario", "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
+    "simulate": "asyncsim.run", "plan": "asyncsim.run",
+    "simulate_study": "asyncsim.sweep",
+    "UserError": "asyncsim.errors",
+    "delays": "asyncsim.cluster", "Delay": "asyncsim.cluster",
+    "policies": "asyncsim.policies", "Transform": "asyncsim.policies",
+    "optimizers": "asyncsim.policies", "schedules": "asyncsim.policies",
+    "methods": "asyncsim.methods", "consistencies": "asyncsim.consistency", "programs": "asyncsim.simulation.programs",
+    "tasks": "asyncsim.tasks", "TaskSpec": "asyncsim.tasks", "models": "asyncsim.tasks",
+}  # fmt: skip
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: torch is not needed for what needs no gradients."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'asyncsim' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

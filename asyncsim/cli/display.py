@@ -1,0 +1,174 @@
+"""What a person sees: a live display on a terminal, plain lines elsewhere, and tables."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from asyncsim.run import Moment
+from asyncsim.scenario import Study
+from asyncsim.sweep.runner import Report
+from asyncsim.units import show_seconds
+
+
+class Display:
+    """Called with the reports of a study. On a terminal: a bar for all runs and one for each that is going on, with updates
+    per second, virtual time and time left. Elsewhere a line when a run ends. ``quiet``: only errors, on stderr."""
+
+    def __init__(self, study: Study, quiet: bool = False) -> None:
+        self.study = study
+        self.quiet = quiet
+        self.console = Console(stderr=True)
+        self.live = self.console.is_terminal and not quiet
+        self._started: dict[int, float] = {}
+        self._bars: dict[int, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description:<28}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self._total: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self._progress.start()
+            if len(self.study) > 1:
+                self._total = self._progress.add_task(self.study.name, total=len(self.study), detail=f"0/{len(self.study)} runs")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self._progress.stop()
+
+    def __call__(self, report: Report) -> None:
+        if report.moment is not None:
+            self._moment(report.index, report.moment)
+        elif report.error is not None:
+            self._close(report.index)
+            self.console.print(f"{self._name(report.index)}: failed: {report.error}", style="red", highlight=False, markup=False)
+        elif report.result is not None:
+            self._close(report.index)
+            if not self.quiet:
+                self.console.print(self._ended(report), highlight=False, markup=False)
+
+    def _name(self, index: int) -> str:
+        scenario = self.study.scenarios[index]
+        return f"{self.study.variants[index]}, seed {scenario.seed}" if len(self.study) > 1 else scenario.name
+
+    def _moment(self, index: int, moment: Moment) -> None:
+        if not self.live:
+            return
+        started = self._started.setdefault(index, time.monotonic())
+        if index not in self._bars:
+            self._bars[index] = self._progress.add_task(self._name(index), total=1.0, detail="")
+        rate = moment.updates / max(1e-9, time.monotonic() - started)
+        words = [f"{rate:,.0f} updates/s", f"virtual {show_seconds(moment.time)}"]
+        words += [
+            f"{name} {value:.3f}" for name, value in moment.metrics.items() if name.endswith("accuracy") and math.isfinite(value)
+        ]
+        words += ["diverged"] if moment.diverged else []
+        self._progress.update(self._bars[index], completed=moment.done, detail="  ".join(words))
+
+    def _close(self, index: int) -> None:
+        if index in self._bars:
+            self._progress.remove_task(self._bars.pop(index))
+        if self._total is not None:
+            self._progress.advance(self._total)
+            done = int(self._progress.tasks[0].completed)
+            self._progress.update(self._total, detail=f"{done}/{len(self.study)} runs")
+
+    def _ended(self, report: Report) -> str:
+        summary = report.result.summary
+        words = [f"{summary['updates']:,} updates", f"virtual {show_seconds(summary['time'])}"]
+        words += [f"{key} {summary[key]:.4f}" for key in summary if key.endswith("accuracy") and summary[key] is not None]
+        if summary["status"] == "diverged":
+            words.append(f"diverged at update {summary['diverged_at_update']:,}")
+        words.append("reused" if report.reused else f"{summary['wall_seconds']:.1f} s")
+        return f"{self._name(report.index)}: {', '.join(words)}"
+
+
+def summary_table(summary: dict[str, Any]) -> None:
+    """One run, a line a number."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in summary.items():
+        if key == "fingerprints":
+            for name, digest in value.items():
+                table.add_row(f"fingerprint, {name}", digest)
+        else:
+            table.add_row(key.replace("_", " "), _show(key, value))
+    Console().print(table, highlight=False)
+
+
+def _show(key: str, value: Any) -> str:
+    if value is None:
+        return "never" if key == "time_to_target" else "-"
+    if key in ("time", "time_to_target", "diverged_at_time", "wall_seconds"):
+        return show_seconds(value)
+    return f"{value:,.5g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def comparison_table(frame: pd.DataFrame, study: Study) -> None:
+    """A study, a row a variant; columns that no variant has are left out."""
+    target = study.scenarios[0].run.target
+    goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
+    table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold")
+    table.add_column("variant", no_wrap=True)
+    columns: list[tuple[str, Any]] = [("workers", lambda row: f"{row.workers:,}")]
+    for metric in study.scenarios[0].metrics:
+        columns.append((metric.replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
+    columns += [
+        ("virtual time to target", lambda row: _reached(row)),
+        ("staleness mean", lambda row: _number(row.staleness_mean, ".1f")),
+        ("max", lambda row: _number(row.staleness_max, ".0f")),
+        ("penalty mean", lambda row: _number(row.penalty_mean, ".1f")),
+        ("speed-up to target", lambda row: _number(row.get("speedup_to_target"), ".2f")),
+        ("speed-up samples/s", lambda row: _number(row.get("speedup_samples"), ".2f")),
+        ("wall s", lambda row: _number(row.wall_seconds, ".1f")),
+    ]
+    cells = {title: [show(row) for _, row in frame.iterrows()] for title, show in columns}
+    shown = {title: values for title, values in cells.items() if any(value != "-" for value in values)}
+    for title in shown:
+        table.add_column(title, justify="right")
+    for index, variant in enumerate(frame["variant"]):
+        table.add_row(variant, *(values[index] for values in shown.values()))
+    Console(width=None if sys.stdout.isatty() else 150).print(table, highlight=False)
+
+
+def _goal(target: Any) -> str:
+    return f">= {target.at_least:g}" if target.at_least is not None else f"<= {target.at_most:g}"
+
+
+def _caption(study: Study, goal: str) -> str | None:
+    words = [f"target: {goal}"] if goal else []
+    if study.baseline:
+        words.append(f"speed-ups in virtual time over {study.baseline}")
+    return "; ".join(words) or None
+
+
+def _spread(row: Any, metric: str) -> str:
+    value, sd = row.get(metric), row.get(f"{metric}_sd")
+    diverged = f" ({row.diverged} of {row.runs} diverged)" if row.diverged else ""
+    if value is None or math.isnan(value):
+        return f"diverged, {row.diverged} of {row.runs}" if row.diverged else "-"
+    if metric.endswith("accuracy"):
+        return f"{100 * value:.1f}" + (f" ± {100 * sd:.1f}" if math.isfinite(sd) else "") + " %" + diverged
+    return f"{value:.4g}" + (f" ± {sd:.2g}" if math.isfinite(sd) else "") + diverged
+
+
+def _reached(row: Any) -> str:
+    if "reached" not in row.index:
+        return "-"
+    if not row.reached:
+        return "never"
+    partly = f" ({row.reached} of {row.runs})" if row.reached < row.runs else ""
+    return show_seconds(row.time_to_target) + partly
+
+
+def _number(value: Any, form: str) -> str:
+    return "-" if value is None or not math.isfinite(value) else format(value, form)

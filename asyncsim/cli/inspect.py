@@ -1,0 +1,108 @@
+"""The commands that only look: ``validate``, ``show``, ``list``, ``schema``, ``init``."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from asyncsim.cli.starter import STARTER
+from asyncsim.cluster import delays
+from asyncsim.consistency import consistencies
+from asyncsim.errors import UserError
+from asyncsim.methods import methods
+from asyncsim.policies import optimizers, policies, schedules
+from asyncsim.records.directory import write_atomically
+from asyncsim.registry import Registry, json_schema
+from asyncsim.scenario import Scenario, dump_scenario, load_study
+from asyncsim.scenario.study import study_schema
+from asyncsim.simulation.programs import programs
+from asyncsim.tasks import models, partitions, tasks
+
+REGISTRIES: dict[str, Registry] = {
+    "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
+    "programs": programs, "delays": delays, "tasks": tasks, "models": models, "partitions": partitions,
+}  # fmt: skip
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """Check files; the problems of all of them are reported before the command fails."""
+    problems = []
+    for file in arguments.files:
+        try:
+            study = load_study(file)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        runs = f"{len(study)} runs" if len(study) > 1 else "1 run"
+        first = study.scenarios[0]
+        print(
+            f"{file}: ok, {runs}: {first.task.kind}, {first.cluster.num_workers} workers, {', '.join(dict.fromkeys(study.variants))}"
+        )
+    if problems:
+        raise UserError("\n".join(problems))
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """A run folder's summary, or a scenario with all its defaults."""
+    path = Path(arguments.path)
+    if path.is_dir():
+        from asyncsim.cli.display import summary_table
+        from asyncsim.records import load_result
+
+        result = load_result(path)
+        if arguments.json:
+            print(json.dumps(result.summary))
+        else:
+            print(f"{result.name}: {result.manifest['status']}, hash {result.manifest['hash']}, {result.manifest['device']}, "
+                  f"engine {result.manifest['engine']}, torch {result.manifest['versions']['torch']}")  # fmt: skip
+            summary_table(result.summary)
+        return 0
+    study = load_study(path)
+    if arguments.json:
+        documents = [scenario.document() for scenario in study.scenarios]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents))
+    else:
+        print("---\n".join(dump_scenario(scenario) for scenario in study.scenarios), end="")
+    return 0
+
+
+def listing(arguments: argparse.Namespace) -> int:
+    """Names and first lines of what is registered."""
+    for what, registry in REGISTRIES.items():
+        if arguments.what not in (None, what):
+            continue
+        table = Table(title=what, title_justify="left", box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for name, cls in registry:
+            table.add_row(name, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`"))
+        console = Console()
+        console.print(table, highlight=False, markup=False)
+        console.print()
+    return 0
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """The JSON Schema, with what a file may say beside a single scenario."""
+    print(json.dumps(study_schema(json_schema(Scenario)), indent=2))
+    return 0
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Write the starter, unless the file is there."""
+    path = Path(arguments.path)
+    if path.exists():
+        raise UserError(f"{path}: is there already; name another file")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{path}: the starter is YAML; name a file that ends in .yaml")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    write_atomically(path, STARTER.encode())
+    print(f"wrote {path}; try: asyncsim run {path}")
+    return 0

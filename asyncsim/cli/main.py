@@ -1,0 +1,89 @@
+"""Arguments, dispatch, and what becomes of errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import asyncsim
+from asyncsim.cli import inspect, running
+from asyncsim.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except UserError as error:
+        print(f"asyncsim: {error}" if "\n" not in str(error) else f"asyncsim:\n{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("asyncsim: interrupted; what was recorded until now is in the run folder", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line."""
+    top = argparse.ArgumentParser(prog="asyncsim", description=asyncsim.__doc__.splitlines()[0])
+    top.add_argument("--version", action="version", version=f"asyncsim {asyncsim.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", running.run, "simulate with real gradients; write run folders, a table and figures")
+    _scenario_arguments(run)
+    run.add_argument("--out", metavar="DIR", default="runs", help="folder that run folders go into (default: runs)")
+    run.add_argument("--force", action="store_true", help="run again what is finished already")
+    run.add_argument("--processes", metavar="N", type=_positive, help="runs at a time (default: one per core)")
+    run.add_argument("--no-figures", action="store_true", help="write no figures")
+
+    plan = _command(commands, "plan", running.plan, "simulate the timeline alone: throughput, staleness, utilisation (no torch)")
+    _scenario_arguments(plan)
+
+    validate = _command(commands, "validate", inspect.validate, "check scenario files and say what each would run")
+    validate.add_argument("files", metavar="FILE", nargs="+")
+
+    show = _command(
+        commands, "show", inspect.show, "print a run folder's summary, or a scenario file with all defaults filled in"
+    )
+    show.add_argument("path", metavar="RUN|FILE")
+    show.add_argument("--json", action="store_true", help="as one JSON object")
+
+    listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
+    listing.add_argument("what", nargs="?", choices=sorted(inspect.REGISTRIES), help="only this")
+
+    _command(commands, "schema", inspect.schema, "print the JSON Schema of scenario files, for editors")
+
+    init = _command(commands, "init", inspect.init, "write a commented scenario to start from")
+    init.add_argument("path", metavar="FILE", nargs="?", default="scenario.yaml")
+    return top
+
+
+def _command(commands: argparse._SubParsersAction, name: str, function: object, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(command=function)
+    return command
+
+
+def _scenario_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="scenario file (.yaml, .toml, .json)")
+    command.add_argument(
+        "--set", metavar="FIELD=VALUE", action="append", default=[], help="override a field, e.g. cluster.workers=32"
+    )
+    command.add_argument("--seed", metavar="N", type=int, help="one run with this seed, instead of the file's seeds")
+    command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    command.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+_positive.__name__ = "count of at least 1"

@@ -1,0 +1,85 @@
+"""The commands that simulate: ``run`` and ``plan``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from asyncsim.cli.display import Display, comparison_table, summary_table
+from asyncsim.scenario import Study, load_study, parse_changes
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate every run of the file, then print a table and write figures."""
+    from asyncsim.sweep import comparison, run_folder, simulate_study
+
+    study = _study(arguments)
+    out = Path(arguments.out)
+    with Display(study, quiet=arguments.json) as display:
+        results = simulate_study(study, out, arguments.processes or _cores(), arguments.force, display)
+    finished = [(variant, result) for variant, result in zip(study.variants, results, strict=True) if result is not None]
+    folder = run_folder(out, study, 0)
+    if len(study) > 1:
+        folder = folder.parent
+    if arguments.json:
+        summaries = [{"variant": variant, **result.summary} for variant, result in finished]
+        _print_json(finished[0][1].summary if len(study) == 1 and finished else {"study": study.name, "runs": summaries})
+    elif len(study) == 1 and finished:
+        summary_table(finished[0][1].summary)
+    elif finished:
+        table = comparison(study, results)
+        comparison_table(table, study)
+        table.to_csv(folder / "table.csv", index=False)
+    if finished and not arguments.no_figures:
+        from asyncsim.plots import write_figures
+
+        figures = write_figures([result for _, result in finished], [variant for variant, _ in finished], folder)
+        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+    _say(arguments, f"{'runs' if len(study) > 1 else 'run'}: {folder}")
+    return 0 if len(finished) == len(study) else 1
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Simulate the timelines alone and print what they tell."""
+    from asyncsim.run import plan as simulate_timeline
+    from asyncsim.sweep.runner import Report
+
+    study = _study(arguments)
+    summaries = []
+    with Display(study, quiet=arguments.json) as display:
+        for index, scenario in enumerate(study.scenarios):
+            result = simulate_timeline(scenario, lambda moment, index=index: display(Report(index, moment)))
+            display(Report(index, result=result))
+            summaries.append({"variant": study.variants[index], **result.summary})
+    if arguments.json:
+        _print_json(result.summary if len(study) == 1 else {"study": study.name, "runs": summaries})
+    else:
+        for summary in summaries:
+            summary_table(summary)
+    return 0
+
+
+def _study(arguments: argparse.Namespace) -> Study:
+    changes = parse_changes(arguments.set)
+    if arguments.seed is not None:
+        changes["seed"] = arguments.seed
+    if arguments.device is not None:
+        changes["device"] = arguments.device
+    return load_study(arguments.file, changes)
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, allow_nan=False))
+
+
+def _say(arguments: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr if arguments.json else sys.stdout)

@@ -1,0 +1,93 @@
+"""What a delay is: a duration in virtual seconds, or its distribution. The kinds are in the files beside this one.
+
+A new kind is one class::
+
+    @delays.register("coin")
+    class Coin(Delay):
+        low: Seconds
+        high: Seconds
+
+        @property
+        def expected(self) -> float:
+            return (self.low + self.high) / 2
+
+        def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
+            return np.where(rng.random(size) < 0.5, self.low, self.high)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+from pydantic import AfterValidator
+
+from asyncsim.cluster.speed import Episode
+from asyncsim.registry import Registry, Spec
+from asyncsim.streams import Streams
+
+MAX_SECONDS = 9e9
+"""285 years, just under 2**63 nanoseconds. Longer draws of heavy tails are cut to it."""
+
+
+class Delay(Spec):
+    """A distribution of durations.
+
+    One object may stand for many workers. Where machines differ (`cvb`, `tiers`), ``for_worker`` gives the delay of one
+    of them, and the unbound delay describes a worker chosen anew for every draw.
+    """
+
+    @property
+    @abstractmethod
+    def expected(self) -> float:
+        """Expected duration in virtual seconds; ``inf`` where it does not exist. Slowdown episodes included."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Draws at full speed: shape ``(size,)``, float64 virtual seconds, finite, not negative, a function of ``rng`` alone."""
+
+    def for_worker(self, streams: Streams, worker: int) -> Delay:
+        """This delay on the machine of ``worker``. Draws of a machine come from ``streams("machine", worker)`` only,
+        so they do not depend on how many workers there are."""
+        return self
+
+    @property
+    def slowdown(self) -> float:
+        """Long-run ratio of elapsed time to full-speed time: ``expected`` = ``slowdown`` times the mean of ``sample``."""
+        return 1.0
+
+    def episodes(self, streams: Streams, worker: int) -> Iterator[Episode]:
+        """When ``worker`` is slow, in order of start, without end if need be. Kinds that override this are not `steady`."""
+        return iter(())
+
+
+delays = Registry("delay", default="constant")
+
+
+def steady(delay: Delay) -> bool:
+    """Whether the delay has no slowdown episodes, so that its draws are all there is to it."""
+    return type(delay).episodes is Delay.episodes
+
+
+def _refuse_episodes(delay: Delay) -> Delay:
+    if not steady(delay):
+        raise ValueError(f"`{delay.kind}` is allowed only as `compute`, outermost; put the other delay into its `base`")
+    return delay
+
+
+def _refuse_zero(delay: Delay) -> Delay:
+    if delay.expected == 0:
+        raise ValueError("no time would pass; allowed is a delay whose expected value is above 0 s")
+    return delay
+
+
+SteadyDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes)]
+LastingDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes), AfterValidator(_refuse_zero)]
+ComputeDelay = Annotated[Delay, delays, AfterValidator(_refuse_zero)]
+
+
+def bounded(seconds: np.ndarray) -> np.ndarray:
+    """``seconds`` cut to 285 years, in place: virtual time has 63 bits of nanoseconds."""
+    return np.minimum(seconds, MAX_SECONDS, out=seconds)

@@ -1,0 +1,53 @@
+"""Field types of this room. A bool is nowhere a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+MAX_WORKERS = 1_000_000
+T = TypeVar("T")
+
+
+def _whole(allowed: str) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value)  # keys of a JSON object are strings
+        if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+            raise ValueError(f"not a whole number; allowed is a whole number {allowed}")
+        return int(value)
+
+    return parse
+
+
+def _number(allowed: str) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"not a finite number; allowed is a number {allowed}")
+        return float(value)
+
+    return parse
+
+
+def _field(kind: type, parse: Callable[[Any], Any], schema: dict[str, Any], **bounds: float) -> Any:
+    return Annotated[kind, Field(**bounds), BeforeValidator(parse), WithJsonSchema(schema)]
+
+
+WorkerCount = _field(
+    int, _whole("from 1 to 1,000,000"), {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, ge=1, le=MAX_WORKERS
+)
+WorkerIndex = _field(int, _whole("from 0, the index of a worker"), {"type": "integer", "minimum": 0}, ge=0)
+Positive = _field(float, _number("above 0"), {"type": "number", "exclusiveMinimum": 0}, gt=0)
+NonNegative = _field(float, _number("from 0"), {"type": "number", "minimum": 0}, ge=0)
+
+
+def _some(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("an empty list; allowed is one entry or more")
+    return values
+
+
+Several = Annotated[tuple[T, ...], AfterValidator(_some)]  # min_length would also complain when it is an entry that is wrong

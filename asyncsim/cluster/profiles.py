@@ -1,0 +1,37 @@
+"""What the simulation is told about one worker."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from asyncsim.cluster.delays import Delay, steady
+from asyncsim.cluster.links import Faults, Link
+from asyncsim.cluster.speed import Episode, Source, Speed
+from asyncsim.streams import Streams
+
+
+class WorkerProfile(NamedTuple):
+    """One worker, resolved: defaults, group and overrides are merged. Equal workers share their objects."""
+
+    index: int
+    group: str
+    compute: Delay
+    """Not yet bound to the machine: see `Delay.for_worker`."""
+    uplink: Link
+    downlink: Link
+    faults: Faults | None
+    """None: it never crashes."""
+    slowdowns: tuple[Episode, ...]
+    """One-shot slowdowns, by start."""
+    stop: int | None
+    """The instant (ns) at which it leaves for good."""
+
+    def speed(self, streams: Streams) -> Speed:
+        """One-shot slowdowns together with the episodes of ``compute``."""
+        sources: list[Source] = []
+        if self.slowdowns:
+            sources.append(partial(iter, self.slowdowns))
+        if not steady(self.compute):
+            sources.append(partial(self.compute.episodes, streams, self.index))
+        return Speed(*sources)

@@ -1,0 +1,122 @@
+"""Who may read, and whose work in flight is called back. Rules see counts and versions, never tensors or the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar, Protocol
+
+from pydantic import Field
+
+from asyncsim.registry import Registry, Spec
+
+consistencies = Registry("consistency")
+
+
+class Progress(Protocol):
+    """What a consistency rule may see."""
+
+    version: int
+    num_workers: int
+    members: int  # workers that have not left for good
+
+    def clock(self, worker: int) -> int:
+        """Rounds the worker has completed (pushes it delivered)."""
+        ...
+
+    def slowest(self) -> int:
+        """Smallest clock among the workers that are up."""
+        ...
+
+    def delivered(self, worker: int) -> int:
+        """Version on which the worker's last delivered push was computed; -1 before the first."""
+        ...
+
+    def reading(self, worker: int) -> int:
+        """Version of the snapshot that the worker computes on now."""
+        ...
+
+
+class Consistency(Spec):
+    """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
+
+    Waiting workers are asked again, in the order in which they came, whenever ``pulse`` changes; ``recalls`` is asked after
+    every update where ``recalling`` is true. ``expects`` names what a waiting worker waits for, for the error that reports a deadlock.
+    """
+
+    blocking: ClassVar[bool] = True
+
+    @property
+    def recalling(self) -> bool:
+        return False
+
+    def admits(self, worker: int, progress: Progress) -> bool:
+        return True
+
+    def recalls(self, worker: int, progress: Progress) -> bool:
+        return False
+
+    def pulse(self, progress: Progress) -> Hashable:
+        return 0
+
+    def expects(self, worker: int, progress: Progress) -> str:
+        return "nothing"
+
+
+@consistencies.register("asp")
+class ASP(Consistency):
+    """Asynchronous: nobody waits. With ``recall_after = R``, work whose staleness reaches ``R`` versions is abandoned and the worker
+    reads anew (Ringmaster ASGD "with stops", Maranjyan et al. 2025)."""
+
+    blocking: ClassVar[bool] = False
+    recall_after: int | None = Field(None, ge=1)
+
+    @property
+    def recalling(self) -> bool:
+        return self.recall_after is not None
+
+    def recalls(self, worker: int, progress: Progress) -> bool:
+        return self.recall_after is not None and progress.version - progress.reading(worker) >= self.recall_after
+
+
+@consistencies.register("bsp")
+class BSP(Consistency):
+    """Rounds: a worker that delivered waits for the next version. With ``cancel``, whoever has not delivered when the round
+    ends drops its work and joins the next round at once (K-sync, backup workers); without, it finishes first."""
+
+    cancel: bool = False
+
+    @property
+    def recalling(self) -> bool:
+        return self.cancel
+
+    def admits(self, worker: int, progress: Progress) -> bool:
+        return progress.version > progress.delivered(worker)
+
+    def recalls(self, worker: int, progress: Progress) -> bool:
+        return self.cancel and progress.reading(worker) < progress.version
+
+    def pulse(self, progress: Progress) -> Hashable:
+        return progress.version
+
+    def expects(self, worker: int, progress: Progress) -> str:
+        return f"version {progress.delivered(worker) + 1}"
+
+
+@consistencies.register("ssp")
+class SSP(Consistency):
+    """Stale synchronous parallel (Ho et al. 2013): a worker at clock ``c`` starts its next round only if ``c - slowest <= bound``.
+
+    The slowest clock is that of the workers that are up: one that is down leaves the group, and starts again at the
+    slowest clock when it comes back. Without ``bound`` nobody ever waits.
+    """
+
+    bound: int | None = Field(ge=0)
+
+    def admits(self, worker: int, progress: Progress) -> bool:
+        return self.bound is None or progress.clock(worker) - progress.slowest() <= self.bound
+
+    def pulse(self, progress: Progress) -> Hashable:
+        return progress.slowest()
+
+    def expects(self, worker: int, progress: Progress) -> str:
+        return f"the slowest clock to reach {progress.clock(worker) - (self.bound or 0)}"

@@ -1,0 +1,1 @@
+"""Gradient engines: pure kernels, futures, and what evaluates them."""

@@ -1,0 +1,93 @@
+"""A result not computed yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.engine.kernels import Kernel
+
+
+class Gradient(NamedTuple):
+    """What a kernel returns."""
+
+    gradient: Tensor  # (P,), or a pseudo-gradient: snapshot minus the worker's parameters after local steps
+    loss: Tensor  # 0-d, mean over the samples, at the snapshot (mean over local steps)
+    statistics: Tensor | None  # (B,) batch-norm statistics of the batch, where the model has any
+
+
+class Engine(Protocol):
+    """What evaluates kernels. ``submit`` does no work; ``Future.result`` is the only place where numerics block."""
+
+    computed: int  # gradients evaluated so far
+    cancelled: int  # futures that nobody needed
+
+    def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int) -> Future: ...
+
+    def mean(self, futures: list[Future]) -> Future: ...
+
+    def evaluate(self, future: Future) -> Gradient: ...
+
+
+class Future:
+    """A gradient that is determined (snapshot, worker, step) but not computed.
+
+    * pending: holds the snapshot, nothing has been computed;
+    * done: ``result()`` was called once, holds the ``Gradient``;
+    * released: only the loss is left. Cancelled: never computed, the loss is NaN.
+    """
+
+    __slots__ = ("_loss", "_result", "engine", "kernel", "params", "parts", "step", "worker")
+
+    def __init__(
+        self, engine: Engine, kernel: Kernel, params: Tensor | None, worker: int, step: int, parts: list[Future] | None = None
+    ) -> None:
+        self.engine = engine
+        self.kernel = kernel
+        self.params = params  # (P,)
+        self.worker = worker
+        self.step = step
+        self.parts = parts  # set when this is the mean of others
+        self._result: Gradient | None = None
+        self._loss: Tensor | float = float("nan")
+
+    @property
+    def pending(self) -> bool:
+        return self._result is None and (self.params is not None or self.parts is not None)
+
+    def result(self) -> Gradient:
+        """Compute now if it has not been done; the same object ever after, until it is released."""
+        if self._result is None:
+            if not self.pending:
+                raise RuntimeError("this future was cancelled or released")
+            self.settle(self.engine.evaluate(self))
+        return self._result
+
+    def settle(self, result: Gradient) -> None:
+        """An engine hands over the result. Parts that were never computed one by one take the loss of the whole."""
+        self._result = result
+        self._loss = result.loss
+        self.params = None
+        for part in self.parts or ():
+            if part.pending:
+                part._loss = result.loss
+
+    def cancel(self) -> None:
+        """Nobody will ask. A pending future is never computed."""
+        if self.pending:
+            self.engine.cancelled += 1
+        self.release()
+
+    def release(self) -> None:
+        """Let go of snapshot and gradient; the loss stays."""
+        self._result = None
+        self.params = None
+        for part in self.parts or ():
+            part.release()
+        self.parts = None
+
+    def __float__(self) -> float:
+        """The training loss of this gradient's batch, NaN if it was never computed."""
+        return float(self._loss)

@@ -1,0 +1,28 @@
+"""Errors that a user can mend: the command line prints them in one piece, without a traceback, and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something in the input is wrong. The message says what, where, and what is allowed."""
+
+
+class DataMissing(UserError):
+    """A data set that the user has to bring was not found. The message names every place looked at."""
+
+
+class ChecksumError(UserError):
+    """A data file is not the published one. The message names file, expected and found checksum."""
+
+
+class Deadlock(UserError):
+    """No event is left and the run is not over. The message names who waits for what."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint ``"; did you mean `x`"`` when ``word`` nearly is one of ``known``, else an empty string."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{match[0]}`" if match else ""

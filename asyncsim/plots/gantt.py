@@ -1,0 +1,48 @@
+"""Who did what when: one lane a worker, from the events alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncsim.plots.style import axes
+from asyncsim.records import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FILL = {
+    "compute": "#56B4E9", "upload": "#E69F00", "download": "#F0E442", "queue": "#CC79A7", "serve": "#009E73", "wait": "#DDDDDD",
+    "down": "#D55E00",
+}  # fmt: skip
+
+
+def gantt(result: Result, start: float = 0.0, end: float | None = None, workers: int = 16, ax: Axes | None = None) -> Axes:
+    """The first ``workers`` workers between two virtual times (by default about the first four rounds).
+
+    Work that a crash or a recall cut short is hatched; a thin line ends each piece of work.
+    """
+    ax = axes(ax)
+    events = result.events
+    events = events[(events["worker"] < workers) & (events["kind"] != "stop")]
+    if end is None:
+        work = events.loc[events["kind"] == "compute", "end"] - events.loc[events["kind"] == "compute", "start"]
+        end = start + 4.0 * float(work.mean() if len(work) else 1.0)
+    shown = events[(events["end"] > start) & (events["start"] < end)]
+    for (kind, complete), spans in shown.groupby(["kind", "complete"], observed=True):
+        left = spans["start"].clip(lower=start)
+        ax.barh(
+            spans["worker"], spans["end"].clip(upper=end) - left, left=left, height=0.82, color=FILL[kind], edgecolor="white",
+            linewidth=0.6, hatch=None if complete or kind in ("wait", "down") else "////",
+            label=kind if complete or kind in ("wait", "down") else f"{kind}, lost",
+        )  # fmt: skip
+    stops = result.events[(result.events["kind"] == "stop") & (result.events["worker"] < workers)]
+    for stop in stops[stops["start"].between(start, end)].itertuples():
+        ax.plot(stop.start, stop.worker, "X", color="black", markersize=6)
+    ax.set_xlim(start, end)
+    ax.set_ylim(min(workers, int(events["worker"].max() if len(events) else 0) + 1) - 0.4, -0.6)
+    ax.set_xlabel("virtual time (s)")
+    ax.set_ylabel("worker")
+    ax.grid(False)
+    if len(shown):
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5)
+    return ax

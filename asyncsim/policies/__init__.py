@@ -1,0 +1,39 @@
+"""Policies: what an arriving push does. One idea a file; nothing here imports torch at run time or knows of a clock."""
+
+from asyncsim.policies.accumulate import Accumulate
+from asyncsim.policies.chain import Policy
+from asyncsim.policies.clip import Clip
+from asyncsim.policies.delay_compensation import DelayCompensation
+from asyncsim.policies.gap_aware import GapAware
+from asyncsim.policies.mixing import Mixing
+from asyncsim.policies.push import Push, ServerView, Snapshot, Verdict
+from asyncsim.policies.schedule import Schedule, schedules
+from asyncsim.policies.staleness import DropStale, StalenessAware
+from asyncsim.policies.steps import SGD, Adam, StepRule, optimizers
+from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.worker_momentum import WorkerMomentum
+
+__all__ = [
+    "SGD",
+    "Accumulate",
+    "Adam",
+    "Clip",
+    "DelayCompensation",
+    "DropStale",
+    "GapAware",
+    "Mixing",
+    "Policy",
+    "Push",
+    "Schedule",
+    "ServerView",
+    "Snapshot",
+    "StalenessAware",
+    "State",
+    "StepRule",
+    "Transform",
+    "Verdict",
+    "WorkerMomentum",
+    "optimizers",
+    "policies",
+    "schedules",
+]

@@ -1,0 +1,88 @@
+"""Gap-Aware: divide the update by how far the server has really moved since the read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.policies.transform import State, Transform, policies
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@policies.register("gap_aware")
+class GapAware(Transform):
+    """``G = 1 + |theta - s| / C``, and the update is divided by ``G`` before it enters the momentum.
+
+    Barkai, Hakimi, Schuster, "Gap-Aware Mitigation of Gradient Staleness", ICLR 2020 (arXiv 1909.10802), in the form of
+    the authors' group's code (FTPipe)::
+
+        r <- decay * r + (1 - decay) * u^2            u = direction of the last applied step, momentum included
+        C  = lr_max * (sqrt(r / (1 - decay^t)) + eps)  t = updates of r, lr_max = largest learning rate so far
+
+    ``per`` chooses the granularity: ``parameter`` (elementwise, the paper's choice), ``layer`` (each parameter tensor by
+    its L2 norms) or ``model``. ``between`` chooses the two points of the gap where workers read a look-ahead (DANA):
+    ``views`` compares what the worker was handed with what it would be handed now, so one worker alone has no gap;
+    ``parameters`` compares it with the server's parameters. Without look-ahead both are the same.
+
+    The first updates: ``r`` is updated right after each step, so when the first non-zero gap arrives one step is already in
+    it and ``C`` is about one step long; before that every gap is exactly 0 and ``G`` exactly 1. Nothing is switched off.
+
+    Differs from FTPipe: for Nesterov steps ``u`` is the applied direction ``d + momentum * v``, not the buffer ``v``.
+    """
+
+    numeric: ClassVar[bool] = True
+
+    per: Literal["parameter", "layer", "model"] = "parameter"
+    decay: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    between: Literal["views", "parameters"] = "views"
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        return {"steps": 0, "square": None}  # square: (P,), (layers,) or (1,), made at the first step
+
+    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+        now = server.view() if self.between == "views" else server.params
+        if push.snapshot.params is not now and server.lr_max > 0:
+            push.penalise(self.penalty(now - push.snapshot.params, state, server))
+        return push
+
+    def penalty(self, moved: Tensor, state: State, server: ServerView) -> Tensor:
+        """``G`` for a displacement ``moved`` of shape ``(P,)``; same shape, every element at least 1."""
+        if state["square"] is None:  # a gap before the first step can only come from a look-ahead of another rule
+            return moved.new_ones(())
+        correction = 1.0 - self.decay ** state["steps"]
+        scale = (state["square"] / correction).sqrt_().add_(self.eps).mul_(server.lr_max)
+        if self.per == "parameter":
+            return moved.abs_().div_(scale).add_(1.0)
+        return self._spread(self._norms(moved, server).div_(scale).add_(1.0), moved, server)
+
+    def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+        state["steps"] += 1
+        if self.per == "parameter":
+            if state["square"] is None:
+                state["square"] = direction.square().mul_(1.0 - self.decay)
+            else:
+                state["square"].mul_(self.decay).addcmul_(direction, direction, value=1.0 - self.decay)
+            return
+        square = self._norms(direction, server).square_().mul_(1.0 - self.decay)
+        state["square"] = square if state["square"] is None else state["square"] * self.decay + square
+
+    def _norms(self, vector: Tensor, server: ServerView) -> Tensor:
+        if self.per == "model":
+            return vector.norm().reshape(1)
+        norms = vector.new_empty(len(server.layers))
+        for index, layer in enumerate(server.layers):
+            norms[index] = vector[layer].norm()
+        return norms
+
+    def _spread(self, values: Tensor, like: Tensor, server: ServerView) -> Tensor:
+        if self.per == "model":
+            return values.expand(like.shape[0])
+        spread = like.new_empty(like.shape)
+        for index, layer in enumerate(server.layers):
+            spread[layer] = values[index]
+        return spread

@@ -1,0 +1,43 @@
+"""The mean of several pushes as one push, computed as late as theirs would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncsim.policies.push import Push
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def mean_push(pushes: list[Push]) -> Push:
+    """One push whose update is the mean of what ``pushes`` (at least two) would have done, each with its own penalty.
+
+    With weights ``w = 1 / penalty`` it carries the weighted mean gradient ``sum(w g) / sum(w)`` and the penalty
+    ``count / sum(w)``, so a step rule that normalises gradients (Adam) is still slowed down. Who sent it, and when it was
+    read, are those of the last one.
+    """
+    last = pushes[-1]
+    mean = Push(
+        last.worker, last.step, last.snapshot, last.staleness, last.time, sum(push.samples for push in pushes), last.payload
+    )  # fmt: skip
+    if last.payload is None:
+        return mean
+    mean.payload = last.payload.engine.mean([push.payload for push in pushes])
+    if all(isinstance(push.penalty, float) and push.penalty == last.penalty for push in pushes):
+        mean.penalty = last.penalty
+        if any(push.replaced is not None for push in pushes):
+            mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))
+        return mean
+    weights = [1.0 / push.penalty for push in pushes]
+    total = sum(weights[1:], start=weights[0])
+    mean.replaced = _sum([push.gradient * weight for push, weight in zip(pushes, weights, strict=True)]).div_(total)
+    mean.penalty = len(pushes) / total
+    return mean
+
+
+def _sum(tensors: list[Tensor]) -> Tensor:
+    total = tensors[0] + tensors[1]
+    for tensor in tensors[2:]:
+        total.add_(tensor)
+    return total

@@ -1,0 +1,78 @@
+"""What travels from a worker to the server, and what a policy may see of the server."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.engine.futures import Future
+
+
+class Snapshot(NamedTuple):
+    """The parameters a worker was handed. Never written to; workers that read one version share one tensor."""
+
+    params: Tensor | None  # (P,); None when only the timeline is simulated
+    version: int  # updates the server had applied
+    time: int  # virtual nanoseconds of the read
+    lr_factor: float  # of the schedule, for programs that take steps of their own
+
+
+class Verdict(enum.Enum):
+    """Why a push did not become an update by itself."""
+
+    BUFFERED = "buffered"
+    DROPPED = "dropped"
+
+
+@dataclass(slots=True)
+class Push:
+    """A delivered result on its way through the chain of transforms.
+
+    ``penalty`` divides the whole update direction that this push causes (gradient and weight decay alike): a float, or a
+    tensor of shape ``(P,)``. A float penalty does not force the gradient, so work that is dropped later is never computed.
+    """
+
+    worker: int
+    step: int
+    snapshot: Snapshot
+    staleness: int  # versions between the snapshot's read and the arrival
+    time: int  # virtual nanoseconds of the arrival
+    samples: int
+    payload: Future | None  # None when only the timeline is simulated
+    penalty: float | Tensor = 1.0
+    replaced: Tensor | None = None  # a gradient that a transform put in place of the computed one
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient (or pseudo-gradient), shape ``(P,)``; forces the computation."""
+        if self.replaced is not None:
+            return self.replaced
+        assert self.payload is not None, "a timeline-only push has no gradient"
+        return self.payload.result().gradient
+
+    def penalise(self, factor: float | Tensor) -> None:
+        """Divide the update by ``factor`` as well."""
+        if isinstance(self.penalty, float) and self.penalty == 1.0:
+            self.penalty = factor
+        else:
+            self.penalty = self.penalty * factor
+
+
+class ServerView(Protocol):
+    """What a transform or step rule may read of the server at an arrival (before the update)."""
+
+    params: Tensor  # (P,)
+    version: int
+    num_workers: int
+    members: int  # workers that have not left for good
+    lr: float  # learning rate of this arrival (schedule included)
+    lr_max: float  # largest learning rate so far
+    layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+
+    def view(self) -> Tensor:
+        """What a worker that read now would be handed, shape ``(P,)``: the parameters, or a look-ahead of them."""
+        ...

@@ -1,0 +1,109 @@
+"""Step rules: what ends a chain. ``params <- params - lr * direction``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from asyncsim.policies.push import Push, ServerView
+from asyncsim.policies.transform import State
+from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+optimizers = Registry("optimizer")
+
+
+class StepRule(Spec):
+    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not the stale snapshot."""
+
+    lr: float = Field(0.1, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        """Fresh state for parameters of shape ``(P,)``."""
+        return {}
+
+    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+        """The step to take, shape ``(P,)``; valid until the next call. Divided by ``push.penalty`` as the rule sees fit."""
+        raise NotImplementedError
+
+    def view(self, params: Tensor, state: State, lr: float) -> Tensor:
+        """What a worker that reads now is handed, shape ``(P,)``."""
+        return params
+
+    def decayed(self, push: Push, server: ServerView) -> Tensor:
+        """``(g + weight_decay * theta) / penalty``: the gradient as it enters the momentum."""
+        gradient = push.gradient
+        if self.weight_decay:
+            gradient = gradient.add(server.params, alpha=self.weight_decay)
+        return gradient if _is_one(push.penalty) else gradient / push.penalty
+
+
+@optimizers.register("sgd")
+class SGD(StepRule):
+    """``d = (g + wd * theta) / penalty``, ``v <- momentum * v + d``; direction ``v`` (heavy ball) or ``d + momentum * v``
+    (Nesterov), PyTorch's convention. Without penalty the bits are those of ``torch.optim.SGD``.
+    """
+
+    momentum: float = Field(0.0, ge=0, lt=1)
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGD:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        return {"velocity": None}  # (P,), from the first step on
+
+    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+        d = self.decayed(push, server)
+        if not self.momentum:
+            return d
+        velocity = state["velocity"]
+        if velocity is None:
+            velocity = state["velocity"] = d.clone()
+        else:
+            velocity.mul_(self.momentum).add_(d)
+        return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+
+
+@optimizers.register("adam")
+class Adam(StepRule):
+    """Adam (Kingma and Ba 2015), or AdamW with ``decoupled`` weight decay (Loshchilov and Hutter 2019).
+
+    Adam divides a constant factor of the gradient out again, so the penalty scales the *update*: moments see the plain
+    gradient, and the finished direction is divided by the penalty.
+    """
+
+    lr: float = Field(1e-3, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    decoupled: bool = False
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        return {"steps": 0, "first": None, "second": None}  # two moments, (P,) each, from the first step on
+
+    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+        gradient = push.gradient
+        if self.weight_decay and not self.decoupled:
+            gradient = gradient.add(server.params, alpha=self.weight_decay)
+        if state["first"] is None:
+            state["first"], state["second"] = gradient.new_zeros(gradient.shape), gradient.new_zeros(gradient.shape)
+        state["steps"] += 1
+        first = state["first"].lerp_(gradient, 1.0 - self.beta1)
+        second = state["second"].mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
+        root = second.sqrt().div_((1.0 - self.beta2 ** state["steps"]) ** 0.5).add_(self.eps)
+        update = first.div(root).div_(1.0 - self.beta1 ** state["steps"])
+        if self.weight_decay and self.decoupled:
+            update.add_(server.params, alpha=self.weight_decay)
+        return update if _is_one(push.penalty) else update.div_(push.penalty)
+
+
+def _is_one(penalty: Any) -> bool:
+    return isinstance(penalty, float) and penalty == 1.0

@@ -1,0 +1,41 @@
+"""The role of a transform: one treatment of an arriving push."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+policies = Registry("policy")
+
+State = dict[str, Any]
+"""State of one transform: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the transform."""
+
+
+class Transform(Spec):
+    """Hyper-parameters are the fields; everything that changes during a run lives in the ``state`` that ``init`` makes.
+
+    A transform that only changes numbers is ``numeric`` and is skipped when the timeline alone is simulated; one that
+    buffers or drops decides what happens in virtual time and may look at staleness, version and counts, not at tensors.
+    """
+
+    numeric: ClassVar[bool] = False
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        """Fresh state for parameters of shape ``(P,)``."""
+        return {}
+
+    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+        """Pass the push on (changed or replaced), or say why it ends here."""
+        raise NotImplementedError
+
+    def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+        """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
+
+    def settle(self, state: State, server: ServerView) -> Push | None:
+        """Called when a worker left for good: a buffer that was waiting for it may be complete now."""
+        return None

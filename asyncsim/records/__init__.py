@@ -1,0 +1,8 @@
+"""Records: typed rows, the recorder, the run folder, and the result that is read from it."""
+
+from asyncsim.records.directory import RunDirectory, read_manifest
+from asyncsim.records.recorder import Recorder
+from asyncsim.records.result import Result, load_result
+from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
+
+__all__ = ["EVENT_KINDS", "OUTCOMES", "Recorder", "Result", "RunDirectory", "load_result", "read_manifest"]

@@ -1,0 +1,131 @@
+"""A run on disk: ``manifest.json``, ``scenario.yaml``, Parquet tables, ``summary.json``, ``parameters.npy``.
+
+Every file appears whole or not at all (written beside its place, flushed, then renamed). While a run goes on its rows lie in
+``parts/``; at the end they become one file a table. A process that dies leaves a folder that can be read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from asyncsim.errors import UserError
+
+FORMAT = 1
+TABLES = ("metrics", "updates", "events")
+
+
+class RunDirectory:
+    """The folder of one run, held by one writer at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._parts = 0
+
+    def open(self) -> RunDirectory:
+        """Take the folder for writing; what an earlier, unfinished run left in it goes.
+
+        Raises ``UserError`` if another process writes to it, or if the folder holds something else than a run.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path}: another process is writing this run; wait for it, or choose another --out") from None
+        except OSError as error:
+            raise UserError(f"{self.path.parent}: cannot be written to: {error.strerror or error}") from None
+        try:
+            if self.path.exists() and not (self.path / "manifest.json").exists() and any(self.path.iterdir()):
+                raise UserError(f"{self.path}: is there already and is not a run of asyncsim; choose another --out")
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            (self.path / "parts").mkdir(parents=True)
+        except OSError as error:
+            self.close()
+            raise UserError(f"{self.path}: cannot be written to: {error.strerror or error}") from None
+        except UserError:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self.write_bytes(name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    def write_array(self, name: str, array: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        self.write_bytes(name, buffer.getvalue())
+
+    def write_part(self, table: str, segment: Mapping[str, np.ndarray]) -> None:
+        self._parts += 1
+        self.write_bytes(f"parts/{table}-{self._parts:06d}.parquet", _parquet(pa.table(dict(segment))))
+
+    def write_table(self, table: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self.write_bytes(f"{table}.parquet", _parquet(pa.table(dict(arrays))))
+
+    def drop_parts(self) -> None:
+        shutil.rmtree(self.path / "parts", ignore_errors=True)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        write_atomically(self.path / name, data)
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Replace ``target`` by ``data``, or leave it as it was. Raises ``UserError`` (disk full, no permission)."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run folder; ``UserError`` if it is none, or written by a newer version."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not a run folder (there is no manifest.json in it)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path / 'manifest.json'}: cannot be read: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise UserError(f"{path / 'manifest.json'}: format {found!r} is not the one this version reads ({FORMAT})")
+    return manifest
+
+
+def read_table(path: Path, table: str) -> dict[str, np.ndarray] | None:
+    """A table of a run folder, from its parts if the run is not finished; None if it was not recorded."""
+    whole = path / f"{table}.parquet"
+    files = [whole] if whole.exists() else sorted((path / "parts").glob(f"{table}-*.parquet"))
+    if not files:
+        return None
+    try:
+        data = pa.concat_tables([pq.read_table(file) for file in files])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: table {table} cannot be read: {str(error).splitlines()[0]}") from None
+    return {name: data.column(name).to_numpy() for name in data.column_names}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,76 @@
+"""Collects the rows of a run and, if it has a folder, keeps what is on disk near what has happened."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+
+from asyncsim.records.directory import TABLES, RunDirectory
+from asyncsim.records.rows import EVENTS, METRICS, UPDATES
+from asyncsim.records.tables import SEGMENT_ROWS, Table, canonical
+
+WRITE_EVERY = 5.0  # wall seconds between two looks at the disk; has no influence on any recorded value
+
+
+class Recorder:
+    """Three tables. ``updates`` and ``events`` may be hashed only (``keep``) and cost no memory then."""
+
+    def __init__(
+        self, metrics: tuple[str, ...], directory: RunDirectory | None = None, updates: bool = True, events: bool = True
+    ) -> None:
+        self.metrics = Table({**METRICS, **dict.fromkeys(metrics, "float64")})
+        self.updates = Table(UPDATES, keep=updates)
+        self.events = Table(EVENTS, hashed=("kind", "worker", "step", "start_ns", "end_ns", "complete"), keep=events)
+        self.directory = directory
+        self._written = time.monotonic()
+
+    def breathe(self, last: bool = False) -> None:
+        """Seal full segments; now and then write what is sealed to disk. Called at moments of the simulation's choice.
+
+        A row whose loss is still to come, and all behind it, wait for a later call, so the wall clock shows in no value.
+        """
+        due = self.directory is not None and time.monotonic() - self._written > WRITE_EVERY
+        for name in TABLES:
+            table: Table = getattr(self, name)
+            rows = len(table.rows)
+            if not rows or not (last or due or rows >= SEGMENT_ROWS):
+                continue
+            if name == "updates" and not last:
+                rows = next((i for i, row in enumerate(table.rows) if getattr(row[-1], "pending", False)), rows)
+            segment = table.seal(rows)
+            if segment is not None and self.directory is not None and table.keep:
+                self.directory.write_part(name, segment)
+        if due:
+            self._written = time.monotonic()
+
+    def fingerprints(self, parameters: np.ndarray | None) -> dict[str, str]:
+        """``timeline``: kind, worker, step and times of every event. ``trajectory``: parameters, metrics and every push's numbers."""
+        timeline = self.events.digest()
+        if parameters is None:
+            return {"timeline": timeline}
+        trajectory = hashlib.sha256()
+        for digest in (self.updates.digest(), self.metrics.digest()):
+            trajectory.update(digest.encode())
+        trajectory.update(canonical(parameters))
+        return {"timeline": timeline, "trajectory": trajectory.hexdigest()}
+
+    def arrays(self) -> dict[str, dict[str, np.ndarray] | None]:
+        """The tables that were kept."""
+        return {name: table.arrays() if (table := getattr(self, name)).keep else None for name in TABLES}
+
+    def finish(self, files: dict[str, Any]) -> None:
+        """Turn parts into whole tables; ``files`` are written before the manifest says that the run is over."""
+        if self.directory is None:
+            return
+        for name, arrays in self.arrays().items():
+            if arrays is not None:
+                self.directory.write_table(name, arrays)
+        for name, value in files.items():
+            if isinstance(value, np.ndarray):
+                self.directory.write_array(name, value)
+            else:
+                self.directory.write_json(name, value)
+        self.directory.drop_parts()

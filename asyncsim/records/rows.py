@@ -1,0 +1,40 @@
+"""The columns of the three tables of a run. Times are integer nanoseconds of virtual time."""
+
+from __future__ import annotations
+
+EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop")
+"""What a worker does in a span of virtual time:
+
+``wait`` for the consistency rule, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the server, ``serve`` (the
+server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant).
+"""
+
+OUTCOMES = ("applied", "buffered", "dropped")
+"""What became of a push on arrival. A ``buffered`` one is part of a later update."""
+
+EVENTS = {
+    "kind": "int8",  # index into EVENT_KINDS
+    "worker": "int32",
+    "step": "int64",  # which attempt of this worker
+    "version": "int64",  # of the snapshot it works on; -1 where there is none
+    "start_ns": "int64",
+    "end_ns": "int64",
+    "complete": "bool",  # False: cut short by a crash, a recall or a stop
+}
+
+UPDATES = {
+    "time_ns": "int64",  # of the arrival, after queueing and service
+    "worker": "int32",
+    "step": "int64",
+    "read_version": "int64",
+    "version": "int64",  # of the server after this push
+    "staleness": "int64",  # versions
+    "outcome": "int8",  # index into OUTCOMES
+    "lr": "float64",
+    "gap": "float64",  # L2 distance between snapshot and server parameters
+    "penalty": "float64",  # what the update was divided by (mean over the parameters)
+    "loss": "float64",  # training loss of the batch; NaN where the gradient was never computed
+}
+
+METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples": "int64", "lr": "float64"}
+"""Columns of the metrics table that every run has; those of the task follow, such as ``test_accuracy``."""

@@ -1,0 +1,221 @@
+"""Plugins: a name, a class whose fields are the plugin's settings, and one table per room.
+
+A plugin is a frozen pydantic model with behaviour. Decorate it and a scenario may name it::
+
+    @policies.register("halve_when_late")
+    class HalveWhenLate(Transform):
+        after: int = 4
+        ...
+
+Packages register theirs through entry points of the group named in the registry (for example ``asyncsim.policies``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from asyncsim.errors import UserError, nearest
+
+T = TypeVar("T", bound="type[Spec]")
+
+_MARK = "x-registry"
+_registries: dict[str, Registry] = {}
+
+
+class Spec(BaseModel):
+    """Settings: frozen, every key known, no NaN. The base of every section of a scenario and of every plugin."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=False, protected_namespaces=(), validate_default=True
+    )
+    kind: ClassVar[str] = ""
+    shorthand: ClassVar[str | None] = None
+    """Field that a bare value stands for: with ``shorthand = "mean"``, ``2s`` means ``{mean: 2s}``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if cls.shorthand and not isinstance(data, Mapping | BaseModel):
+            data = {cls.shorthand: data}
+        if not isinstance(data, Mapping):
+            return data
+        fields = list(cls.model_fields)
+        for key, value in data.items():
+            if isinstance(value, bool) and key in fields and _takes_numbers(cls.model_fields[key]):
+                raise located(cls.__name__, [((str(key),), value, "must be a number, not true or false")])
+        unknown = [key for key in data if key not in fields]
+        if not unknown:
+            return data
+        raise located(cls.__name__, [
+            ((str(key),), data[key], f"unknown field{nearest(str(key), fields)}; allowed here: {', '.join(fields) or 'nothing'}")
+            for key in unknown
+        ])  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        """The fields as plain data, with ``kind`` first where the class is a plugin."""
+        return ({"kind": self.kind} if self.kind else {}) | self.model_dump(mode="json")
+
+
+class Registry:
+    """One room's plugins by name; as an annotation, ``Annotated[Delay, delays]`` is a union by ``kind``."""
+
+    def __init__(self, what: str, default: str | None = None) -> None:
+        self.what = what
+        self.group = f"asyncsim.{what.replace(' ', '_')}"
+        self.default = default
+        """The ``kind`` that is meant when a bare value or a mapping without ``kind`` stands in the scenario."""
+        self._classes: dict[str, type[Spec]] = {}
+        self._loaded = False
+        _registries[what] = self
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Class decorator. A second class under one name is refused, unless it redefines the first (a notebook cell run again)."""
+
+        def add(cls: T) -> T:
+            known = self._classes.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise UserError(f"{self.what} {name!r} is already defined by {known.__module__}.{known.__qualname__}")
+            cls.kind = name
+            self._classes[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        self._load_entry_points()
+        return sorted(self._classes)
+
+    def __iter__(self) -> Iterator[tuple[str, type[Spec]]]:
+        return ((name, self._classes[name]) for name in self.names())
+
+    def __getitem__(self, name: str) -> type[Spec]:
+        self._load_entry_points()
+        if name not in self._classes:
+            raise KeyError(f"unknown {self.what} {name!r}{nearest(name, self._classes)}; known: {', '.join(self.names())}")
+        return self._classes[name]
+
+    def parse(self, value: Any, context: Any = None) -> Spec:
+        """A registered instance, a name, a bare value (for the default kind), or a mapping with ``kind``."""
+        if isinstance(value, Spec) and isinstance(value, tuple(cls for _, cls in self)):
+            return value
+        if isinstance(value, Mapping):
+            fields = {str(key): item for key, item in value.items()}
+            kind = fields.pop("kind", self.default)
+            if kind is None:
+                raise located(self.what, [(("kind",), None, f"a {self.what} needs a `kind`, one of: {', '.join(self.names())}")])
+            return self._class(kind, ("kind",)).model_validate(fields, context=context)
+        if isinstance(value, str) and (value in self.names() or self.default is None or value.isidentifier()):
+            return self._class(value, ()).model_validate({}, context=context)
+        if self.default is not None:
+            return self[self.default].model_validate(value, context=context)
+        raise PydanticCustomError(
+            "plugin", f"a {self.what} is a name or a mapping with `kind`, one of: {', '.join(self.names())}"
+        )
+
+    def _class(self, kind: Any, where: tuple[str, ...]) -> type[Spec]:
+        try:
+            return self[str(kind)]
+        except KeyError as error:
+            message = str(error.args[0])
+        if where:
+            raise located(self.what, [(where, kind, message)])
+        raise PydanticCustomError("plugin", message)
+
+    def _load_entry_points(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for point in entry_points(group=self.group):
+            try:
+                self.register(point.name)(point.load())
+            except Exception as error:  # a broken package must be named, whatever it raises
+                raise UserError(f"entry point {self.group}:{point.name} ({point.value}) cannot be loaded: {error}") from error
+
+    # Pydantic reads these two when the registry annotates a field.
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        dump = core_schema.plain_serializer_function_ser_schema(lambda plugin: plugin.settings())
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: self.parse(value, info.context), serialization=dump
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {_MARK: self.what}
+
+    def json_schema(self) -> dict[str, Any]:
+        """What a scenario may write here: a bare name, a bare value of the default kind, or a mapping by ``kind``."""
+        options: list[dict[str, Any]] = [{"enum": [name for name, cls in self if not _required(cls)]}]
+        if self.default is not None:
+            options.append({"type": ["number", "string"], "description": f"shorthand for kind {self.default}"})
+        for name, cls in self:
+            body = cls.model_json_schema()
+            body["properties"] = {"kind": {"const": name}, **body.get("properties", {})}
+            body["required"] = sorted({*body.get("required", []), *([] if name == self.default else ["kind"])})
+            options.append(body)
+        return {"anyOf": options, "description": f"{self.what}, by kind"}
+
+
+def json_schema(model: type[Spec]) -> dict[str, Any]:
+    """The JSON Schema of ``model`` with every registry it reaches spelled out once under ``$defs``."""
+    definitions: dict[str, Any] = {}
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if _MARK in value:
+            name = value[_MARK]
+            if name not in definitions:
+                definitions[name] = {}  # a plugin may hold plugins of its own room
+                definitions[name] = resolve(_hoisted(_registries[name].json_schema(), definitions, resolve))
+            return {"$ref": f"#/$defs/{name}"}
+        return {key: resolve(item) for key, item in value.items()}
+
+    top = resolve(_hoisted(model.model_json_schema(), definitions, resolve))
+    return {**top, "$defs": dict(sorted(definitions.items()))}
+
+
+def _hoisted(schema: dict[str, Any], definitions: dict[str, Any], resolve: Callable[[Any], Any]) -> dict[str, Any]:
+    """``schema`` without nested ``$defs``: pydantic's references are all relative to the root."""
+    for body in [schema, *schema.get("anyOf", [])]:
+        for name, nested in body.pop("$defs", {}).items():
+            definitions.setdefault(name, {})
+            definitions[name] = resolve(nested)
+    return schema
+
+
+def _takes_numbers(field: FieldInfo) -> bool:
+    """Pydantic would take ``true`` for 1 here, and nobody means that."""
+    parsed = any(isinstance(item, BeforeValidator) for item in field.metadata)
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return not parsed and bool(kinds & {int, float}) and bool not in kinds
+
+
+def _required(cls: type[Spec]) -> bool:
+    return any(field.is_required() for field in cls.model_fields.values())
+
+
+Problem = tuple[tuple[str | int, ...], Any, str]
+"""Where (below the model that complains), the value, and the message."""
+
+
+def located(title: str, problems: list[Problem]) -> ValidationError:
+    """One validation error for several fields, for checks that look at more than one of them."""
+    return ValidationError.from_exception_data(title, [
+        InitErrorDetails(type=PydanticCustomError("located", message), loc=where, input=value)
+        for where, value, message in problems
+    ])  # fmt: skip

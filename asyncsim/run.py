@@ -1,0 +1,237 @@
+"""From a scenario to a result: put the parts together, run, record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import asyncsim
+from asyncsim.errors import UserError
+from asyncsim.policies import Policy
+from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
+from asyncsim.records.directory import FORMAT
+from asyncsim.records.summary import rounded, staleness_summary, time_shares
+from asyncsim.scenario import Scenario, dump_scenario
+from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.server import Server
+from asyncsim.simulation.simulation import Simulation
+from asyncsim.streams import Streams
+from asyncsim.units import NANOSECONDS
+
+if TYPE_CHECKING:
+    import torch
+
+    from asyncsim.tasks.task import Task
+
+
+class Moment(NamedTuple):
+    """What a progress display may show of a run that goes on."""
+
+    done: float  # fraction of the run
+    updates: int
+    pushes: int
+    time: float  # virtual seconds
+    metrics: dict[str, float]  # of the last evaluation
+    diverged: bool
+
+
+Progress = Callable[[Moment], None]
+
+
+def simulate(scenario: Scenario, out: str | Path | None = None, progress: Progress | None = None) -> Result:
+    """Run a scenario with real gradients.
+
+    With ``out`` the run is written to that folder while it goes on. ``progress`` is called a few times a wall second. Raises
+    ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written); divergence is not an error but a result.
+    """
+    with _numerics(scenario):
+        device = _device(scenario.device)
+        task = scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.cluster.num_workers)
+        return _run(scenario, task, _directory(out), progress)
+
+
+def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
+    """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
+
+    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored.
+    """
+    return _run(scenario, None, None, progress)
+
+
+def reusable(scenario: Scenario, path: Path) -> Result | None:
+    """The finished run of this very scenario in ``path``, if there is one."""
+    if not (path / "manifest.json").exists():
+        return None
+    manifest = read_manifest(path)
+    same = (
+        manifest["hash"] == scenario.hash
+        and manifest["versions"] == versions()
+        and manifest["status"] in ("finished", "diverged")
+    )
+    return load_result(path) if same else None
+
+
+def _run(scenario: Scenario, task: Task | None, directory: RunDirectory | None, progress: Progress | None) -> Result:
+    started = time.perf_counter()
+    sim = _assemble(scenario, task, directory)
+    server, recorder = sim.server, sim.recorder
+    manifest = {
+        "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
+        "engine": "timing" if task is None else "serial", "device": scenario.device, "threads": scenario.threads,
+        "parameters": None if task is None else task.layout.num_parameters,
+        "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
+    }  # fmt: skip
+    try:
+        if directory is not None:
+            directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
+            directory.write_json("manifest.json", manifest)
+        shown = started
+        for now in sim.run():
+            if progress is not None and time.perf_counter() - shown > 0.1:
+                shown = time.perf_counter()
+                progress(_moment(server, now))
+        recorder.breathe(last=True)
+        parameters = None if server.params is None else server.params.detach().cpu().numpy()
+        manifest["fingerprints"] = recorder.fingerprints(parameters)
+        manifest["status"] = "diverged" if server.diverged else "finished"
+        summary = summarise(scenario, sim, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
+        recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
+        if directory is not None:
+            directory.write_json("manifest.json", manifest)
+    except BaseException as error:
+        if directory is not None:
+            manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            _last_words(recorder, directory, manifest)
+        raise
+    finally:
+        if directory is not None:
+            directory.close()
+    if progress is not None:
+        progress(_moment(server, sim.env.now))
+    return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
+
+
+def _assemble(scenario: Scenario, task: Task | None, directory: RunDirectory | None) -> Simulation:
+    bundle = scenario.bundle()
+    streams = Streams(scenario.seed)
+    num_workers = scenario.cluster.num_workers
+    params = None if task is None else task.init()
+    progress = WorkerProgress(num_workers)
+    recorder = Recorder(
+        scenario.metrics if task is not None else (), directory, updates=scenario.records.updates, events=scenario.records.events
+    )  # fmt: skip
+    server = Server(
+        Policy(bundle.transforms, bundle.step, params, num_workers), params, task, scenario.schedule, scenario.run,
+        scenario.evaluate, progress, recorder, samples=scenario.task.batch * bundle.program.batches, scheduled=not bundle.program.local,
+    )  # fmt: skip
+    engine = None
+    if task is not None:
+        from asyncsim.engine.serial import SerialEngine
+
+        engine = SerialEngine(task, streams)
+    return Simulation(
+        scenario.cluster, bundle.program, bundle.consistency, server, progress, engine, recorder, streams,
+        scenario.message_bytes if any(_sized(profile) for profile in _link_owners(scenario)) else 0.0,
+    )  # fmt: skip
+
+
+def summarise(scenario: Scenario, sim: Simulation, wall_seconds: float) -> dict[str, Any]:
+    """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
+    server, recorder = sim.server, sim.recorder
+    seconds = sim.env.now / NANOSECONDS
+    reading = [server.version - sim.progress.reading(worker) for worker in sim.progress.in_flight()]
+    values: dict[str, Any] = {
+        "name": scenario.name, "method": scenario.method.kind, "seed": scenario.seed, "workers": server.num_workers,
+        "status": "diverged" if server.diverged else "finished",
+        "updates": server.version, "pushes": server.pushes, "samples": server.samples, "time": seconds,
+        "pushes_per_second": server.pushes / seconds if seconds else None,
+        "updates_per_second": server.version / seconds if seconds else None,
+        "samples_per_second": server.samples / seconds if seconds else None,
+        "dropped": server.dropped, "recalled": sim.recalled, "crashes": sim.crashes,
+        "in_flight": len(reading), "in_flight_staleness": sum(reading),
+    }  # fmt: skip
+    if server.diverged:
+        values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
+    if sim.engine is not None:
+        values |= {"gradients_computed": sim.engine.computed, "gradients_cancelled": sim.engine.cancelled}
+    if scenario.run.target is not None:
+        values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
+    values |= server.last_metrics
+    if recorder.updates.keep:
+        values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
+    if recorder.events.keep:
+        values |= time_shares(recorder.events.arrays(), server.num_workers, sim.env.now)
+    return rounded(values | {"wall_seconds": wall_seconds})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bits."""
+    packages = ("simpy", "numpy", "torch")
+    return {"asyncsim": asyncsim.__version__, "python": platform.python_version(), **{name: installed(name) for name in packages}}
+
+
+def _moment(server: Server, now: int) -> Moment:
+    done = server.length.done(server.version, server.samples, now)
+    return Moment(
+        min(1.0, done), server.version, server.pushes, now / NANOSECONDS, dict(server.last_metrics), server.diverged is not None
+    )  # fmt: skip
+
+
+def _sized(profile: Any) -> bool:
+    return any(link is not None and link.bandwidth is not None for link in (profile.uplink, profile.downlink))
+
+
+def _link_owners(scenario: Scenario) -> list[Any]:
+    """Everything in the cluster section that may define a link."""
+    cluster = scenario.cluster
+    return [cluster, *cluster.groups, *cluster.overrides.values()]
+
+
+def _directory(out: str | Path | None) -> RunDirectory | None:
+    return None if out is None else RunDirectory(Path(out)).open()
+
+
+def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
+    """Save what there is of a run that ends early; a disk that is full must not hide the first error."""
+    try:
+        recorder.breathe(last=True)
+        directory.write_json("manifest.json", manifest)
+    except Exception as error:
+        print(f"asyncsim: the last records of {directory.path} are lost: {error}", file=sys.stderr)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+@contextmanager
+def _numerics(scenario: Scenario) -> Any:
+    """PyTorch's process-wide switches as this run needs them, and as they were afterwards."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.set_num_threads(scenario.threads)
+    if scenario.device != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=True)
+        torch.backends.cudnn.benchmark = before[2]

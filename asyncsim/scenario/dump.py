@@ -1,0 +1,20 @@
+"""A scenario as a YAML file that loads to the same scenario."""
+
+from __future__ import annotations
+
+import io
+
+from ruamel.yaml import YAML
+
+from asyncsim.scenario.schema import Scenario
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """Every field with its resolved value."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 120
+    stream = io.StringIO()
+    yaml.dump(scenario.document(), stream)
+    return stream.getvalue()

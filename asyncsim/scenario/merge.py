@@ -1,0 +1,60 @@
+"""Overrides: ``--set a.b=c`` on the command line, variants in a file, ``evolve`` in a notebook."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from asyncsim.errors import UserError
+
+
+def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` with ``changes`` on top. Keys may be dotted paths; a mapping is merged into a mapping, unless it names a ``kind``
+    (then it replaces what was there)."""
+    result = copy.deepcopy(dict(data))
+    for path, value in changes.items():
+        _put(result, str(path).split("."), copy.deepcopy(value), str(path))
+    return result
+
+
+def _put(target: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
+    *parents, last = keys
+    place: Any = target
+    for key in parents:
+        place = _enter(place, key, path)
+    if isinstance(place, list):
+        place[_index(place, last, path)] = value
+        return
+    last = _key(place, last)
+    old = place.get(last)
+    if isinstance(value, Mapping) and "kind" not in value and isinstance(old, Mapping | str):
+        base = {"kind": old} if isinstance(old, str) else old
+        place[last] = merged(base, value)
+    else:
+        place[last] = value
+
+
+def _enter(place: Any, key: str, path: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, key, path)]
+    key = _key(place, key)
+    inner = place.get(key)
+    if isinstance(inner, str):  # `method: gap_aware` and then `method.per=layer`
+        inner = place[key] = {"kind": inner}
+    elif inner is None:
+        inner = place[key] = {}
+    elif not isinstance(inner, dict | list):
+        raise UserError(f"{path}: `{key}` is the value {inner!r}, there is nothing inside it to set")
+    return inner
+
+
+def _key(place: Mapping[Any, Any], key: str) -> Any:
+    """Keys of a mapping may be numbers (``cluster.overrides.3``)."""
+    return int(key) if key.isdigit() and int(key) in place else key
+
+
+def _index(place: list[Any], key: str, path: str) -> int:
+    if not key.isdigit() or int(key) >= len(place):
+        raise UserError(f"{path}: `{key}` is no index into a list of {len(place)}")
+    return int(key)

@@ -1,0 +1,134 @@
+"""The scenario: everything that determines a run, validated and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from asyncsim.cluster import Cluster
+from asyncsim.methods import ASGD, Bundle, Method, methods
+from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
+from asyncsim.policies.schedule import Constant
+from asyncsim.registry import Spec, located
+from asyncsim.scenario.document import Document
+from asyncsim.scenario.merge import merged
+from asyncsim.scenario.problems import scenario_error
+from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.tasks import TaskSpec, tasks
+from asyncsim.units import Bytes
+
+
+class Records(Spec):
+    """Which tables are kept. The fingerprints cover all rows, kept or not."""
+
+    events: bool = True
+    updates: bool = True
+
+
+class Scenario(Spec):
+    """One run: task, cluster, method, optimiser, length. Two equal scenarios give the same bits.
+
+    ``device`` is any of PyTorch's (``cpu``, ``cuda``, ``cuda:1``, ``mps``); ``threads`` are PyTorch's intra-op threads on a CPU (part of
+    the numbers' identity; one is fastest for small models). ``message`` is the size of what travels in each direction;
+    by default that of the parameters.
+    """
+
+    name: str = Field("scenario", min_length=1, max_length=100)
+    task: Annotated[TaskSpec, tasks]
+    cluster: Cluster = Cluster()
+    method: Annotated[Method, methods] = ASGD()
+    optimizer: Annotated[StepRule, optimizers] = SGD()
+    schedule: Annotated[Schedule, schedules] = Constant()
+    run: RunLength
+    evaluate: Evaluation = Evaluation()
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: str = "cpu"
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: int = Field(1, ge=1, le=1024)
+    message: Bytes | None = None
+    records: Records = Records()
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w][\w .+=,@-]*", name):
+            raise ValueError("a name is made of letters, digits, spaces and . _ + = , @ -, and starts with a letter or digit")
+        return name
+
+    @field_validator("device")
+    @classmethod
+    def _device_name(cls, device: str) -> str:
+        if not re.fullmatch(r"(cpu|mps|(cuda|xpu)(:\d+)?)", device):
+            raise ValueError("a device is cpu, cuda, cuda:<index>, xpu or mps")
+        return device
+
+    @model_validator(mode="after")
+    def _fits(self) -> Scenario:
+        try:
+            self.bundle()
+        except ValidationError:
+            raise
+        except ValueError as error:
+            raise located("scenario", [(("method",), self.method.kind, str(error))]) from None
+        target = self.run.target
+        if target is not None and target.metric not in self.metrics:
+            known = ", ".join(self.metrics)
+            raise located("scenario", [(("run", "target", "metric"), target.metric, f"this run evaluates only: {known}")])
+        return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metric columns of this run, such as ``test_accuracy``."""
+        return tuple(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics)
+
+    def bundle(self) -> Bundle:
+        """The method taken apart, for this fleet and optimiser."""
+        return self.method.bundle(self.cluster.num_workers, self.optimizer)
+
+    @property
+    def message_bytes(self) -> float:
+        """Bytes that travel in each direction of one round."""
+        if self.message is not None:
+            return self.message
+        return self.task.num_parameters() * (8 if self.dtype == "float64" else 4)
+
+    def document(self) -> dict[str, Any]:
+        """Plain data that validates to this scenario again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def evolve(self, changes: Mapping[str, Any] | None = None, /, **sections: Any) -> Scenario:
+        """A changed copy, validated anew::
+
+            scenario.evolve({"cluster.workers": 64}, method="gap_aware", seed=1)
+
+        Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises ``ScenarioError``.
+        """
+        everything = {key: _plain(value) for key, value in {**(changes or {}), **sections}.items()}
+        return build_scenario(Document(merged(self.document(), everything), "evolve"))
+
+    @property
+    def hash(self) -> str:
+        """Ten hexadecimal digits that identify everything but the name."""
+        document = {key: value for key, value in self.document().items() if key != "name"}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
+    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``ScenarioError``."""
+    try:
+        return Scenario.model_validate(document.data, context={"folder": folder})
+    except ValidationError as error:
+        raise scenario_error(error, document, overridden) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.settings()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,71 @@
+"""What a worker does between two reads: one round of its work, as a generator that reads like the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from asyncsim.engine.kernels import Kernel
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+programs = Registry("program")
+
+
+class Program(Spec):
+    """A round: read, compute, push. An interrupt (crash, recall) may end it anywhere; the worker's life goes on after it."""
+
+    local: ClassVar[bool] = False
+    """True where the schedule drives a learning rate of the worker's own."""
+
+    @property
+    def batches(self) -> int:
+        """Batches (compute times) a round."""
+        return 1
+
+    def kernel(self, snapshot: Snapshot) -> Kernel:
+        """What is computed on the snapshot."""
+        from asyncsim.engine.kernels import gradient
+
+        return gradient
+
+    def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
+        snapshot = yield from sim.read(worker)
+        work = sim.submit(worker, snapshot, self)
+        yield from sim.compute(worker, self.batches)
+        yield from sim.upload(worker)
+        yield from sim.push(worker, snapshot, work)
+
+
+@programs.register("replica")
+class Replica(Program):
+    """One gradient on one batch: the worker of asynchronous (and synchronous) data-parallel SGD."""
+
+
+@programs.register("local_sgd")
+class LocalSGD(Program):
+    """``steps`` SGD steps on the worker, then the difference is pushed as a pseudo-gradient (local SGD, FedAvg, DiLoCo).
+
+    Each step takes one batch and one compute time. ``lr`` is the worker's learning rate; the scenario's schedule multiplies it (as
+    of the read), and the optimiser's learning rate becomes the server's constant one.
+    """
+
+    local: ClassVar[bool] = True
+    steps: int = Field(4, ge=1)
+    lr: float = Field(0.05, ge=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def batches(self) -> int:
+        return self.steps
+
+    def kernel(self, snapshot: Snapshot) -> Kernel:
+        from asyncsim.engine.kernels import LocalSteps
+
+        return LocalSteps(self.steps, self.lr * snapshot.lr_factor, self.momentum)

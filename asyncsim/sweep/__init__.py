@@ -1,0 +1,6 @@
+"""Studies: many runs, side by side."""
+
+from asyncsim.sweep.runner import Report, run_folder, simulate_study
+from asyncsim.sweep.table import comparison
+
+__all__ = ["Report", "comparison", "run_folder", "simulate_study"]

@@ -1,0 +1,63 @@
+"""What is learned: data, model and loss, as flat parameter vectors.
+
+Settings (everything named here but `Task` and `Dropout`) are free of torch, so that a scenario is validated and a timeline
+planned without it. ``spec.build(seed)`` gives the `Task` that computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.tasks.data.arrays import Arrays
+from asyncsim.tasks.data_task import AnyModel, AnyPartition, ClassificationTask, DataTask
+from asyncsim.tasks.files import Cifar10, Cifar100, Idx, Npz
+from asyncsim.tasks.images import Digits, Mnist5k, Mnistm5k
+from asyncsim.tasks.layout import Layout
+from asyncsim.tasks.partition import Partition, partitions
+from asyncsim.tasks.quadratic import Quadratic
+from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel, models, tasks
+from asyncsim.tasks.text import PydocLm
+
+if TYPE_CHECKING:
+    from asyncsim.tasks.dropout import Dropout
+    from asyncsim.tasks.task import Task
+
+__all__ = [
+    "AnyModel",
+    "AnyPartition",
+    "Arrays",
+    "Cifar10",
+    "Cifar100",
+    "ClassificationTask",
+    "DataTask",
+    "Digits",
+    "Dropout",
+    "Idx",
+    "Layout",
+    "Mnist5k",
+    "Mnistm5k",
+    "ModelSpec",
+    "Npz",
+    "Partition",
+    "PydocLm",
+    "Quadratic",
+    "Signature",
+    "Task",
+    "TaskSpec",
+    "TextModel",
+    "models",
+    "partitions",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Task":
+        from asyncsim.tasks.task import Task
+
+        return Task
+    if name == "Dropout":
+        from asyncsim.tasks.dropout import Dropout
+
+        return Dropout
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""Batches and splits as tensors on the device."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asyncsim.streams import Streams
+from asyncsim.tasks.data.arrays import Arrays, Part
+from asyncsim.tasks.sampling import Sampler
+
+Samples = tuple[Tensor, Tensor]
+"""Inputs ``(n, ...)`` and targets ``(n, ...)``."""
+
+BLOCKS = 2048
+"""Blocks of sample numbers kept, one per active worker (16 KiB each)."""
+CALIBRATION = 8, 128
+"""Number and size of the training batches on which batch statistics are estimated."""
+
+
+class Source(Protocol):
+    """Where training batches come from. ``size`` is the number of training samples."""
+
+    size: int
+    batch_size: int
+
+    def batch(self, worker: int, step: int) -> Samples: ...
+
+    def calibration(self) -> list[Tensor]:
+        """Inputs of a fixed set of training batches."""
+        ...
+
+
+class Batches:
+    """Batches of a training set that lies on the device, chosen by a sampler. Tensors are fresh, so aligned alike."""
+
+    def __init__(self, train: Samples, sampler: Sampler, batch_size: int, streams: Streams) -> None:
+        self.inputs, self.targets = train
+        self.size = len(self.inputs)
+        self.batch_size = batch_size
+        self._sampler = sampler
+        self._steps = sampler.steps
+        self._streams = streams
+        self._rows = lru_cache(maxsize=BLOCKS)(self._draw)
+
+    def batch(self, worker: int, step: int) -> Samples:
+        number, row = divmod(step, self._steps)
+        index = self._rows(worker, number)[row]
+        return self.inputs.index_select(0, index), self.targets.index_select(0, index)
+
+    def calibration(self) -> list[Tensor]:
+        number, size = CALIBRATION
+        order = self._streams("recalibrate").permutation(self.size)[: number * size]
+        index = torch.from_numpy(order).to(self.inputs.device)
+        return [self.inputs.index_select(0, part) for part in index.tensor_split(-(-len(order) // size))]
+
+    def _draw(self, worker: int, number: int) -> tuple[Tensor, ...]:
+        return torch.from_numpy(self._sampler.block(worker, number)).to(self.inputs.device).unbind(0)
+
+
+def prepare(arrays: Arrays, validation: float, device: str, dtype: torch.dtype) -> dict[str, Samples]:
+    """The splits of ``arrays`` as tensors, made once per data set and settings, and shared by all tasks in this process."""
+    key = (validation, device, dtype)
+    if key not in arrays.prepared:
+        arrays.prepared[key] = {name: _samples(arrays, part, device, dtype) for name, part in arrays.split(validation).items()}
+    return arrays.prepared[key]
+
+
+def _samples(arrays: Arrays, part: Part, device: str, dtype: torch.dtype) -> Samples:
+    inputs, targets = (_tensor(array) for array in part)
+    if arrays.divisor is not None or inputs.is_floating_point():
+        inputs = inputs.to(dtype)
+        if arrays.divisor not in (None, 1):
+            inputs = inputs / arrays.divisor
+        if arrays.mean is not None and arrays.std is not None:
+            shape = (-1, *[1] * (inputs.dim() - 2))
+            mean, std = (torch.tensor(values, dtype=dtype).reshape(shape) for values in (arrays.mean, arrays.std))
+            inputs = (inputs - mean) / std
+    targets = targets.to(dtype) if targets.is_floating_point() else targets.long()
+    return inputs.to(device), targets.to(device)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return array if isinstance(array, Tensor) else torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -1,0 +1,43 @@
+"""How a module's parameters lie in one flat vector."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Parameter tensors one after the other in the order of ``module.parameters()``, without gaps: the vector of shape
+    ``(P,)`` equals ``torch.nn.utils.parameters_to_vector``."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        named = list(module.named_parameters())
+        return cls(tuple(name for name, _ in named), tuple(tuple(parameter.shape) for _, parameter in named))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(map(math.prod, self.shapes))
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        return tuple(accumulate(self.sizes, initial=0))[:-1]
+
+    @cached_property
+    def num_parameters(self) -> int:
+        return sum(self.sizes)
+
+    @cached_property
+    def layers(self) -> tuple[slice, ...]:
+        """The piece of the flat vector of each parameter tensor."""
+        return tuple(slice(offset, offset + size) for offset, size in zip(self.offsets, self.sizes, strict=True))

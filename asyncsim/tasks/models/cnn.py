@@ -1,0 +1,45 @@
+"""A small convolutional network without normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from asyncsim.tasks.spec import Kind, ModelSpec, Signature, models
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@models.register("cnn")
+class Cnn(ModelSpec):
+    """Convolutions 5x5 (stride 2), 3x3 (stride 2), 3x3 of ``width``, 2 ``width`` and 2 ``width`` channels, each with a ReLU;
+    then one linear layer over all positions. 11,546 parameters on 1x28x28 with 10 classes. No batch norm: samples do not
+    interact."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("image",)
+    width: int = Field(8, ge=1)
+
+    def num_parameters(self, signature: Signature) -> int:
+        channels, width = signature.inputs[0], self.width
+        convolutions = (25 * channels + 1) * width + (9 * width + 1) * 2 * width + (18 * width + 1) * 2 * width
+        return convolutions + (self._features(signature) + 1) * signature.outputs
+
+    def module(self, signature: Signature) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(
+            nn.Conv2d(signature.inputs[0], self.width, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(self.width, 2 * self.width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * self.width, 2 * self.width, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(self._features(signature), signature.outputs),
+        )
+
+    def _features(self, signature: Signature) -> int:
+        _, height, width = signature.inputs
+        return 2 * self.width * (-(-height // 4)) * (-(-width // 4))

@@ -1,0 +1,54 @@
+"""Fully connected models."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from asyncsim.tasks.spec import ModelSpec, Signature, models
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Width = Annotated[int, Field(ge=1)]
+
+
+@models.register("softmax")
+class Softmax(ModelSpec):
+    """Multinomial logistic regression: one linear layer. Convex."""
+
+    def num_parameters(self, signature: Signature) -> int:
+        return _affine([math.prod(signature.inputs), signature.outputs])
+
+    def module(self, signature: Signature) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(signature.inputs), signature.outputs))
+
+
+@models.register("mlp")
+class Mlp(ModelSpec):
+    """Hidden layers of the given widths, PyTorch's default initial values."""
+
+    hidden: tuple[Width, ...] = (64,)
+    activation: Literal["relu", "tanh"] = "relu"
+
+    def num_parameters(self, signature: Signature) -> int:
+        return _affine([math.prod(signature.inputs), *self.hidden, signature.outputs])
+
+    def module(self, signature: Signature) -> nn.Module:
+        from torch import nn
+
+        activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[self.activation]
+        layers: list[nn.Module] = [nn.Flatten()]
+        widths = [math.prod(signature.inputs), *self.hidden]
+        for fan_in, fan_out in pairwise(widths):
+            layers += [nn.Linear(fan_in, fan_out), activation()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], signature.outputs))
+
+
+def _affine(widths: list[int]) -> int:
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))

@@ -1,0 +1,75 @@
+"""Losses, and the metrics measured with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Objective(Protocol):
+    """A loss to minimise and the metrics of an evaluation."""
+
+    metrics: tuple[str, ...]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over samples, 0-d."""
+        ...
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Sums over samples, float64, the loss first; their means go to ``report``."""
+        ...
+
+    def report(self, means: list[float]) -> dict[str, float]: ...
+
+
+class Classification:
+    """Cross-entropy in nats of scores ``(B, C)`` against classes ``(B,)``, and the share of right answers."""
+
+    metrics = ("loss", "accuracy")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = F.cross_entropy(outputs, targets, reduction="none")
+        return torch.stack([losses.double().sum(), (outputs.argmax(1) == targets).sum().double()])
+
+    def report(self, means: list[float]) -> dict[str, float]:
+        loss, accuracy = means
+        return {"loss": loss, "accuracy": accuracy if math.isfinite(loss) else math.nan}
+
+
+class NextCharacter:
+    """Cross-entropy in nats per character of scores ``(B, ..., V)`` against characters ``(B, ...)``; bits are nats / ln 2."""
+
+    metrics = ("loss", "bits_per_char")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+        return (losses.double().sum() * len(targets) / targets.numel()).reshape(1)
+
+    def report(self, means: list[float]) -> dict[str, float]:
+        return {"loss": means[0], "bits_per_char": means[0] / math.log(2)}
+
+
+class Custom:
+    """Any function of outputs and targets that is a mean over samples."""
+
+    metrics = ("loss",)
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.loss = loss
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (self.loss(outputs, targets).double() * len(targets)).reshape(1)
+
+    def report(self, means: list[float]) -> dict[str, float]:
+        return {"loss": means[0]}

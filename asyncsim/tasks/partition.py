@@ -1,0 +1,96 @@
+"""Who learns from which samples.
+
+A partition of one's own is one class::
+
+    @partitions.register("striped")
+    class Striped(Partition):
+        def sampler(self, size, labels, batch, num_workers, streams):
+            return Walk(size, batch, streams, [np.arange(size)[worker::num_workers] for worker in range(num_workers)])
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+from pydantic import Field
+
+from asyncsim.errors import UserError
+from asyncsim.registry import Registry, Spec
+from asyncsim.streams import Streams
+from asyncsim.tasks.sampling import Independent, Sampler, Walk
+
+ATTEMPTS = 100
+"""Draws of a Dirichlet split before giving up on one in which every worker has a batch."""
+
+
+class Partition(Spec):
+    """A rule that gives each worker its batches."""
+
+    @abstractmethod
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        """A sampler over ``size`` training samples. ``labels`` has shape ``(size,)``, or is None where the task has none."""
+
+
+partitions = Registry("partition")
+
+
+@partitions.register("shuffled")
+class Shuffled(Partition):
+    """Every worker walks the whole training set in its own order. A worker's batches do not depend on who else is there."""
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        return Walk(size, batch, streams)
+
+
+@partitions.register("uniform")
+class Uniform(Partition):
+    """Independent draws with replacement. A worker's batches do not depend on who else is there."""
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        return Independent(size, batch, streams)
+
+
+@partitions.register("iid_shards")
+class IidShards(Partition):
+    """The training set is split once, at random, into shards of equal size (up to one sample); a worker walks its own."""
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        return Walk(size, batch, streams, np.array_split(streams("shards").permutation(size), num_workers))
+
+
+@partitions.register("dirichlet")
+class Dirichlet(Partition):
+    """Each class is split among the workers in proportions drawn from Dirichlet(alpha, ..., alpha) (Hsu et al. 2019,
+    https://arxiv.org/abs/1909.06335, per class as in Li et al. 2022, https://arxiv.org/abs/2102.02079).
+
+    A small ``alpha`` gives workers few classes each, a large one equal shares. The split is drawn again, up to 100 times,
+    until every worker has at least one batch; UserError where that never happens, or where the task has no labels.
+    """
+
+    alpha: float = Field(0.5, gt=0)
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        if labels is None:
+            raise UserError("task.partition: `dirichlet` needs class labels, which this task has not; use `iid_shards`")
+        smallest = 0
+        for attempt in range(ATTEMPTS):
+            shards = self._split(labels, num_workers, streams("shards", attempt))
+            smallest = max(smallest, min(map(len, shards)))
+            if min(map(len, shards)) >= batch:
+                return Walk(size, batch, streams, shards)
+        raise UserError(
+            f"task.partition.alpha: with {self.alpha:g}, {num_workers} workers and {size} samples some worker is left without one "
+            f"batch of {batch} (the best of {ATTEMPTS} splits left it {smallest} samples); raise `alpha`, or lower `batch` or "
+            "the number of workers"
+        )
+
+    def _split(self, labels: np.ndarray, num_workers: int, rng: np.random.Generator) -> list[np.ndarray]:
+        shares: list[list[np.ndarray]] = [[] for _ in range(num_workers)]
+        for label in np.unique(labels):
+            members = rng.permutation(np.flatnonzero(labels == label))
+            proportions = rng.dirichlet(np.full(num_workers, self.alpha))
+            cuts = np.round(np.cumsum(proportions)[:-1] * len(members)).astype(np.int64)
+            for share, part in zip(shares, np.split(members, cuts), strict=True):
+                share.append(part)
+        return [np.concatenate(share) for share in shares]

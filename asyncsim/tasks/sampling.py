@@ -1,0 +1,97 @@
+"""Endless walks through sample numbers: which samples a worker sees at which step, a function of (seed, worker, step).
+
+A sampler answers for a block of steps at a time, so that drawing costs little per step, and remembers little:
+whole permutations only in a small cache, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from asyncsim.errors import UserError
+from asyncsim.streams import Streams
+
+CACHED = 2**24
+"""Entries of permutations kept (int32, so 64 MiB)."""
+
+BLOCK = 2048
+"""Samples drawn at a time. Part of the contract for `uniform`: another value gives other batches."""
+
+
+class Sampler(Protocol):
+    """``steps`` is the length of a block; ``block`` gives the sample numbers of one, shape ``(steps, batch)``, int64."""
+
+    steps: int
+
+    def block(self, worker: int, number: int) -> np.ndarray: ...
+
+
+def block_steps(batch: int) -> int:
+    """Steps in a block: `BLOCK` samples, at least one step."""
+    return max(1, BLOCK // batch)
+
+
+class Walk:
+    """Each worker walks its samples in its own shuffled order, and in a new one each time round.
+
+    The order of round e is drawn from ``streams("batch", worker, e)``. A batch that reaches the end goes on with the next
+    round, so every batch has exactly ``batch`` samples and every sample comes once a round. ``shards`` holds each worker's
+    sample numbers; without it everyone walks all ``size`` of them.
+
+    UserError where a batch is larger than what it is drawn from, or for a worker that has no shard.
+    """
+
+    def __init__(self, size: int, batch: int, streams: Streams, shards: Sequence[np.ndarray] | None = None) -> None:
+        self.steps = block_steps(batch)
+        self._size = size
+        self._batch = batch
+        self._streams = streams
+        self._shards = shards
+        smallest = min(map(len, shards)) if shards else size
+        if batch > smallest:
+            what = "the smallest worker's shard of the training set" if shards else "the training set"
+            raise UserError(f"task.batch: {batch} samples are more than {what} holds ({smallest}); lower `batch`")
+        self._permutation = lru_cache(maxsize=max(1, CACHED // size))(self._draw)
+
+    def block(self, worker: int, number: int) -> np.ndarray:
+        shard = self._shard(worker)
+        size = self._size if shard is None else len(shard)
+        wanted = self.steps * self._batch
+        round_, offset = divmod(number * wanted, size)
+        parts = []
+        while wanted > 0:
+            parts.append(self._permutation(worker, round_, size)[offset : offset + wanted])
+            wanted -= len(parts[-1])
+            round_, offset = round_ + 1, 0
+        numbers = np.concatenate(parts)
+        return (numbers.astype(np.int64) if shard is None else shard[numbers]).reshape(self.steps, self._batch)
+
+    def _draw(self, worker: int, round_: int, size: int) -> np.ndarray:
+        return self._streams("batch", worker, round_).permutation(size).astype(np.int32)
+
+    def _shard(self, worker: int) -> np.ndarray | None:
+        if self._shards is None:
+            return None
+        if worker >= len(self._shards):
+            raise UserError(
+                f"task.partition: worker {worker} has no shard, the training set was split among {len(self._shards)} workers; "
+                "use `shuffled` or `uniform` where workers join later"
+            )
+        return self._shards[worker]
+
+
+class Independent:
+    """Every sample of every batch is drawn anew, with replacement, from ``streams("batch", worker, block)``."""
+
+    def __init__(self, size: int, batch: int, streams: Streams) -> None:
+        self.steps = block_steps(batch)
+        self._size = size
+        self._batch = batch
+        self._streams = streams
+
+    def block(self, worker: int, number: int) -> np.ndarray:
+        return self._streams("batch", worker, number).integers(self._size, size=(self.steps, self._batch))

@@ -1,0 +1,104 @@
+"""What a scenario says about a task and its model. Free of torch: `asyncsim plan` needs sizes, not numbers.
+
+A model of one's own is a class too::
+
+    @models.register("bottleneck")
+    class Bottleneck(ModelSpec):
+        width: int = 4
+
+        def module(self, signature: Signature) -> nn.Module:
+            features = math.prod(signature.inputs)
+            return nn.Sequential(nn.Flatten(), nn.Linear(features, self.width), nn.Linear(self.width, signature.outputs))
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asyncsim.tasks.task import Task
+
+tasks = Registry("task")
+models = Registry("model")
+
+Kind = Literal["vector", "image", "text"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)`` or ``()`` for text
+    (the model chooses its context), ``outputs`` the number of classes or of distinct characters."""
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    outputs: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], classes: int) -> Signature:
+        """The signature of labelled vectors ``(d,)`` or images ``(C, H, W)``; ValueError for another shape."""
+        if len(shape) not in (1, 3) or min(shape) < 1:
+            raise ValueError(f"a sample is a vector (d,) or an image (channels, height, width), not {shape}")
+        return cls("vector" if len(shape) == 1 else "image", tuple(shape), classes)
+
+
+class ModelSpec(Spec):
+    """A model's settings. Knows its size, and builds the module when torch is there."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("vector", "image")
+
+    def check(self, signature: Signature) -> None:
+        """ValueError where this model cannot take what the task hands to it."""
+        if signature.kind not in self.takes:
+            fitting = ", ".join(name for name, cls in models if signature.kind in cls.takes)
+            raise ValueError(
+                f"model `{self.kind}` takes {' or '.join(self.takes)} inputs, and this task has {signature.kind} inputs; "
+                f"models that fit: {fitting}"
+            )
+
+    def num_parameters(self, signature: Signature) -> int:
+        """P. Built-in models know it in closed form; this fallback builds the module on torch's meta device."""
+        import torch
+
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in self.module(signature).parameters())
+
+    @abstractmethod
+    def module(self, signature: Signature) -> nn.Module:
+        """A new module with the initial values drawn from torch's CPU generator, which the caller has seeded.
+        An ``nn.Sequential`` wherever natural: its entries are what a pipeline may cut between."""
+
+
+class TextModel(ModelSpec):
+    """A language model over characters: ``(B, context)`` integers in, scores of the next character out."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("text",)
+    dense: ClassVar[bool] = False
+    """Whether every position is predicted, outputs ``(B, context, V)``, or only what follows the window, ``(B, V)``."""
+
+    context: int = Field(12, ge=1)
+
+
+class TaskSpec(Spec):
+    """A task's settings: data, model and loss. ``batch`` is the number of samples in one gradient."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("loss",)
+    """Names of what an evaluation measures."""
+
+    batch: int = Field(32, ge=1)
+
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """P, without torch and without loading data."""
+
+    @abstractmethod
+    def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:
+        """The task at work. ``seed`` is the run's; ``num_workers`` matters to partitions that give each worker a shard.
+        UserError (DataMissing, ChecksumError) where data is not there or not usable."""

@@ -1,0 +1,45 @@
+"""Batch statistics: what BatchNorm layers would need to know at evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Statistics:
+    """The means and variances of a module's batch-norm layers as one flat vector ``(B,)``: mean, variance, layer by layer.
+
+    The layers' running buffers become views of the vector and their momentum 1, so a forward in training mode leaves the
+    statistics of exactly its own batch there (variances unbiased, as PyTorch keeps them). The gradient never sees them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+        self.size = sum(2 * layer.num_features for layer in layers)
+        like = layers[0].running_mean if layers else torch.empty(0)
+        self._flat = torch.empty(self.size, dtype=like.dtype, device=like.device)
+        pieces = iter(self._flat.split([layer.num_features for layer in layers for _ in range(2)]))
+        for layer in layers:
+            layer.momentum = 1.0
+            layer.num_batches_tracked = None
+            layer.running_mean, layer.running_var = next(pieces), next(pieces)
+        self.load(self.initial(layers))
+        self._initial = self.read()
+
+    @staticmethod
+    def initial(layers: list[_BatchNorm]) -> Tensor:
+        """Mean 0 and variance 1 everywhere, as in a layer that has seen nothing."""
+        halves = [half for layer in layers for half in (torch.zeros(layer.num_features), torch.ones(layer.num_features))]
+        return torch.cat(halves) if halves else torch.empty(0)
+
+    @property
+    def unseen(self) -> Tensor:
+        return self._initial.clone()
+
+    def read(self) -> Tensor:
+        """A copy, ``(B,)``."""
+        return self._flat.clone()
+
+    def load(self, vector: Tensor) -> None:
+        self._flat.copy_(vector)

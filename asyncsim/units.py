@@ -1,0 +1,81 @@
+"""Quantities with units: ``50ms``, ``2h``, ``4MB``, ``10Gbit/s``. Inside, seconds, bytes and bytes per second (floats).
+
+Virtual time itself is an integer number of nanoseconds; ``nanoseconds`` is the only place where seconds become ticks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+NANOSECONDS = 1_000_000_000
+_MAX_SECONDS = 9_000_000_000  # just under 2**63 nanoseconds, 285 years
+
+TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+SIZE = {
+    **{"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
+    **{"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40},
+}
+RATE = {
+    **{f"{unit}/s": factor for unit, factor in SIZE.items()},
+    **{"bit/s": 1 / 8, "kbit/s": 1e3 / 8, "Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8, "Tbit/s": 1e12 / 8},
+}
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d][^\s]*)?\s*")
+
+
+def _parser(what: str, units: Mapping[str, float], base: str, example: str) -> Callable[[Any], float]:
+    allowed = f"a number of {base}, or a string such as {example} (units: {', '.join(units)})"
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"not {what}; allowed is {allowed}")
+        if isinstance(value, str):
+            match = _QUANTITY.fullmatch(value)
+            if match is None or (match[2] is not None and match[2] not in units):
+                raise ValueError(f"not {what}; allowed is {allowed}")
+            value = float(match[1]) * (units[match[2]] if match[2] else 1.0)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValueError(f"{what} must be finite; allowed is {allowed}")
+        return number
+
+    return parse
+
+
+def _quantity(what: str, units: Mapping[str, float], base: str, example: str, **bounds: float) -> Any:
+    schema = {"anyOf": [{"type": "number", **_json_bounds(bounds)}, {"type": "string"}], "description": f"{base}, or {example}"}
+    return Annotated[float, Field(**bounds), BeforeValidator(_parser(what, units, base, example)), WithJsonSchema(schema)]
+
+
+def _json_bounds(bounds: Mapping[str, float]) -> dict[str, float]:
+    names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+    return {names[key]: value for key, value in bounds.items()}
+
+
+Seconds = _quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS)
+PositiveSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
+Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0)
+BytesPerSecond = _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0)
+
+
+def nanoseconds(seconds: float) -> int:
+    """Seconds to ticks of virtual time, rounded to the nearest nanosecond."""
+    return round(seconds * NANOSECONDS)
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration for people: ``1.5 ms``, ``12.3 s``, ``2.50 h``."""
+    magnitude = abs(seconds)
+    if magnitude == 0 or not math.isfinite(seconds):
+        return f"{seconds:g} s"
+    for unit, factor in (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if magnitude >= factor * (3 if factor > 1 else 1):
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
