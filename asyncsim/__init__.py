@@ -18,7 +18,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Result": "asyncsim.records", "load_result": "asyncsim.records",
-    "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario", "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
+    "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario",
+    "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
     "simulate": "asyncsim.run", "plan": "asyncsim.run",
     "simulate_study": "asyncsim.sweep",
     "UserError": "asyncsim.errors",

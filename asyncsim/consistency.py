@@ -40,7 +40,7 @@ class Consistency(Spec):
     """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
     Waiting workers are asked again, in the order in which they came, whenever ``pulse`` changes; ``recalls`` is asked after
-    every update where ``recalling`` is true. ``expects`` names what a waiting worker waits for, for the error that reports a deadlock.
+    every update where ``recalling`` is true. ``expects`` names what a waiting worker waits for, should there be a deadlock.
     """
 
     blocking: ClassVar[bool] = True
@@ -64,8 +64,8 @@ class Consistency(Spec):
 
 @consistencies.register("asp")
 class ASP(Consistency):
-    """Asynchronous: nobody waits. With ``recall_after = R``, work whose staleness reaches ``R`` versions is abandoned and the worker
-    reads anew (Ringmaster ASGD "with stops", Maranjyan et al. 2025)."""
+    """Asynchronous: nobody waits. With ``recall_after = R``, work whose staleness reaches ``R`` versions is abandoned and the
+    worker reads anew (Ringmaster ASGD "with stops", Maranjyan et al. 2025)."""
 
     blocking: ClassVar[bool] = False
     recall_after: int | None = Field(None, ge=1)
@@ -104,7 +104,7 @@ class BSP(Consistency):
 
 @consistencies.register("ssp")
 class SSP(Consistency):
-    """Stale synchronous parallel (Ho et al. 2013): a worker at clock ``c`` starts its next round only if ``c - slowest <= bound``.
+    """Stale synchronous parallel (Ho et al. 2013): a worker at clock ``c`` starts a new round only if ``c - slowest <= bound``.
 
     The slowest clock is that of the workers that are up: one that is down leaves the group, and starts again at the
     slowest clock when it comes back. Without ``bound`` nobody ever waits.

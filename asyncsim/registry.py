@@ -83,7 +83,7 @@ class Registry:
         _registries[what] = self
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Class decorator. A second class under one name is refused, unless it redefines the first (a notebook cell run again)."""
+        """Class decorator. A second class of one name is refused, unless it redefines the first (a notebook cell run again)."""
 
         def add(cls: T) -> T:
             known = self._classes.get(name)

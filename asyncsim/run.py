@@ -49,7 +49,7 @@ def simulate(scenario: Scenario, out: str | Path | None = None, progress: Progre
     """Run a scenario with real gradients.
 
     With ``out`` the run is written to that folder while it goes on. ``progress`` is called a few times a wall second. Raises
-    ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written); divergence is not an error but a result.
+    ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written). Divergence is no error but a result.
     """
     with _numerics(scenario):
         device = _device(scenario.device)
@@ -129,7 +129,8 @@ def _assemble(scenario: Scenario, task: Task | None, directory: RunDirectory | N
     )  # fmt: skip
     server = Server(
         Policy(bundle.transforms, bundle.step, params, num_workers), params, task, scenario.schedule, scenario.run,
-        scenario.evaluate, progress, recorder, samples=scenario.task.batch * bundle.program.batches, scheduled=not bundle.program.local,
+        scenario.evaluate, progress, recorder, samples=scenario.task.batch * bundle.program.batches,
+        scheduled=not bundle.program.local,
     )  # fmt: skip
     engine = None
     if task is not None:

@@ -70,12 +70,16 @@ def nanoseconds(seconds: float) -> int:
     return round(seconds * NANOSECONDS)
 
 
-def show_seconds(seconds: float) -> str:
-    """A duration for people: ``1.5 ms``, ``12.3 s``, ``2.50 h``."""
-    magnitude = abs(seconds)
-    if magnitude == 0 or not math.isfinite(seconds):
-        return f"{seconds:g} s"
-    for unit, factor in (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if magnitude >= factor * (3 if factor > 1 else 1):
-            return f"{seconds / factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+def time_unit(seconds: float) -> str:
+    """The unit in which a duration reads best: about 3 to 200 of it."""
+    for unit in ("d", "h", "min", "s", "ms", "us"):
+        if abs(seconds) >= TIME[unit] * (3 if TIME[unit] > 1 else 1):
+            return unit
+    return "ns" if seconds else "s"
+
+
+def show_seconds(seconds: float, unit: str | None = None) -> str:
+    """A duration for people: ``1.5 ms``, ``12.3 s``, ``2.5 h``; in ``unit``, where several are to be compared."""
+    unit = unit or time_unit(seconds)
+    value = seconds / TIME[unit]
+    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"

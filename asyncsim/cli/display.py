@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,7 +16,7 @@ from rich.table import Table
 from asyncsim.run import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
-from asyncsim.units import show_seconds
+from asyncsim.units import show_seconds, time_unit
 
 
 class Display:
@@ -55,7 +56,7 @@ class Display:
         elif report.result is not None:
             self._close(report.index)
             if not self.quiet:
-                self.console.print(self._ended(report), highlight=False, markup=False)
+                self.console.print(self._ended(report), highlight=False, markup=False, soft_wrap=True)
 
     def _name(self, index: int) -> str:
         scenario = self.study.scenarios[index]
@@ -117,27 +118,34 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     """A study, a row a variant; columns that no variant has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
-    table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold")
+    table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("variant", no_wrap=True)
+    unit = time_unit(frame["time"].min())
     columns: list[tuple[str, Any]] = [("workers", lambda row: f"{row.workers:,}")]
-    for metric in study.scenarios[0].metrics:
-        columns.append((metric.replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
+    for metric in headline(study.scenarios[0].metrics):
+        columns.append((metric.replace("_", "\n", 1).replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
     columns += [
-        ("virtual time to target", lambda row: _reached(row)),
-        ("staleness mean", lambda row: _number(row.staleness_mean, ".1f")),
-        ("max", lambda row: _number(row.staleness_max, ".0f")),
-        ("penalty mean", lambda row: _number(row.penalty_mean, ".1f")),
-        ("speed-up to target", lambda row: _number(row.get("speedup_to_target"), ".2f")),
-        ("speed-up samples/s", lambda row: _number(row.get("speedup_samples"), ".2f")),
-        ("wall s", lambda row: _number(row.wall_seconds, ".1f")),
+        ("virtual\ntime", lambda row: show_seconds(row.time, unit)),
+        ("virtual time\nto target", lambda row: _reached(row, unit)),
+        ("staleness\nmean", lambda row: _number(row.staleness_mean, ".1f")),
+        ("staleness\nmax", lambda row: _number(row.staleness_max, ".0f")),
+        ("penalty\nmean", lambda row: _number(row.penalty_mean, ".1f")),
+        ("speed-up\nto target", lambda row: _number(row.get("speedup_to_target"), ".2f")),
+        ("speed-up\nsamples/s", lambda row: _number(row.get("speedup_samples"), ".2f")),
+        ("wall\ntime", lambda row: f"{row.wall_seconds:.1f} s"),
     ]
     cells = {title: [show(row) for _, row in frame.iterrows()] for title, show in columns}
     shown = {title: values for title, values in cells.items() if any(value != "-" for value in values)}
     for title in shown:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for index, variant in enumerate(frame["variant"]):
         table.add_row(variant, *(values[index] for values in shown.values()))
-    Console(width=None if sys.stdout.isatty() else 150).print(table, highlight=False)
+    Console(width=None if sys.stdout.isatty() else 140).print(table, highlight=False)
+
+
+def headline(metrics: tuple[str, ...]) -> list[str]:
+    """The metrics worth a column: the accuracies where there are any, else all."""
+    return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
 
 
 def _goal(target: Any) -> str:
@@ -161,13 +169,13 @@ def _spread(row: Any, metric: str) -> str:
     return f"{value:.4g}" + (f" ± {sd:.2g}" if math.isfinite(sd) else "") + diverged
 
 
-def _reached(row: Any) -> str:
+def _reached(row: Any, unit: str) -> str:
     if "reached" not in row.index:
         return "-"
     if not row.reached:
         return "never"
     partly = f" ({row.reached} of {row.runs})" if row.reached < row.runs else ""
-    return show_seconds(row.time_to_target) + partly
+    return show_seconds(row.time_to_target, unit) + partly
 
 
 def _number(value: Any, form: str) -> str:

@@ -41,7 +41,8 @@ def validate(arguments: argparse.Namespace) -> int:
         runs = f"{len(study)} runs" if len(study) > 1 else "1 run"
         first = study.scenarios[0]
         print(
-            f"{file}: ok, {runs}: {first.task.kind}, {first.cluster.num_workers} workers, {', '.join(dict.fromkeys(study.variants))}"
+            f"{file}: ok, {runs}: {first.task.kind}, {first.cluster.num_workers} workers, "
+            f"{', '.join(dict.fromkeys(study.variants))}"
         )
     if problems:
         raise UserError("\n".join(problems))

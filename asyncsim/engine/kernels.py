@@ -39,7 +39,7 @@ def batch_gradient(task: Task, params: Tensor, inputs: Tensor, targets: Tensor) 
 
 
 def union_gradient(task: Task, params: Tensor, members: list[tuple[int, int]], most: int = 1024) -> Gradient:
-    """The mean gradient of the equally large batches of ``members`` (worker, step) at one snapshot, in passes of at most ``most`` samples.
+    """The mean gradient of the batches of ``members`` (worker, step) at one snapshot, in passes of at most ``most`` samples.
 
     Only for additive tasks (no batch norm, no masks): there the mean of the gradients is the gradient of the union.
     """

@@ -26,7 +26,7 @@ def convergence(
     """Mean over the runs that share a label, and a band from the smallest to the largest.
 
     ``<split>_error`` is one minus the accuracy, on a logarithmic axis. A run that diverged is drawn up to there, with a cross at
-    its last finite value. Curves of different length are compared where all of a label's runs still have values.
+    its last finite value. A label's curve ends where the first of its runs does.
     """
     ax = axes(ax)
     column, label = AXES[against]
@@ -38,14 +38,11 @@ def convergence(
         if not curves:
             continue
         ended = [(x[-1], y[-1]) for (x, y), run in zip(curves, runs, strict=False) if run.summary.get("status") == "diverged"]
-        longest = max((x for x, _ in curves), key=lambda x: x[-1])
-        stacked = np.stack([np.interp(longest, x, y, right=np.nan) for x, y in curves])
-        present = ~np.isnan(stacked).all(axis=0)
-        grid, stacked = longest[present], stacked[:, present]
-        ax.plot(grid, np.nanmean(stacked, axis=0), color=shades[name], label=name)
+        grid = min((x for x, _ in curves), key=lambda x: x[-1])
+        stacked = np.stack([np.interp(grid, x, y) for x, y in curves])
+        ax.plot(grid, stacked.mean(axis=0), color=shades[name], label=name)
         if len(curves) > 1:
-            low, high = np.nanmin(stacked, axis=0), np.nanmax(stacked, axis=0)
-            ax.fill_between(grid, low, high, color=shades[name], alpha=0.18, linewidth=0)
+            ax.fill_between(grid, stacked.min(axis=0), stacked.max(axis=0), color=shades[name], alpha=0.18, linewidth=0)
         for x, y in ended:
             ax.plot(x, y, "x", color=shades[name], markersize=6, markeredgewidth=1.8)
     ax.set_xlabel(label)

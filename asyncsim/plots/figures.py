@@ -39,9 +39,11 @@ def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path
             plt.subplots(figsize=(5.4, 3.2), layout="constrained")
             staleness_histogram(results, labels, plt.gca())
             save("staleness")
-        chosen = {label: result for label, result in reversed(list(zip(labels, results, strict=True)))}
-        chosen = {label: run for label, run in reversed(chosen.items()) if run.tables.get("events") is not None}
-        distinct = _distinct(chosen)
+        first: dict[str, Result] = {}
+        for label, result in zip(labels, results, strict=True):
+            if result.tables.get("events") is not None:
+                first.setdefault(label, result)
+        distinct = _distinct(first)
         if distinct:
             _, lanes = plt.subplots(
                 1, len(distinct), figsize=(4.2 * len(distinct) + 0.6, 3.6), layout="constrained", squeeze=False

@@ -15,28 +15,36 @@ if TYPE_CHECKING:
 
 
 def staleness_histogram(results: Result | Sequence[Result], labels: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Share of the pushes with each staleness, dropped ones left out. Labels with the same distribution share one curve."""
+    """Share of the pushes with each staleness, dropped ones left out. Labels with the same distribution share one curve; where
+    others have some, labels without any staleness are only named.
+    """
     ax = axes(ax)
     groups = grouped(results, labels)
     shades = colours(groups)
-    shapes: dict[bytes, list[str]] = {}
-    values: dict[bytes, np.ndarray] = {}
+    shared: dict[bytes, tuple[list[str], np.ndarray]] = {}
     for name, runs in groups.items():
-        staleness = np.concatenate([
-            run.updates.loc[run.updates["outcome"] != "dropped", "staleness"].to_numpy() for run in runs
-        ])  # fmt: skip
-        key = np.bincount(staleness).tobytes()
-        shapes.setdefault(key, []).append(name)
-        values[key] = staleness
-    for number, (key, names) in enumerate(shapes.items()):
-        counts = np.bincount(values[key])
-        edges = np.arange(len(counts) + 1) - 0.5
-        label = f"{', '.join(names)} (mean {values[key].mean():.1f})"
-        ax.stairs(
-            counts / counts.sum(), edges, color=shades[names[0]], label=label, fill=len(shapes) == 1, alpha=0.9,
-            linewidth=1.6, linestyle=MARKS[number % len(MARKS)],
-        )  # fmt: skip
+        shares = _shares(runs)
+        shared.setdefault(shares.tobytes(), ([], shares))[0].append(name)
+    drawn = 0
+    for names, shares in shared.values():
+        label = ", ".join(names)
+        if len(shares) == 1 and len(shared) > 1:
+            ax.plot([], [], " ", label=f"{label} (always 0)")
+            continue
+        mean = float(shares @ np.arange(len(shares)))
+        edges = np.arange(len(shares) + 1) - 0.5
+        line = MARKS[drawn % len(MARKS)]
+        ax.stairs(shares, edges, color=shades[names[0]], label=f"{label} (mean {mean:.1f})", linewidth=1.6, linestyle=line)
+        ax.stairs(shares, edges, color=shades[names[0]], alpha=0.15, fill=True)
+        drawn += 1
     ax.set_xlabel("staleness (versions)")
     ax.set_ylabel("share of pushes")
     ax.legend()
     return ax
+
+
+def _shares(runs: list[Result]) -> np.ndarray:
+    """Share of each staleness from 0 on, over all the runs."""
+    staleness = [run.updates.loc[run.updates["outcome"] != "dropped", "staleness"].to_numpy() for run in runs]
+    counts = np.bincount(np.concatenate(staleness), minlength=1)
+    return counts / max(1, counts.sum())

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), black last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 KNOWN = {
-    "baseline": "#000000", "asgd": "#D55E00", "staleness_aware": "#E69F00", "gap_aware": "#0072B2", "bsp": "#009E73", "sync": "#009E73",
-    "dana": "#CC79A7", "dana_gap_aware": "#56B4E9",
+    "one_worker": "#000000",
+    "asgd": "#D55E00",
+    "staleness_aware": "#E69F00",
+    "gap_aware": "#0072B2",
+    "bsp": "#009E73",
+    "synchronous": "#009E73",
+    "dana": "#CC79A7",
+    "dana_gap_aware": "#56B4E9",
 }  # fmt: skip
 RC = {
     "figure.dpi": 110, "savefig.dpi": 200, "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,

@@ -5,8 +5,8 @@ from __future__ import annotations
 EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop")
 """What a worker does in a span of virtual time:
 
-``wait`` for the consistency rule, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the server, ``serve`` (the
-server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant).
+``wait`` for the consistency rule, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the server, ``serve``
+(the server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant).
 """
 
 OUTCOMES = ("applied", "buffered", "dropped")

@@ -33,9 +33,9 @@ class Records(Spec):
 class Scenario(Spec):
     """One run: task, cluster, method, optimiser, length. Two equal scenarios give the same bits.
 
-    ``device`` is any of PyTorch's (``cpu``, ``cuda``, ``cuda:1``, ``mps``); ``threads`` are PyTorch's intra-op threads on a CPU (part of
-    the numbers' identity; one is fastest for small models). ``message`` is the size of what travels in each direction;
-    by default that of the parameters.
+    ``device`` is any of PyTorch's (``cpu``, ``cuda``, ``cuda:1``, ``mps``); ``threads`` are PyTorch's intra-op threads on a CPU
+    (part of the numbers' identity; one is fastest for small models). ``message`` is the size of what travels in each
+    direction; by default that of the parameters.
     """
 
     name: str = Field("scenario", min_length=1, max_length=100)

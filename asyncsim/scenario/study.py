@@ -30,7 +30,7 @@ class Study:
 
 
 def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario in a file, with ``changes`` (dotted paths allowed) on top. Raises ``UserError``; also if the file describes several runs."""
+    """The scenario in a file, with ``changes`` (dotted paths allowed) on top. Raises ``UserError``, also if there are several."""
     study = load_study(path, changes)
     if len(study) != 1:
         raise UserError(f"{path}: describes {len(study)} runs; read it with load_study")
@@ -45,7 +45,7 @@ def load_study(path: str | Path, changes: Mapping[str, Any] | None = None) -> St
 
 def expand(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> Study:
     """The runs that plain data describes. A change of ``seeds`` or ``seed`` replaces the file's seeds."""
-    data = merged(document.data, {key: value for key, value in changes.items()})
+    data = merged(document.data, changes)
     if "seed" in changes:
         data.pop("seeds", None)
     variants, seeds, baseline = data.pop("variants", None), data.pop("seeds", None), data.pop("baseline", None)

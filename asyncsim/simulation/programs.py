@@ -52,8 +52,8 @@ class Replica(Program):
 class LocalSGD(Program):
     """``steps`` SGD steps on the worker, then the difference is pushed as a pseudo-gradient (local SGD, FedAvg, DiLoCo).
 
-    Each step takes one batch and one compute time. ``lr`` is the worker's learning rate; the scenario's schedule multiplies it (as
-    of the read), and the optimiser's learning rate becomes the server's constant one.
+    Each step takes one batch and one compute time. ``lr`` is the worker's learning rate; the scenario's schedule multiplies it
+    (as of the read), and the optimiser's learning rate becomes the server's constant one.
     """
 
     local: ClassVar[bool] = True

@@ -38,8 +38,8 @@ def simulate_study(
 ) -> list[Result | None]:
     """Results in the order of ``study.scenarios``; None for a run that failed (``report`` was told why).
 
-    With ``out``, every run has a folder in it, and a finished run of the same scenario is reused unless ``force``. Plugins defined in a
-    notebook exist only in this process: use one process for them.
+    With ``out``, every run has a folder in it, and a finished run of the same scenario is reused unless ``force``. Plugins
+    defined in a notebook exist only in this process: use one process for them.
     """
     report = report or (lambda _: None)
     results: list[Result | None] = [None] * len(study)

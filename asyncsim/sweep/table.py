@@ -16,8 +16,8 @@ from asyncsim.scenario import Study
 def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
     """One row a variant of ``study``; ``results`` in the order of its scenarios, None where a run failed.
 
-    ``time_to_target`` is the mean over the seeds that reached the target, ``reached`` says how many did. ``speedup_to_target`` and
-    ``speedup_samples`` compare with the study's baseline: ratio of the times to the target, and of samples per virtual second.
+    ``time_to_target`` is the mean over the seeds that reached the target, ``reached`` says how many did. ``speedup_to_target``
+    and ``speedup_samples`` compare with the study's baseline: ratio of the times to the target, and of samples per virtual second.
     Diverged runs count with what they are: no accuracy, target not reached.
     """
     rows = []

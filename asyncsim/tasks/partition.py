@@ -80,8 +80,8 @@ class Dirichlet(Partition):
             if min(map(len, shards)) >= batch:
                 return Walk(size, batch, streams, shards)
         raise UserError(
-            f"task.partition.alpha: with {self.alpha:g}, {num_workers} workers and {size} samples some worker is left without one "
-            f"batch of {batch} (the best of {ATTEMPTS} splits left it {smallest} samples); raise `alpha`, or lower `batch` or "
+            f"task.partition.alpha: with {self.alpha:g}, {num_workers} workers and {size} samples some worker is left without "
+            f"one batch of {batch} (the best of {ATTEMPTS} splits left it {smallest} samples); raise `alpha`, or lower `batch` or "
             "the number of workers"
         )
 

@@ -18,8 +18,9 @@ Eigenvalue = Annotated[float, Field(ge=0)]
 class Quadratic(TaskSpec):
     """Minimise ``0.5 sum_i h_i x_i^2`` from ``x = start``, with gradient ``h_i x_i + noise * n_i``, n_i standard normal.
 
-    ``curvature`` is one h for all dimensions or a list of them. The noise of (worker, step) is the mean over ``batch`` samples, so its
-    deviation is noise / sqrt(batch). The optimum is 0. Metrics, free of noise: loss, and the distance ``|x|``. Every split is the same.
+    ``curvature`` is one h for all dimensions or a list of them. The noise of (worker, step) is the mean over ``batch``
+    samples, so its deviation is noise / sqrt(batch). The optimum is 0. Metrics, free of noise: loss, and the distance
+    ``|x|``. Every split is the same.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "distance")

@@ -201,7 +201,8 @@ class Task:
         for name, layer in self.module.named_modules():
             if isinstance(layer, _DropoutNd) and layer.p > 0:
                 raise UserError(
-                    f"layer {name!r} is {layer}, whose masks come from torch's global generator; use asyncsim.tasks.dropout.Dropout"
+                    f"layer {name!r} is {layer}, whose masks come from torch's global generator; "
+                    "use asyncsim.tasks.dropout.Dropout"
                 )
         frozen = [name for name, parameter in self.module.named_parameters() if not parameter.requires_grad]
         if frozen:

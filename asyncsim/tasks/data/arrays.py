@@ -50,10 +50,8 @@ class Arrays:
             return {"train": self.train, "test": self.test}
         if count == len(inputs):
             raise UserError(f"task.validation: {fraction:g} leaves nothing to train on; lower it")
-        if self.labels:
-            held = held_out(targets, count, "validation")
-        else:
-            held = np.arange(len(inputs)) >= len(inputs) - count
+        last = np.arange(len(inputs)) >= len(inputs) - count
+        held = held_out(targets, count, "validation") if self.labels else last
         return {
             "train": (inputs[~held], targets[~held]),
             "validation": (inputs[held], targets[held]),

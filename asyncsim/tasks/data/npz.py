@@ -48,7 +48,8 @@ def _part(path: Path, split: str, inputs: np.ndarray, labels: np.ndarray, shape:
         raise UserError(f"{path}: x_{split} holds values that are not finite")
     if labels.dtype.kind not in "iu" or labels.shape not in ((len(inputs),), (len(inputs), 1)):
         raise UserError(
-            f"{path}: y_{split} is {labels.dtype} of shape {labels.shape}; integers of shape ({len(inputs)},) allowed, one per sample"
+            f"{path}: y_{split} is {labels.dtype} of shape {labels.shape}; "
+            f"integers of shape ({len(inputs)},) allowed, one per sample"
         )
     check_labels(f"{path}: y_{split}", labels, classes)
     return _channels_first(path, split, inputs, shape), labels.reshape(-1).astype(np.int64)

@@ -24,7 +24,8 @@ def topics() -> tuple[np.ndarray, np.ndarray, str]:
         from pydoc_data.topics import topics as pages
     except ImportError as error:
         raise DataMissing(
-            f"this Python has no pydoc_data.topics ({error}), the text of `pydoc_lm`; install Python's standard library in full, or use `digits`"
+            f"this Python has no pydoc_data.topics ({error}), the text of `pydoc_lm`; install Python's standard library in full, "
+            "or use `digits`"
         ) from error
     names = sorted(pages)
     first = len(names) - max(1, len(names) // 10)

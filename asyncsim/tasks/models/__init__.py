@@ -8,4 +8,4 @@ from asyncsim.tasks.models.resnet import ResNet, ResNet8, ResNet20, ResNet56
 from asyncsim.tasks.models.text import CharMlp, Transformer
 from asyncsim.tasks.models.wrn import Wrn, Wrn164
 
-__all__ = ["CharMlp", "Cnn", "Mlp", "ResNet", "ResNet20", "ResNet56", "ResNet8", "Softmax", "Transformer", "Wrn", "Wrn164"]
+__all__ = ["CharMlp", "Cnn", "Mlp", "ResNet", "ResNet8", "ResNet20", "ResNet56", "Softmax", "Transformer", "Wrn", "Wrn164"]
