@@ -25,7 +25,8 @@ class Kernel(Protocol):
 def gradient(task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
     """The gradient of the mean loss of the batch of (worker, step), shape ``(P,)``."""
     inputs, targets = task.batch(worker, step)
-    task.seed_masks(streams.integer("dropout", worker, step) if task.has_masks else 0)
+    if task.has_masks:
+        task.seed_masks(streams.integer("dropout", worker, step))
     return batch_gradient(task, params, inputs, targets)
 
 

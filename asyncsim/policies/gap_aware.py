@@ -47,11 +47,12 @@ class GapAware(Transform):
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         now = server.view() if self.between == "views" else server.params
         if push.snapshot.params is not now and server.lr_max > 0:
-            push.penalise(self.penalty(now - push.snapshot.params, state, server))
+            moved = server.moved(push.snapshot) if now is server.params else now - push.snapshot.params
+            push.penalise(self.penalty(moved, state, server))
         return push
 
     def penalty(self, moved: Tensor, state: State, server: ServerView) -> Tensor:
-        """``G`` for a displacement ``moved`` of shape ``(P,)``; same shape, every element at least 1."""
+        """``G`` for a displacement ``moved`` of shape ``(P,)``, which is overwritten; same shape, every element at least 1."""
         if state["square"] is None:  # a gap before the first step can only come from a look-ahead of another rule
             return moved.new_ones(())
         correction = 1.0 - self.decay ** state["steps"]

@@ -54,6 +54,10 @@ class Push:
         assert self.payload is not None, "a timeline-only push has no gradient"
         return self.payload.result().gradient
 
+    def take(self) -> Tensor:
+        """The gradient for good: the caller may overwrite it, and nobody reads it after."""
+        return self.gradient
+
     def penalise(self, factor: float | Tensor) -> None:
         """Divide the update by ``factor`` as well."""
         if isinstance(self.penalty, float) and self.penalty == 1.0:
@@ -75,4 +79,8 @@ class ServerView(Protocol):
 
     def view(self) -> Tensor:
         """What a worker that read now would be handed, shape ``(P,)``: the parameters, or a look-ahead of them."""
+        ...
+
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         ...

@@ -36,10 +36,10 @@ class StepRule(Spec):
 
     def decayed(self, push: Push, server: ServerView) -> Tensor:
         """``(g + weight_decay * theta) / penalty``: the gradient as it enters the momentum."""
-        gradient = push.gradient
+        gradient = push.take()
         if self.weight_decay:
-            gradient = gradient.add(server.params, alpha=self.weight_decay)
-        return gradient if _is_one(push.penalty) else gradient / push.penalty
+            gradient.add_(server.params, alpha=self.weight_decay)
+        return gradient if _is_one(push.penalty) else gradient.div_(push.penalty)
 
 
 @optimizers.register("sgd")

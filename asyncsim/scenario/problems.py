@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+import inspect
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, nearest
 from asyncsim.scenario.document import Document, Location
 
 MOST = 20
+
+_WORDS = {
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list, such as [1, 2]"),
+    "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
+    "string_type": "must be text; put a number or a date in quotes",
+    "string_too_short": "must have at least {min_length} character(s)",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries, it has {actual_length}",
+    "too_long": "must have at most {max_length} entries, it has {actual_length}",
+    "dict_type": "must be a mapping (`name: value`)",
+    "model_type": "must be a mapping (`name: value`)",
+    "missing": "is missing",
+}
+_EXAMPLES = {("task",): "`task: digits` (see `asyncsim list tasks`)", ("run",): "`run: {updates: 1000}`"}
+_BRANCHES = ("int", "float", "str", "bool")
 
 
 class ScenarioError(UserError):
@@ -22,19 +47,126 @@ class ScenarioError(UserError):
         super().__init__("\n".join(shown))
 
 
-def scenario_error(error: ValidationError, document: Document, overridden: Collection[str] = ()) -> ScenarioError:
-    """Every problem of ``error`` as one line: ``file:line: field: what is wrong, the value``."""
-    return ScenarioError([_line(problem, document, overridden) for problem in error.errors(include_url=False)])
+def scenario_error(
+    error: ValidationError, model: type[BaseModel], document: Document, overridden: Collection[str] = ()
+) -> ScenarioError:
+    """Every problem of ``error`` as one line: ``file:line: field: what is wrong, the value``. ``overridden`` are the dotted
+    paths of overrides; a problem in one of them names no file."""
+    problems = [{**problem, "loc": place} for problem in error.errors(include_url=False) for place in [_place(problem["loc"])]]
+    sections = dict(_sections(model))
+    return ScenarioError([_line(problem, sections, document, overridden) for problem in _one_branch(problems)])
 
 
-def _line(problem: Any, document: Document, overridden: Collection[str]) -> str:
-    location: Location = problem["loc"]
+def origin(location: Location, document: Document, overridden: Collection[str] = ()) -> str:
+    """Where a wrong value comes from: an override, or a place in the document."""
+    field = [str(part) for part in location]
+    for path in overridden:
+        keys = path.split(".")
+        length = min(len(keys), len(field))
+        if keys[:length] == field[:length]:
+            return "override"
+    return document.where(location)
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a message: short, and in the file's words rather than Python's."""
+    if isinstance(value, Mapping | list | tuple):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    if value is None or isinstance(value, bool):
+        return "empty" if value is None else json.dumps(value)
+    text = repr(value) if isinstance(value, str | int | float) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _line(problem: Any, sections: Mapping[str, type[BaseModel]], document: Document, overridden: Collection[str]) -> str:
+    kind, location = problem["type"], problem["loc"]
+    if kind != "missing":
+        location = _as_written(location, document.data)
+    message = _message(problem, sections)
+    own_words = kind not in _WORDS
+    value = _value(location, document.data, problem["input"])
+    if kind == "missing" and location in _EXAMPLES:
+        message += f"; write for example {_EXAMPLES[location]}"
+    elif kind != "missing" and not (own_words and (_is_container(value) or value is None or shown(value) in message)):
+        message += f" (it is {shown(value)})"
     field = ".".join(str(part) for part in location)
+    return f"{origin(location, document, overridden)}: {f'{field}: ' if field else ''}{message}"
+
+
+def _message(problem: Any, sections: Mapping[str, type[BaseModel]]) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message.replace("Input should be", "must be")
-    if problem["type"] == "missing":
-        message = "is missing"
-    elif isinstance(problem["input"], str | int | float) and repr(problem["input"]) not in message:
-        message = f"{message} (it is {problem['input']!r})"
-    source = next((f"--set {path}" for path in overridden if field.startswith(path) or path.startswith(field + ".")), None)
-    return f"{source or document.where(location)}: {f'{field}: ' if field else ''}{message}"
+    message = _WORDS.get(kind, message).format_map(context) if kind in _WORDS else message
+    if kind == "model_type" and context["class_name"] in sections:
+        message = f"must be a mapping with some of: {', '.join(sections[context['class_name']].model_fields)}"
+    if kind == "literal_error" and isinstance(problem["input"], str):
+        message += nearest(problem["input"], context["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+    return message
+
+
+def _place(location: Location) -> Location:
+    """The location without the names that pydantic gives to the branches of a union."""
+    return tuple(part for part in location if not (isinstance(part, str) and ("[" in part or part.startswith("constrained-"))))
+
+
+def _one_branch(problems: list[Any]) -> Iterator[Any]:
+    """Where a value fits no branch of a union, one problem instead of one a branch: that which lies deepest."""
+    for index, problem in enumerate(problems):
+        place = _bare(problem["loc"])
+        others = [_bare(other["loc"]) for number, other in enumerate(problems) if number != index]
+        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in others)
+        same = [other for other in problems if _bare(other["loc"]) == place]
+        if deeper or (same[0] is not problem and problem["msg"] != same[0]["msg"] and _takes_branches(same)):
+            continue
+        if _takes_branches(same) and len(same) > 1:
+            words = [_WORDS.get(other["type"], other["msg"]).format_map(other.get("ctx", {})) for other in same]
+            first, *rest = dict.fromkeys(words)
+            message = " or ".join([first, *(word.removeprefix("must be ") for word in rest)])
+            yield {**problem, "loc": place, "type": "union", "msg": message}
+        else:
+            yield {**problem, "loc": place}
+
+
+def _bare(location: Location) -> Location:
+    return location[:-1] if location and location[-1] in _BRANCHES else location
+
+
+def _takes_branches(problems: list[Any]) -> bool:
+    return len(problems) > 1
+
+
+def _as_written(location: Location, data: Any) -> Location:
+    """The location up to where the document goes: in ``compute: -5ms`` a wrong ``compute.mean`` is a wrong ``compute``."""
+    for length, part in enumerate(location):
+        if not _is_container(data):
+            return location[:length] if data is not None else location
+        data = _inside(data, part)
+    return location
+
+
+def _value(location: Location, data: Any, otherwise: Any) -> Any:
+    """What the document says there, with its units; ``otherwise`` where it says nothing."""
+    for part in location:
+        data = _inside(data, part) if _is_container(data) else None
+    return otherwise if data is None or _is_container(data) != _is_container(otherwise) else data
+
+
+def _inside(data: Any, part: Any) -> Any:
+    if isinstance(data, Mapping):
+        return data.get(part, data.get(str(part)))
+    return data[part] if isinstance(part, int) and 0 <= part < len(data) else None
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple | BaseModel)
+
+
+def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models that are fields of ``model``, or of its fields, by class name."""
+    for field in model.model_fields.values():
+        parts = [field.annotation]
+        for part in parts:
+            parts.extend(get_args(part))
+            if inspect.isclass(part) and issubclass(part, BaseModel):
+                yield part.__name__, part
+                yield from _sections(part)

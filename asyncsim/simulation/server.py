@@ -65,6 +65,9 @@ class Server:
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
         self._view: tuple[int, Tensor | None] = (-1, None)
+        self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
+        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
+        self._updated = 0  # time of the last update
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -89,6 +92,17 @@ class Server:
             self._view = (self.version, view)
         return view
 
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        if self._moved is not snapshot:
+            self._subtract(snapshot)
+        self._moved = None
+        return self._scratch
+
+    def _subtract(self, snapshot: Snapshot) -> None:
+        self._scratch = self.params - snapshot.params
+        self._moved = snapshot
+
     def read(self, worker: int, now: int) -> Snapshot:
         """Hand out the parameters."""
         self.progress.read(worker)
@@ -103,9 +117,9 @@ class Server:
         self.lr_max = max(self.lr_max, self.lr)
         self.pushes += 1
         self.progress.push(worker, snapshot.version, counts=up)
+        gap = self._gap(snapshot)
         if not self.numeric:
             work = None
-        gap = self._gap(snapshot)
         push = Push(worker, step, snapshot, staleness, now, self.samples_per_push, work)
         result = self.policy.arrive(push, self)
         if isinstance(result, Verdict):
@@ -134,6 +148,7 @@ class Server:
         if self._evaluated == (now, self.version):
             return
         self._evaluated = (now, self.version)
+        self.check_finite()
         values: list[float] = []
         if self.task is not None:
             statistics = self.statistics
@@ -156,9 +171,8 @@ class Server:
             self.params = self.policy.apply(push, self)
             self._keep_statistics(push.payload)
             push.payload.release()
-            if not math.isfinite(float(self.params.sum())):
-                self.diverged = (self.version + 1, now)
         self.version += 1
+        self._updated = now
         self.progress.version = self.version
         self.samples += push.samples
         if self.length.done(self.version, self.samples, 0) >= 1.0:
@@ -179,7 +193,20 @@ class Server:
     def _factor(self, updates: int, samples: int, now: int) -> float:
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
 
-    def _gap(self, snapshot: Snapshot) -> Tensor | float:
+    def _gap(self, snapshot: Snapshot) -> float:
+        """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
         if not self.numeric:
             return NAN
-        return 0.0 if snapshot.params is self.params else (self.params - snapshot.params).norm()
+        if snapshot.params is self.params:
+            self.check_finite()
+            return 0.0 if self.numeric else NAN
+        self._subtract(snapshot)
+        square = float(self._scratch.dot(self._scratch))
+        if not math.isfinite(square):  # it may also be that the square alone is too large
+            self.check_finite()
+        return math.sqrt(square) if self.numeric else NAN
+
+    def check_finite(self) -> None:
+        """Note divergence if the last update left non-finite parameters."""
+        if self.numeric and not math.isfinite(float(self.params.sum())):
+            self.diverged = (self.version, self._updated)

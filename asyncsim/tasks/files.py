@@ -14,7 +14,7 @@ from asyncsim.tasks.data import npz
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data.cifar import cifar
 from asyncsim.tasks.data.idx import idx
-from asyncsim.tasks.data.search import missing, roots
+from asyncsim.tasks.data.search import is_file, missing, roots
 from asyncsim.tasks.data_task import AnyModel, ClassificationTask
 from asyncsim.tasks.models.resnet import ResNet20
 from asyncsim.tasks.spec import tasks
@@ -79,6 +79,6 @@ class Npz(ClassificationTask):
     def arrays(self) -> Arrays:
         tried = list(dict.fromkeys(root / self.file for root in [Path(), *roots(self.data_dir)]))
         for path in tried:
-            if path.is_file():
+            if is_file(path):
                 return npz.load(path, self.shape, self.classes)
         raise missing(f"The file {self.file}", "or write an .npz with x_train, y_train, x_test, y_test", tried, "mnist5k")

@@ -81,8 +81,8 @@ class Dirichlet(Partition):
                 return Walk(size, batch, streams, shards)
         raise UserError(
             f"task.partition.alpha: with {self.alpha:g}, {num_workers} workers and {size} samples some worker is left without "
-            f"one batch of {batch} (the best of {ATTEMPTS} splits left it {smallest} samples); raise `alpha`, or lower `batch` or "
-            "the number of workers"
+            f"one batch of {batch} (the best of {ATTEMPTS} splits left it {smallest} samples); raise `alpha`, or lower `batch` "
+            "or the number of workers"
         )
 
     def _split(self, labels: np.ndarray, num_workers: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from asyncsim.errors import UserError
 from asyncsim.tasks.data import npz
 from asyncsim.tasks.data.arrays import Arrays, Part
-from asyncsim.tasks.data.search import missing, roots, verify
+from asyncsim.tasks.data.search import is_file, missing, roots, verify
 from asyncsim.tasks.data.unpickle import unpickle
 
 PIXELS = 3 * 32 * 32
@@ -83,7 +83,7 @@ def cifar(classes: int, data_dir: str | None, check: bool) -> Arrays:
             if version:
                 return _load(classes, version, place, _modified(place), check)
         tried.append(root / f"cifar{classes}.npz")
-        if tried[-1].is_file():
+        if is_file(tried[-1]):
             return npz.load(tried[-1], (3, 32, 32), classes)
     get = f"{layout.archives[0]} from https://www.cs.toronto.edu/~kriz/cifar.html"
     raise missing(layout.name, get, tried, "mnistm5k")
@@ -91,11 +91,11 @@ def cifar(classes: int, data_dir: str | None, check: bool) -> Arrays:
 
 def _version(layout: Layout, place: Path, enough: Callable[[Iterable[bool]], bool]) -> str:
     """Which version lies at ``place``, by the presence of ``all`` or ``any`` of its members; empty for none."""
-    if place.is_file():
+    if is_file(place):
         return "python" if "python" in place.name else "binary"
-    if enough((place / name).is_file() for name in layout.python):
+    if enough(is_file(place / name) for name in layout.python):
         return "python"
-    return "binary" if enough((place / name).is_file() for name in layout.binary) else ""
+    return "binary" if enough(is_file(place / name) for name in layout.binary) else ""
 
 
 def _modified(place: Path) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from asyncsim.errors import UserError
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data.npz import check_labels
-from asyncsim.tasks.data.search import missing, roots, verify
+from asyncsim.tasks.data.search import is_file, missing, roots, verify
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MD5 = {
@@ -48,13 +48,13 @@ def idx(dataset: str, data_dir: str | None, shape: tuple[int, ...], classes: int
         folders.append(DEBIAN)
     for folder in folders:
         paths = tuple(_packed_or_not(folder / name) for name in FILES)
-        if all(path.is_file() for path in paths):
+        if all(map(is_file, paths)):
             return _load(paths, tuple(path.stat().st_mtime_ns for path in paths), dataset, shape, classes, check)
     raise missing(f"The idx data set `{dataset}`", GET[dataset], (folder / f"{FILES[0]}[.gz]" for folder in folders), "mnist5k")
 
 
 def _packed_or_not(path: Path) -> Path:
-    return path if path.is_file() else path.with_name(f"{path.name}.gz")
+    return path if is_file(path) else path.with_name(f"{path.name}.gz")
 
 
 @lru_cache(maxsize=2)

@@ -24,9 +24,10 @@ def load(path: Path, shape: tuple[int, ...], classes: int) -> Arrays:
 @lru_cache(maxsize=2)
 def _load(path: Path, modified: int, shape: tuple[int, ...], classes: int) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is not an .npz file")
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise UserError(f"{path} holds a single array; an .npz with x_train, y_train, x_test, y_test allowed")
+        with found as file:
             names = [f"{part}_{split}" for split in ("train", "test") for part in "xy"]
             lacking = [name for name in names if name not in file]
             if lacking:

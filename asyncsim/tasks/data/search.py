@@ -18,6 +18,14 @@ def roots(data_dir: str | None) -> list[Path]:
     return [*(Path(folder).expanduser() for folder in named if folder), Path("~/.cache/asyncsim").expanduser()]
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file that may be looked at; no error for a folder that may not, or for an impossible name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def missing(what: str, get: str, tried: Iterable[Path], instead: str) -> DataMissing:
     """The error for a data set that is in none of the places ``tried``."""
     places = "\n".join(f"  {path}" for path in tried)
