@@ -22,6 +22,7 @@ _HOMES = {
     "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
     "simulate": "asyncsim.run", "plan": "asyncsim.run",
     "simulate_study": "asyncsim.sweep",
+    "simulate_many": "asyncsim.sweep",
     "UserError": "asyncsim.errors",
     "delays": "asyncsim.cluster", "Delay": "asyncsim.cluster",
     "policies": "asyncsim.policies", "Transform": "asyncsim.policies",

@@ -24,7 +24,7 @@ from asyncsim.policies import (
 from asyncsim.registry import Registry, Spec
 from asyncsim.simulation.programs import LocalSGD, Program, Replica, programs
 
-methods = Registry("method")
+methods = Registry("method", default="asgd")
 
 
 class Bundle(NamedTuple):
@@ -210,6 +210,8 @@ class Ringmaster(Method):
     stops: bool = False
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
+        if self.stops and self.consistency is not None:
+            raise ValueError("`stops` is a consistency rule (asp with recall_after) and cannot be combined with another one")
         consistency = ASP(recall_after=self.threshold if self.stops else None)
         return Bundle((DropStale(bound=self.threshold - 1),), optimizer, consistency, Replica())
 
@@ -269,10 +271,10 @@ def _part(cls: type[Transform], method: Method) -> Transform:
 
 
 def _worker_momentum(optimizer: StepRule, look_ahead: bool) -> WorkerMomentum:
-    if isinstance(optimizer, WorkerMomentum):
-        return optimizer
     if not isinstance(optimizer, SGD):
         raise ValueError(f"DANA keeps a momentum per worker and needs the optimizer sgd, not {optimizer.kind}")
+    if optimizer.nesterov:
+        raise ValueError("DANA has a look-ahead of its own; leave `nesterov` out of the optimizer")
     return WorkerMomentum(
         lr=optimizer.lr, weight_decay=optimizer.weight_decay, momentum=optimizer.momentum, look_ahead=look_ahead
     )  # fmt: skip

@@ -7,7 +7,7 @@ A plugin is a frozen pydantic model with behaviour. Decorate it and a scenario m
         after: int = 4
         ...
 
-Packages register theirs through entry points of the group named in the registry (for example ``asyncsim.policies``).
+Packages register theirs through entry points of the group named in the registry (for example ``asyncsim.policy``).
 """
 
 from __future__ import annotations
@@ -116,14 +116,15 @@ class Registry:
             fields = {str(key): item for key, item in value.items()}
             kind = fields.pop("kind", self.default)
             if kind is None:
-                raise located(self.what, [(("kind",), None, f"a {self.what} needs a `kind`, one of: {', '.join(self.names())}")])
+                known = ", ".join(self.names())
+                raise located(self.what, [(("kind",), None, f"is missing; a mapping for {self.what} needs one of: {known}")])
             return self._class(kind, ("kind",)).model_validate(fields, context=context)
         if isinstance(value, str) and (value in self.names() or self.default is None or value.isidentifier()):
             return self._class(value, ()).model_validate({}, context=context)
         if self.default is not None:
             return self[self.default].model_validate(value, context=context)
         raise PydanticCustomError(
-            "plugin", f"a {self.what} is a name or a mapping with `kind`, one of: {', '.join(self.names())}"
+            "plugin", f"must be a name, or a mapping with a `kind`, of: {', '.join(self.names())}"
         )
 
     def _class(self, kind: Any, where: tuple[str, ...]) -> type[Spec]:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncsim
+from asyncsim.engine.spec import EngineSpec
 from asyncsim.errors import UserError
+from asyncsim.methods import Bundle
 from asyncsim.policies import Policy
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.directory import FORMAT
+from asyncsim.records.fates import Fates
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.scenario import Scenario, dump_scenario
 from asyncsim.simulation.progress import WorkerProgress
@@ -43,18 +46,23 @@ class Moment(NamedTuple):
 
 
 Progress = Callable[[Moment], None]
+Wait = Callable[[list[Any]], None]
+"""What an engine calls to have futures computed together with those of other runs."""
 
 
-def simulate(scenario: Scenario, out: str | Path | None = None, progress: Progress | None = None) -> Result:
+def simulate(
+    scenario: Scenario, out: str | Path | None = None, progress: Progress | None = None, wait: Wait | None = None
+) -> Result:
     """Run a scenario with real gradients.
 
-    With ``out`` the run is written to that folder while it goes on. ``progress`` is called a few times a wall second. Raises
-    ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written). Divergence is no error but a result.
+    With ``out`` the run is written to that folder while it goes on. ``progress`` is called a few times a wall second. ``wait``
+    is for fleets. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written). Divergence is
+    no error but a result.
     """
     with _numerics(scenario):
         device = _device(scenario.device)
         task = scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.cluster.num_workers)
-        return _run(scenario, task, _directory(out), progress)
+        return _run(scenario, task, _directory(out), progress, wait)
 
 
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
@@ -78,13 +86,19 @@ def reusable(scenario: Scenario, path: Path) -> Result | None:
     return load_result(path) if same else None
 
 
-def _run(scenario: Scenario, task: Task | None, directory: RunDirectory | None, progress: Progress | None) -> Result:
+def _run(
+    scenario: Scenario, task: Task | None, directory: RunDirectory | None, progress: Progress | None, wait: Wait | None = None
+) -> Result:
     started = time.perf_counter()
-    sim = _assemble(scenario, task, directory)
-    server, recorder = sim.server, sim.recorder
+    spec = None if task is None else scenario.engine.resolve(task, scenario.cluster.num_workers)
+    sim = _assemble(scenario, task, spec, directory)
+    server, recorder, engine = sim.server, sim.recorder, sim.engine
+    if wait is not None and hasattr(engine, "wait"):
+        engine.wait = wait
     manifest = {
         "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
-        "engine": "timing" if task is None else "serial", "device": scenario.device, "threads": scenario.threads,
+        "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": engine.kernel},
+        "device": scenario.device, "threads": scenario.threads,
         "parameters": None if task is None else task.layout.num_parameters,
         "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
     }  # fmt: skip
@@ -111,6 +125,8 @@ def _run(scenario: Scenario, task: Task | None, directory: RunDirectory | None, 
             _last_words(recorder, directory, manifest)
         raise
     finally:
+        if engine is not None:
+            engine.close()
         if directory is not None:
             directory.close()
     if progress is not None:
@@ -118,7 +134,8 @@ def _run(scenario: Scenario, task: Task | None, directory: RunDirectory | None, 
     return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
 
 
-def _assemble(scenario: Scenario, task: Task | None, directory: RunDirectory | None) -> Simulation:
+def _assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
+    """The parts of a run, put together; no ``task`` and ``spec``: the timeline alone."""
     bundle = scenario.bundle()
     streams = Streams(scenario.seed)
     num_workers = scenario.cluster.num_workers
@@ -133,14 +150,27 @@ def _assemble(scenario: Scenario, task: Task | None, directory: RunDirectory | N
         scheduled=not bundle.program.local,
     )  # fmt: skip
     engine = None
-    if task is not None:
-        from asyncsim.engine.serial import SerialEngine
-
-        engine = SerialEngine(task, streams)
+    if spec is not None:
+        averaged = any(transform.averages for transform in bundle.transforms)
+        engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, server, progress, engine, recorder, streams,
         scenario.message_bytes if any(_sized(profile) for profile in _link_owners(scenario)) else 0.0,
     )  # fmt: skip
+
+
+def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
+    """Which work will be used, found by simulating the timeline first, for engines that compute ahead; None: all but what is in
+    flight at the end, and looking ahead would cost more than it saves."""
+    cluster = scenario.cluster
+    losses = cluster.faults or cluster.groups or cluster.overrides or cluster.events or bundle.consistency.recalling
+    if not spec.ahead or not (losses or any(transform.drops for transform in bundle.transforms)):
+        return None
+    sim = _assemble(scenario, None, None, None)
+    for _ in sim.run():
+        pass
+    sim.recorder.breathe(last=True)
+    return Fates(sim.recorder.updates.arrays())
 
 
 def summarise(scenario: Scenario, sim: Simulation, wall_seconds: float) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from asyncsim.cli.console import Console
 from asyncsim.run import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
@@ -35,6 +34,9 @@ class Display:
             TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console, transient=True,
         )  # fmt: skip
         self._total: TaskID | None = None
+        self.finished = 0
+        self.errors: dict[str, list[str]] = {}
+        """Errors, and the runs for which they are still to be printed: if all runs fail alike, that is said once, by others."""
 
     def __enter__(self) -> Display:
         if self.live:
@@ -52,11 +54,25 @@ class Display:
             self._moment(report.index, report.moment)
         elif report.error is not None:
             self._close(report.index)
-            self.console.print(f"{self._name(report.index)}: failed: {report.error}", style="red", highlight=False, markup=False)
+            self.errors.setdefault(report.error, []).append(self._name(report.index))
+            if self.finished:
+                self.tell_errors()
         elif report.result is not None:
             self._close(report.index)
             if not self.quiet:
-                self.console.print(self._ended(report), highlight=False, markup=False, soft_wrap=True)
+                self._say(self._ended(report))
+            self.finished += 1
+            self.tell_errors()
+
+    def tell_errors(self) -> None:
+        """Print the errors that were not printed yet."""
+        for error, names in self.errors.items():
+            for name in names:
+                self._say(f"{name}: failed: {error}", style="red")
+            names.clear()
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _name(self, index: int) -> str:
         scenario = self.study.scenarios[index]
@@ -140,7 +156,7 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for index, variant in enumerate(frame["variant"]):
         table.add_row(variant, *(values[index] for values in shown.values()))
-    Console(width=None if sys.stdout.isatty() else 140).print(table, highlight=False)
+    Console().print(table, highlight=False)
 
 
 def headline(metrics: tuple[str, ...]) -> list[str]:

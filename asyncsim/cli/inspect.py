@@ -7,9 +7,9 @@ import inspect
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from asyncsim.cli.console import Console
 from asyncsim.cli.starter import STARTER
 from asyncsim.cluster import delays
 from asyncsim.consistency import consistencies

@@ -5,22 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from asyncsim.cli.display import Display, comparison_table, summary_table
-from asyncsim.scenario import Study, load_study, parse_changes
+from asyncsim.errors import UserError
+from asyncsim.records.directory import write_atomically
+from asyncsim.scenario import Study, load_study, parse_changes, read_document
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate every run of the file, then print a table and write figures."""
     from asyncsim.sweep import comparison, run_folder, simulate_study
+    from asyncsim.sweep.runner import KILLED
 
     study = _study(arguments)
     out = Path(arguments.out)
     with Display(study, quiet=arguments.json) as display:
         results = simulate_study(study, out, arguments.processes or _cores(), arguments.force, display)
+    if not display.finished and len(display.errors) == 1 and KILLED not in display.errors:
+        error = next(iter(display.errors))
+        raise UserError(error if error.startswith(f"{out}") else f"{_where(arguments.file, error)}: {error}")
+    display.tell_errors()
     finished = [(variant, result) for variant, result in zip(study.variants, results, strict=True) if result is not None]
     folder = run_folder(out, study, 0)
     if len(study) > 1:
@@ -33,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif finished:
         table = comparison(study, results)
         comparison_table(table, study)
-        table.to_csv(folder / "table.csv", index=False)
+        write_atomically(folder / "table.csv", table.to_csv(index=False).encode())
     if finished and not arguments.no_figures:
         from asyncsim.plots import write_figures
 
@@ -70,6 +78,12 @@ def _study(arguments: argparse.Namespace) -> Study:
     if arguments.device is not None:
         changes["device"] = arguments.device
     return load_study(arguments.file, changes)
+
+
+def _where(file: str, error: str) -> str:
+    """``file:line`` of the field that an error begins with, or the file."""
+    field = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: )", error)
+    return read_document(file).where(tuple(field[0].split("."))) if field else file
 
 
 def _cores() -> int:

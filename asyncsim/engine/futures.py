@@ -19,16 +19,25 @@ class Gradient(NamedTuple):
 
 
 class Engine(Protocol):
-    """What evaluates kernels. ``submit`` does no work; ``Future.result`` is the only place where numerics block."""
+    """What evaluates kernels. ``submit`` does no work that anybody waits for; ``Future.result`` is the only place where numerics
+    block. ``SerialEngine`` says what each method does."""
 
-    computed: int  # gradients evaluated so far
-    cancelled: int  # futures that nobody needed
+    kind: str
+    kernel: str
+    computed: int
+    cancelled: int
 
     def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int) -> Future: ...
 
     def mean(self, futures: list[Future]) -> Future: ...
 
-    def evaluate(self, future: Future) -> Gradient: ...
+    def evaluate(self, future: Future) -> None: ...
+
+    def compute(self, needed: list[Future]) -> None: ...
+
+    def forget(self, future: Future) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Future:
@@ -62,7 +71,7 @@ class Future:
         if self._result is None:
             if not self.pending:
                 raise RuntimeError("this future was cancelled or released")
-            self.settle(self.engine.evaluate(self))
+            self.engine.evaluate(self)
         return self._result
 
     def settle(self, result: Gradient) -> None:
@@ -78,6 +87,7 @@ class Future:
         """Nobody will ask. A pending future is never computed."""
         if self.pending:
             self.engine.cancelled += 1
+            self.engine.forget(self)
         self.release()
 
     def release(self) -> None:

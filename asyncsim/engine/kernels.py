@@ -44,19 +44,31 @@ def union_gradient(task: Task, params: Tensor, members: list[tuple[int, int]], m
 
     Only for additive tasks (no batch norm, no masks): there the mean of the gradients is the gradient of the union.
     """
+    passes = union_passes(task, members, most)
+    return union_mean([pass_gradient(task, params, each) for each in passes], [len(each) for each in passes])
+
+
+def union_passes(task: Task, members: list[tuple[int, int]], most: int = 1024) -> list[list[tuple[int, int]]]:
+    """``members`` in passes of at most ``most`` samples; the last may be smaller."""
     each = max(1, most // task.batch_size)
-    total: Tensor | None = None
-    loss: Tensor | None = None
-    for first in range(0, len(members), each):
-        batches = [task.batch(worker, step) for worker, step in members[first : first + each]]
-        inputs, targets = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
-        part = batch_gradient(task, params, inputs, targets)
-        share = len(batches) / len(members)
-        total = part.gradient * share if total is None else total.add_(part.gradient, alpha=share)
-        loss = part.loss * share if loss is None else loss + part.loss * share
-    assert total is not None
-    assert loss is not None
-    return Gradient(total, loss, None)
+    return [members[first : first + each] for first in range(0, len(members), each)]
+
+
+def pass_gradient(task: Task, params: Tensor, members: list[tuple[int, int]]) -> Gradient:
+    """One pass: the gradient of the mean loss over the union of the batches of ``members``."""
+    inputs, targets = (torch.cat(tensors) for tensors in zip(*(task.batch(*member) for member in members), strict=True))
+    return batch_gradient(task, params, inputs, targets)
+
+
+def union_mean(parts: list[Gradient], sizes: list[int]) -> Gradient:
+    """The mean of passes, weighted by their sizes, summed in order."""
+    if len(parts) == 1:
+        return parts[0]
+    shares = [size / sum(sizes) for size in sizes]
+    total = parts[0].gradient * shares[0]
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        total.add_(part.gradient, alpha=share)
+    return Gradient(total, sum(part.loss * share for part, share in zip(parts, shares, strict=True)), None)
 
 
 @dataclass(frozen=True)
@@ -83,3 +95,8 @@ class LocalSteps:
             losses.append(result.loss)
             statistics = result.statistics
         return Gradient(params - local, torch.stack(losses).mean(), statistics)
+
+
+def steps_of(kernel: Kernel) -> tuple[int, float] | None:
+    """Number of local steps and momentum of a kernel, None for a plain gradient: kernels that agree can share a call."""
+    return (kernel.steps, kernel.momentum) if isinstance(kernel, LocalSteps) else None

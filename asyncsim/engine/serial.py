@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,41 +22,76 @@ class SerialEngine:
 
     The mean of plain gradients on one snapshot is one pass over the union of their batches where samples do not interact
     (no batch norm, no dropout): the same mathematics in another order of summation, at a fraction of the time.
+
+    Other engines compute ahead of need. For them, ``useful`` holds the (worker, step) whose results will be asked for (None:
+    all), and ``averaged`` says that results are asked for by means only, so that nothing is gained by computing one ahead.
     """
 
     kind = "serial"
+    kernel = "loop"
 
-    def __init__(self, task: Task, streams: Streams) -> None:
+    def __init__(
+        self, task: Task, streams: Streams, useful: Container[tuple[int, int]] | None = None, averaged: bool = False
+    ) -> None:
         self.task = task
         self.streams = streams
-        self.computed = 0
-        self.cancelled = 0
+        self.useful = useful
+        self.averaged = averaged
+        self.computed = 0  # gradients evaluated so far
+        self.cancelled = 0  # futures that nobody needed
 
     def submit(self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int) -> Future:
         """A pending future for ``kernel`` at snapshot ``params`` of shape ``(P,)``."""
-        return Future(self, kernel, params, worker, step)
+        future = Future(self, kernel, params, worker, step)
+        if not self.averaged and (self.useful is None or (worker, step) in self.useful):
+            self.expect(future)
+        return future
 
     def mean(self, futures: list[Future]) -> Future:
         """The mean of several futures (at least two), as late as they are."""
         return Future(self, futures[0].kernel, None, futures[-1].worker, futures[-1].step, parts=futures)
 
-    def evaluate(self, future: Future) -> Gradient:
-        if future.parts is None:
-            self.computed += 1
-            return future.kernel(self.task, self.streams, future.params, future.worker, future.step)
+    def evaluate(self, future: Future) -> None:
+        """Settle a future that is asked for."""
         parts = future.parts
-        if self._is_union(parts):
+        if parts is None:
+            self.compute([future])
+        elif self._is_union(parts):
             self.computed += len(parts)
-            return kernels.union_gradient(self.task, parts[0].params, [(part.worker, part.step) for part in parts])
-        results = [part.result() for part in parts]
-        total = results[0].gradient + results[1].gradient
-        for result in results[2:]:
-            total.add_(result.gradient)
-        statistics = None if results[0].statistics is None else torch.stack([r.statistics for r in results]).mean(0)
-        return Gradient(total.div_(len(results)), torch.stack([r.loss for r in results]).mean(), statistics)
+            future.settle(self.union(parts))
+        else:
+            self.compute([part for part in parts if part.pending])
+            future.settle(_average([part.result() for part in parts]))
+
+    def compute(self, needed: list[Future]) -> None:
+        """Settle pending futures."""
+        for future in needed:
+            self.computed += 1
+            future.settle(future.kernel(self.task, self.streams, future.params, future.worker, future.step))
+
+    def union(self, parts: list[Future]) -> Gradient:
+        """The mean gradient of parts on one snapshot, over the union of their batches."""
+        return kernels.union_gradient(self.task, parts[0].params, [(part.worker, part.step) for part in parts])
+
+    def expect(self, future: Future) -> None:
+        """A result that will be asked for; an engine may begin."""
+
+    def forget(self, future: Future) -> None:
+        """A pending future has been cancelled."""
+
+    def close(self) -> None:
+        """The run is over."""
 
     def _is_union(self, parts: list[Future]) -> bool:
         first = parts[0].params
         return self.task.additive and all(
             part.pending and part.params is first and first is not None and part.kernel is kernels.gradient for part in parts
         )
+
+
+def _average(results: list[Gradient]) -> Gradient:
+    total = results[0].gradient + results[1].gradient
+    for result in results[2:]:
+        total.add_(result.gradient)
+    statistics = None if results[0].statistics is None else torch.stack([result.statistics for result in results]).mean(0)
+    return Gradient(total.div_(len(results)), torch.stack([result.loss for result in results]).mean(), statistics)

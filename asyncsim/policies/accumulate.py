@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Accumulate(Transform):
     """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
 
-    Without ``count`` it waits for one push of every member (synchronous SGD). With ``members`` (set by the barrier methods) the
-    number needed never exceeds the workers still there, so a worker that leaves for good holds nobody up. Each push keeps
-    its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. What is buffered when the run ends is not applied.
+    Without ``count`` it waits for one push of every member (synchronous SGD). With ``members`` (set by the barrier methods) it
+    is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one had pushed
+    before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. What is buffered when
+    the run ends is not applied.
     """
 
+    averages: ClassVar[bool] = True
     count: int | None = Field(None, ge=1)
     members: bool = False
 
@@ -35,13 +37,15 @@ class Accumulate(Transform):
 
     def settle(self, state: State, server: ServerView) -> Push | None:
         buffer = state["buffer"]
-        if not buffer or len(buffer) < self.needed(server):
+        if not buffer or not self.complete(buffer, server):
             return None
         state["buffer"] = []
         return buffer[0] if len(buffer) == 1 else mean_push(buffer)
 
-    def needed(self, server: ServerView) -> int:
-        """Pushes that complete the buffer now."""
-        if self.count is None:
-            return max(1, server.members)
-        return max(1, min(self.count, server.members)) if self.members else self.count
+    def complete(self, buffer: list[Push], server: ServerView) -> bool:
+        """Is this all there is to wait for?"""
+        if self.count is not None and len(buffer) >= self.count:
+            return True
+        if self.count is not None and not self.members:
+            return False
+        return sum(push.worker not in server.departed for push in buffer) >= server.members

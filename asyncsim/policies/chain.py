@@ -19,8 +19,7 @@ class Policy:
     """
 
     def __init__(self, transforms: tuple[Transform, ...], step: StepRule, params: Tensor | None, num_workers: int) -> None:
-        self.timing_only = params is None
-        self.transforms = tuple(t for t in transforms if not (self.timing_only and t.numeric))
+        self.transforms = transforms
         self.step = step
         self.state: dict = {
             "transforms": [transform.init(params, num_workers) for transform in self.transforms],
@@ -28,9 +27,14 @@ class Policy:
         }
 
     def arrive(self, push: Push, server: ServerView, after: int = 0) -> Push | Verdict:
-        """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does."""
+        """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does.
+
+        A push without payload (the timeline alone is simulated, or the run has diverged) passes the numeric ones by.
+        """
         states: list[State] = self.state["transforms"]
         for transform, state in zip(self.transforms[after:], states[after:], strict=True):
+            if transform.numeric and push.payload is None:
+                continue
             result = transform.update(push, state, server)
             if isinstance(result, Verdict):
                 return result

@@ -31,7 +31,8 @@ class GapAware(Transform):
     The first updates: ``r`` is updated right after each step, so when the first non-zero gap arrives one step is already in
     it and ``C`` is about one step long; before that every gap is exactly 0 and ``G`` exactly 1. Nothing is switched off.
 
-    Differs from FTPipe: for Nesterov steps ``u`` is the applied direction ``d + momentum * v``, not the buffer ``v``.
+    Differs from FTPipe: ``u`` is what was applied (for Nesterov steps ``d + momentum * v``, without momentum the decayed and
+    divided gradient) where FTPipe takes the momentum buffer, or the raw gradient; and FTPipe skips the first batch.
     """
 
     numeric: ClassVar[bool] = True

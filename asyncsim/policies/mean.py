@@ -24,10 +24,15 @@ def mean_push(pushes: list[Push]) -> Push:
     if last.payload is None:
         return mean
     mean.payload = last.payload.engine.mean([push.payload for push in pushes])
-    if all(isinstance(push.penalty, float) and push.penalty == last.penalty for push in pushes):
+    penalties = [push.penalty for push in pushes]
+    uniform = all(isinstance(penalty, float) for penalty in penalties) and len(set(penalties)) == 1
+    if uniform and all(push.replaced is None for push in pushes):
         mean.penalty = last.penalty
-        if any(push.replaced is not None for push in pushes):
-            mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))
+        return mean
+    last.payload.engine.compute([push.payload for push in pushes if push.replaced is None and push.payload.pending])
+    if uniform:
+        mean.penalty = last.penalty
+        mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))
         return mean
     weights = [1.0 / push.penalty for push in pushes]
     total = sum(weights[1:], start=weights[0])

@@ -73,6 +73,7 @@ class ServerView(Protocol):
     version: int
     num_workers: int
     members: int  # workers that have not left for good
+    departed: frozenset[int]  # those that have
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from asyncsim.registry import Registry, Spec
 
-schedules = Registry("schedule")
+schedules = Registry("schedule", default="constant")
 
 
 class Schedule(Spec):
@@ -33,6 +33,11 @@ class Schedule(Spec):
         if isinstance(self.warmup_from, float) and not 0 <= self.warmup_from <= 1:
             raise ValueError(f"warmup_from is a factor between 0 and 1, or 1/N, not {self.warmup_from:g}")
         return self
+
+    def _given(self, field: str) -> None:
+        """The defaults of positions are fractions of the run; update counts have to be said."""
+        if self.unit == "updates" and field not in self.model_fields_set:
+            raise ValueError(f"with `unit: updates`, `{field}` must be given as a number of updates")
 
     def factor(self, done: float, updates: int, num_workers: int) -> float:
         """``done``: fraction of the run, ``updates``: count of updates, both with the arriving one. Returns a factor >= 0."""
@@ -65,6 +70,7 @@ class MultiStep(Schedule):
 
     @model_validator(mode="after")
     def _ordered(self) -> MultiStep:
+        self._given("milestones")
         if list(self.milestones) != sorted(self.milestones) or any(m < 0 for m in self.milestones):
             raise ValueError("milestones must be at least 0 and in ascending order")
         if self.unit == "run" and any(m > 1 for m in self.milestones):
@@ -82,6 +88,11 @@ class Cosine(Schedule):
     final: float = Field(0.0, ge=0, le=1)
     length: float = Field(1.0, gt=0)
 
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        self._given("length")
+        return self
+
     def after_warmup(self, position: float) -> float:
         phase = min(1.0, position / self.length)
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * phase))
@@ -94,6 +105,11 @@ class Linear(Schedule):
     final: float = Field(0.0, ge=0, le=1)
     length: float = Field(1.0, gt=0)
 
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        self._given("length")
+        return self
+
     def after_warmup(self, position: float) -> float:
         return 1.0 + (self.final - 1.0) * min(1.0, position / self.length)
 
@@ -103,6 +119,11 @@ class InverseSqrt(Schedule):
     """``1 / sqrt(1 + position / scale)``."""
 
     scale: float = Field(0.1, gt=0)
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        self._given("scale")
+        return self
 
     def after_warmup(self, position: float) -> float:
         return 1.0 / math.sqrt(1.0 + position / self.scale)

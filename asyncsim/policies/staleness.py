@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,7 @@ class DropStale(Transform):
     Bound 0 keeps only gradients of the current parameters (Rennala, K-sync); bound ``R - 1`` is Ringmaster's rule.
     """
 
+    drops: ClassVar[bool] = True
     bound: int = Field(ge=0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:

@@ -13,7 +13,7 @@ from asyncsim.registry import Registry, Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-optimizers = Registry("optimizer")
+optimizers = Registry("optimizer", default="sgd")
 
 
 class StepRule(Spec):

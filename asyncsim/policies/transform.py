@@ -24,6 +24,10 @@ class Transform(Spec):
     """
 
     numeric: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
+    """May it drop pushes? Then engines look ahead and do not compute what will be dropped."""
+    averages: ClassVar[bool] = False
+    """Does it ask for means of pushes only?"""
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""

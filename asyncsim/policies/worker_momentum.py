@@ -22,7 +22,8 @@ class WorkerMomentum(StepRule):
         a worker is handed  theta - lr * momentum * sum_j v_j
 
     The sum is kept up to date, ``O(P)`` a step; memory is ``N`` velocities. Without ``look_ahead`` workers are handed ``theta``
-    (Multi-ASGD). Momentum 0 is plain SGD. The look-ahead uses the learning rate at the moment of the read.
+    (Multi-ASGD). Momentum 0 is plain SGD. The look-ahead uses the learning rate of the last
+    arrival. The velocity of a worker that has left stays in the sum.
     """
 
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -36,7 +37,7 @@ class WorkerMomentum(StepRule):
         if not self.momentum:
             return d
         old = state["velocities"].get(push.worker)
-        new = d if old is None else old.mul(self.momentum).add_(d)
+        new = d.clone() if old is None else old.mul(self.momentum).add_(d)
         state["velocities"][push.worker] = new
         if state["sum"] is None:
             state["sum"] = new.clone()

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from asyncsim.errors import UserError
 
 FORMAT = 1
 TABLES = ("metrics", "updates", "events")
+MANIFEST = ("name", "hash", "status", "fingerprints", "engine", "device", "versions", "scenario")
 
 
 class RunDirectory:
@@ -43,13 +44,12 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(f"{self.path}: another process is writing this run; wait for it, or choose another --out") from None
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{self.path.parent}: is a file, or lies in one; choose a folder for --out") from None
         except OSError as error:
             raise UserError(f"{self.path.parent}: cannot be written to: {error.strerror or error}") from None
         try:
-            if self.path.exists() and not (self.path / "manifest.json").exists() and any(self.path.iterdir()):
-                raise UserError(f"{self.path}: is there already and is not a run of asyncsim; choose another --out")
-            if self.path.exists():
-                shutil.rmtree(self.path)
+            self._clear()
             (self.path / "parts").mkdir(parents=True)
         except OSError as error:
             self.close()
@@ -58,6 +58,17 @@ class RunDirectory:
             self.close()
             raise
         return self
+
+    def _clear(self) -> None:
+        """Remove an earlier run, aside first: at every moment there is a run in the folder, or nothing."""
+        aside = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        if not self.path.exists():
+            return
+        if not _is_run(self.path):
+            raise UserError(f"{self.path}: is there already and is not a run of asyncsim; choose another --out")
+        self.path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def close(self) -> None:
         self._lock.release()
@@ -98,22 +109,41 @@ def write_atomically(target: Path, data: bytes) -> None:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
 
 
+def _is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or what a process leaves that dies before its first manifest."""
+    if (path / "manifest.json").exists():
+        try:
+            return bool(read_manifest(path))
+        except UserError:
+            return False
+    return path.is_dir() and all(
+        entry.name in ("parts", "scenario.yaml") or (entry.name.startswith(".") and entry.suffix == ".tmp")
+        for entry in path.iterdir()
+    )
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run folder; ``UserError`` if it is none, or written by a newer version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: not a run folder (there is no manifest.json in it)") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path / 'manifest.json'}: cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise UserError(f"{path / 'manifest.json'}: format {found!r} is not the one this version reads ({FORMAT})")
+    missing = [key for key in MANIFEST if key not in manifest]
+    if missing:
+        raise UserError(f"{path / 'manifest.json'}: lacks {', '.join(missing)}; it is not what a run wrote")
     return manifest
 
 
-def read_table(path: Path, table: str) -> dict[str, np.ndarray] | None:
-    """A table of a run folder, from its parts if the run is not finished; None if it was not recorded."""
+def read_table(path: Path, table: str, columns: Iterable[str] = ()) -> dict[str, np.ndarray] | None:
+    """A table of a run folder, from its parts if the run is not finished; None if it was not recorded.
+
+    ``UserError`` if it cannot be read or lacks one of ``columns``.
+    """
     whole = path / f"{table}.parquet"
     files = [whole] if whole.exists() else sorted((path / "parts").glob(f"{table}-*.parquet"))
     if not files:
@@ -122,6 +152,9 @@ def read_table(path: Path, table: str) -> dict[str, np.ndarray] | None:
         data = pa.concat_tables([pq.read_table(file) for file in files])
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: table {table} cannot be read: {str(error).splitlines()[0]}") from None
+    missing = [name for name in columns if name not in data.column_names]
+    if missing:
+        raise UserError(f"{path}: table {table} lacks the columns {', '.join(missing)}")
     return {name: data.column(name).to_numpy() for name in data.column_names}
 
 

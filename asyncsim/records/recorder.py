@@ -47,7 +47,7 @@ class Recorder:
             self._written = time.monotonic()
 
     def fingerprints(self, parameters: np.ndarray | None) -> dict[str, str]:
-        """``timeline``: kind, worker, step and times of every event. ``trajectory``: parameters, metrics, every push's numbers."""
+        """``timeline``: kind, worker, step and times of all events. ``trajectory``: parameters, metrics, every push's numbers."""
         timeline = self.events.digest()
         if parameters is None:
             return {"timeline": timeline}

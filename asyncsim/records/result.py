@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from asyncsim.errors import UserError, nearest
-from asyncsim.records.directory import read_manifest, read_table
+from asyncsim.records.directory import TABLES, read_manifest, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
 
 Arrays = dict[str, np.ndarray]
@@ -77,19 +77,18 @@ def load_result(path: str | Path) -> Result:
     parameters = path / "parameters.npy"
     summary = path / "summary.json"
     try:
-        return Result(
-            summary=json.loads(summary.read_text()) if summary.exists() else {"status": manifest["status"]},
-            manifest=manifest,
-            tables={table: read_table(path, table) for table in ("metrics", "updates", "events")},
-            parameters=np.load(parameters, allow_pickle=False) if parameters.exists() else None,
-            path=path,
-        )
-    except (OSError, ValueError) as error:
+        numbers = json.loads(summary.read_text()) if summary.exists() else {"status": manifest["status"]}
+        vector = np.load(parameters, allow_pickle=False) if parameters.exists() else None
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(numbers, dict):
+        raise UserError(f"{summary}: is not what a run wrote")
+    columns = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
+    return Result(numbers, manifest, {table: read_table(path, table, columns[table]) for table in TABLES}, vector, path)
 
 
 def _frame(arrays: Arrays | None, columns: dict[str, str], seconds: dict[str, str]) -> pd.DataFrame:
     frame = pd.DataFrame(arrays if arrays is not None else {name: np.empty(0, dtype) for name, dtype in columns.items()})
-    for name, source in seconds.items():
-        frame.insert(0, name, frame[source] / 1e9)
+    for place, (name, source) in enumerate(seconds.items()):
+        frame.insert(place, name, frame[source] / 1e9)
     return frame

@@ -33,7 +33,7 @@ UPDATES = {
     "lr": "float64",
     "gap": "float64",  # L2 distance between snapshot and server parameters
     "penalty": "float64",  # what the update was divided by (mean over the parameters)
-    "loss": "float64",  # training loss of the batch; NaN where the gradient was never computed
+    "loss": "float64",  # training loss of the batch (of the union, for means in one pass); NaN if never computed
 }
 
 METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples": "int64", "lr": "float64"}

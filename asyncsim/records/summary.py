@@ -32,7 +32,7 @@ def staleness_summary(updates: Arrays, numeric: bool = True) -> dict[str, Any]:
 
 def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, float]:
     """How the workers' time was spent: shares of ``num_workers * end``; ``lost`` is work that was cut short, ``unfinished`` what
-    was going on at the end. ``utilisation`` is the share of completed computing."""
+    was going on at the end, and the time of workers that had left. ``utilisation`` is the share of completed computing."""
     total = num_workers * end_ns
     if not total:
         return {}

@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from asyncsim.errors import UserError
 
@@ -41,9 +42,9 @@ def read_document(path: str | Path) -> Document:
     path = Path(path)
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: a scenario file ends in .yaml, .yml, .toml or .json, not {path.suffix or 'nothing'!r}")
+        raise UserError(f"{path}: a scenario file ends in .yaml, .yml, .toml or .json, this one in {path.suffix or 'nothing'}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -52,8 +53,8 @@ def read_document(path: str | Path) -> Document:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    data, lines = readers[path.suffix.lower()](text, str(path))
-    if data is None:
+    data, lines = readers[path.suffix.lower()](text, str(path)) if text.strip() else (None, {})
+    if data is None or data == {}:
         raise UserError(f"{path}: the file is empty; `asyncsim init` writes one to start from")
     if not isinstance(data, dict):
         raise UserError(f"{path}:1: a scenario is a mapping (`task: ...`, `cluster: ...`), not {_kind(data)}")
@@ -64,7 +65,7 @@ def parse_value(text: str) -> Any:
     """The value of ``--set key=value``, read as YAML; text that is no YAML stands for itself."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except (YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -72,31 +73,45 @@ def _yaml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
     try:
         data = YAML(typ="safe", pure=True).load(text)
         node = YAML(typ="safe", pure=True).compose(text)
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{source}:{line}: not valid YAML: the character U+{error.character:04X} is not allowed") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = " ".join((error.problem or error.context or "not valid YAML").split())
-        raise UserError(f"{source}:{mark.line + 1 if mark else 1}: {problem}") from None
+        raise UserError(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {_yaml_problem(error)}") from None
     except (YAMLError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid YAML: nested too deeply") from None
     lines: dict[Location, int] = {}
     if node is not None:
-        _mark(node, (), lines)
+        _mark(node, (), lines, set())
     return data, lines
 
 
-def _mark(node: Node, location: Location, lines: dict[Location, int]) -> None:
+def _yaml_problem(error: MarkedYAMLError) -> str:
+    problem = " ".join((error.problem or error.context or "it cannot be read").split())
+    if problem.startswith("but ") and error.context:
+        return f"{error.context}, {problem}"
+    if "'\\t'" in problem:
+        return "a tab where the line should be indented with spaces"
+    return problem
+
+
+def _mark(node: Node, location: Location, lines: dict[Location, int], seen: set[int]) -> None:
+    if id(node) in seen:  # an alias: its line is that of where it stands
+        return
+    seen.add(id(node))
     if isinstance(node, MappingNode):
         for key, value in node.value:
             place = (*location, str(key.value))
             lines[place] = key.start_mark.line + 1
-            _mark(value, place, lines)
+            _mark(value, place, lines, seen)
     elif isinstance(node, SequenceNode):
         for index, value in enumerate(node.value):
             place = (*location, str(index))
             lines[place] = value.start_mark.line + 1
-            _mark(value, place, lines)
+            _mark(value, place, lines, seen)
 
 
 def _json(text: str, source: str) -> tuple[Any, dict[Location, int]]:
@@ -104,8 +119,8 @@ def _json(text: str, source: str) -> tuple[Any, dict[Location, int]]:
         keys = [key for key, _ in pairs]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            line = [i for i, row in enumerate(text.splitlines(), 1) if f'"{twice}"' in row][-1]
-            raise UserError(f"{source}:{line}: duplicate key {twice!r}")
+            rows = [number for number, row in enumerate(text.splitlines(), 1) if json.dumps(twice) in row]
+            raise UserError(f"{source}{f':{rows[-1]}' if rows else ''}: duplicate key {twice!r}")
         return dict(pairs)
 
     try:
@@ -126,6 +141,8 @@ def _toml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise UserError(f"{source}:{line[1] if line else len(text.splitlines())}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{source}: not valid TOML: nested too deeply") from None
     lines: dict[Location, int] = {}
     table: Location = ()
     arrays: dict[Location, int] = {}

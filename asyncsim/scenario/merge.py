@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from asyncsim.errors import UserError
+
+_DIGITS = re.compile("[0-9]{1,18}")
 
 
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,9 +31,8 @@ def _put(target: dict[str, Any], keys: list[str], value: Any, path: str) -> None
         return
     last = _key(place, last)
     old = place.get(last)
-    if isinstance(value, Mapping) and "kind" not in value and isinstance(old, Mapping | str):
-        base = {"kind": old} if isinstance(old, str) else old
-        place[last] = merged(base, value)
+    if isinstance(value, Mapping) and "kind" not in value and old is not None and not isinstance(old, list):
+        place[last] = merged(_mapping(old, last, path), value)
     else:
         place[last] = value
 
@@ -39,22 +41,26 @@ def _enter(place: Any, key: str, path: str) -> Any:
     if isinstance(place, list):
         return place[_index(place, key, path)]
     key = _key(place, key)
-    inner = place.get(key)
-    if isinstance(inner, str):  # `method: gap_aware` and then `method.per=layer`
-        inner = place[key] = {"kind": inner}
-    elif inner is None:
-        inner = place[key] = {}
-    elif not isinstance(inner, dict | list):
-        raise UserError(f"{path}: `{key}` is the value {inner!r}, there is nothing inside it to set")
-    return inner
+    if not isinstance(place.get(key), dict | list):
+        place[key] = _mapping(place.get(key), key, path)
+    return place[key]
+
+
+def _mapping(value: Any, key: str, path: str) -> dict[str, Any]:
+    """What ``value`` is short for: ``method: gap_aware`` and then ``method.per=layer``."""
+    if value is None or isinstance(value, dict):
+        return value or {}
+    if isinstance(value, str) and value.isidentifier():
+        return {"kind": value}
+    raise UserError(f"{path}: `{key}` is the value {value!r}, there is nothing inside it to set; give `{key}` as a whole")
 
 
 def _key(place: Mapping[Any, Any], key: str) -> Any:
     """Keys of a mapping may be numbers (``cluster.overrides.3``)."""
-    return int(key) if key.isdigit() and int(key) in place else key
+    return int(key) if _DIGITS.fullmatch(key) and int(key) in place else key
 
 
 def _index(place: list[Any], key: str, path: str) -> int:
-    if not key.isdigit() or int(key) >= len(place):
+    if not _DIGITS.fullmatch(key) or int(key) >= len(place):
         raise UserError(f"{path}: `{key}` is no index into a list of {len(place)}")
     return int(key)

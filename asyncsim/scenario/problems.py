@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_args
 
@@ -35,7 +36,7 @@ _WORDS = {
     "missing": "is missing",
 }
 _EXAMPLES = {("task",): "`task: digits` (see `asyncsim list tasks`)", ("run",): "`run: {updates: 1000}`"}
-_BRANCHES = ("int", "float", "str", "bool")
+_BRANCH = re.compile(r"int|float|str|bool|constrained-\w+|(tuple|list|dict|literal)\[.*\]")  # pydantic's names in unions
 
 
 class ScenarioError(UserError):
@@ -52,9 +53,16 @@ def scenario_error(
 ) -> ScenarioError:
     """Every problem of ``error`` as one line: ``file:line: field: what is wrong, the value``. ``overridden`` are the dotted
     paths of overrides; a problem in one of them names no file."""
-    problems = [{**problem, "loc": place} for problem in error.errors(include_url=False) for place in [_place(problem["loc"])]]
     sections = dict(_sections(model))
-    return ScenarioError([_line(problem, sections, document, overridden) for problem in _one_branch(problems)])
+    problems: dict[Location, list[Any]] = {}
+    for problem in error.errors(include_url=False):
+        place = tuple(part for part in problem["loc"] if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
+        problems.setdefault(place, []).append(problem)
+    return ScenarioError([
+        _line(place, found, sections, document, overridden)
+        for place, found in problems.items()
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in problems)  # a union's other branch
+    ])  # fmt: skip
 
 
 def origin(location: Location, document: Document, overridden: Collection[str] = ()) -> str:
@@ -70,69 +78,44 @@ def origin(location: Location, document: Document, overridden: Collection[str] =
 
 def shown(value: Any) -> str:
     """A value as it may stand in a message: short, and in the file's words rather than Python's."""
-    if isinstance(value, Mapping | list | tuple):
-        return "a mapping" if isinstance(value, Mapping) else "a list"
+    if isinstance(value, list) and len(value) <= 8 and not any(map(_is_container, value)):
+        return f"[{', '.join(map(shown, value))}]"
+    if _is_container(value):
+        return "a list" if isinstance(value, list | tuple) else "a mapping"
     if value is None or isinstance(value, bool):
         return "empty" if value is None else json.dumps(value)
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _line(problem: Any, sections: Mapping[str, type[BaseModel]], document: Document, overridden: Collection[str]) -> str:
-    kind, location = problem["type"], problem["loc"]
-    if kind != "missing":
-        location = _as_written(location, document.data)
-    message = _message(problem, sections)
-    own_words = kind not in _WORDS
-    value = _value(location, document.data, problem["input"])
-    if kind == "missing" and location in _EXAMPLES:
-        message += f"; write for example {_EXAMPLES[location]}"
-    elif kind != "missing" and not (own_words and (_is_container(value) or value is None or shown(value) in message)):
-        message += f" (it is {shown(value)})"
-    field = ".".join(str(part) for part in location)
-    return f"{origin(location, document, overridden)}: {f'{field}: ' if field else ''}{message}"
+def _line(
+    place: Location, problems: list[Any], sections: Mapping[str, Any], document: Document, overridden: Collection[str]
+) -> str:
+    kind, given = problems[0]["type"], problems[0]["input"]
+    first, *others = dict.fromkeys(_message(problem, sections) for problem in problems)
+    message = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    if kind == "missing":
+        message += f"; write for example {_EXAMPLES[place]}" if place in _EXAMPLES else ""
+    else:
+        place = _as_written(place, document.data)
+        value = _value(place, document.data, given)
+        said = _is_container(value) or value is None or shown(value) in message
+        message += "" if said and kind not in _WORDS else f" (it is {shown(value)})"
+    field = ".".join(str(part) for part in place)
+    return f"{origin(place, document, overridden)}: {f'{field}: ' if field else ''}{message}"
 
 
-def _message(problem: Any, sections: Mapping[str, type[BaseModel]]) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = _WORDS.get(kind, message).format_map(context) if kind in _WORDS else message
+def _message(problem: Any, sections: Mapping[str, Any]) -> str:
+    kind, context, given = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind not in _WORDS:
+        return problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind == "model_type" and context["class_name"] in sections:
-        message = f"must be a mapping with some of: {', '.join(sections[context['class_name']].model_fields)}"
-    if kind == "literal_error" and isinstance(problem["input"], str):
-        message += nearest(problem["input"], context["expected"].replace(" or ", ", ").replace("'", "").split(", "))
-    return message
-
-
-def _place(location: Location) -> Location:
-    """The location without the names that pydantic gives to the branches of a union."""
-    return tuple(part for part in location if not (isinstance(part, str) and ("[" in part or part.startswith("constrained-"))))
-
-
-def _one_branch(problems: list[Any]) -> Iterator[Any]:
-    """Where a value fits no branch of a union, one problem instead of one a branch: that which lies deepest."""
-    for index, problem in enumerate(problems):
-        place = _bare(problem["loc"])
-        others = [_bare(other["loc"]) for number, other in enumerate(problems) if number != index]
-        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in others)
-        same = [other for other in problems if _bare(other["loc"]) == place]
-        if deeper or (same[0] is not problem and problem["msg"] != same[0]["msg"] and _takes_branches(same)):
-            continue
-        if _takes_branches(same) and len(same) > 1:
-            words = [_WORDS.get(other["type"], other["msg"]).format_map(other.get("ctx", {})) for other in same]
-            first, *rest = dict.fromkeys(words)
-            message = " or ".join([first, *(word.removeprefix("must be ") for word in rest)])
-            yield {**problem, "loc": place, "type": "union", "msg": message}
-        else:
-            yield {**problem, "loc": place}
-
-
-def _bare(location: Location) -> Location:
-    return location[:-1] if location and location[-1] in _BRANCHES else location
-
-
-def _takes_branches(problems: list[Any]) -> bool:
-    return len(problems) > 1
+        return f"must be a mapping with some of: {', '.join(sections[context['class_name']].model_fields)}"
+    plain = {key: f"{bound:.12g}" if isinstance(bound, float) else bound for key, bound in context.items()}
+    words = _WORDS[kind].format_map(plain)
+    if kind == "literal_error" and isinstance(given, str):
+        words += nearest(given, re.findall("'(.*?)'", context["expected"]))
+    return words
 
 
 def _as_written(location: Location, data: Any) -> Location:

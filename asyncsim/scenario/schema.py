@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asyncsim.cluster import Cluster
+from asyncsim.engine.spec import EngineSpec, Serial, engines
 from asyncsim.methods import ASGD, Bundle, Method, methods
 from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
@@ -21,6 +22,9 @@ from asyncsim.scenario.problems import scenario_error
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.tasks import TaskSpec, tasks
 from asyncsim.units import Bytes
+
+NAME = r"\w[\w .+=,@-]*"
+NAME_RULE = "is made of letters, digits, spaces and . _ + = , @ -, and starts with a letter or digit"
 
 
 class Records(Spec):
@@ -47,6 +51,7 @@ class Scenario(Spec):
     run: RunLength
     evaluate: Evaluation = Evaluation()
     seed: int = Field(0, ge=0, lt=2**63)
+    engine: Annotated[EngineSpec, engines] = Serial()
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
     threads: int = Field(1, ge=1, le=1024)
@@ -56,8 +61,8 @@ class Scenario(Spec):
     @field_validator("name")
     @classmethod
     def _file_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[\w][\w .+=,@-]*", name):
-            raise ValueError("a name is made of letters, digits, spaces and . _ + = , @ -, and starts with a letter or digit")
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"a name {NAME_RULE}")
         return name
 
     @field_validator("device")
@@ -74,7 +79,10 @@ class Scenario(Spec):
         except ValidationError:
             raise
         except ValueError as error:
-            raise located("scenario", [(("method",), self.method.kind, str(error))]) from None
+            raise located("scenario", [(("method",), None, str(error))]) from None
+        if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
+            message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
+            raise located("scenario", [(("evaluate", "splits"), list(self.evaluate.splits), message)])
         target = self.run.target
         if target is not None and target.metric not in self.metrics:
             known = ", ".join(self.metrics)
@@ -123,7 +131,7 @@ def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder:
     try:
         return Scenario.model_validate(document.data, context={"folder": folder})
     except ValidationError as error:
-        raise scenario_error(error, document, overridden) from None
+        raise scenario_error(error, Scenario, document, overridden) from None
 
 
 def _plain(value: Any) -> Any:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, nearest
 from asyncsim.scenario.document import Document, parse_value, read_document
 from asyncsim.scenario.merge import merged
-from asyncsim.scenario.problems import ScenarioError
-from asyncsim.scenario.schema import Scenario, build_scenario
+from asyncsim.scenario.problems import ScenarioError, origin, shown
+from asyncsim.scenario.schema import NAME, NAME_RULE, Scenario, build_scenario
 
-STUDY_KEYS = ("variants", "seeds", "baseline")
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,31 +46,42 @@ def load_study(path: str | Path, changes: Mapping[str, Any] | None = None) -> St
 
 def expand(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> Study:
     """The runs that plain data describes. A change of ``seeds`` or ``seed`` replaces the file's seeds."""
-    data = merged(document.data, changes)
+    try:
+        data = merged(document.data, changes)
+    except UserError as error:
+        raise UserError(f"override: {error}") from None
     if "seed" in changes:
         data.pop("seeds", None)
     variants, seeds, baseline = data.pop("variants", None), data.pop("seeds", None), data.pop("baseline", None)
     data.setdefault("name", default_name)
     problems: list[str] = []
+
+    def wrong(key: str, message: str) -> None:
+        problems.append(f"{origin((key,), document, tuple(changes))}: {key}: {message}")
+
     if variants is not None and (not isinstance(variants, dict) or not variants):
-        problems.append(f"{document.where(('variants',))}: variants: must be a mapping from names to changes")
+        wrong("variants", f"must be a mapping from names to changes, such as `a: {{method: asgd}}` (it is {shown(variants)})")
         variants = None
-    if baseline is not None and baseline not in (variants or {}):
-        problems.append(f"{document.where(('baseline',))}: baseline: must name one of the variants (it is {baseline!r})")
-    seed_list = _seeds(seeds, data.get("seed", 0), document, problems)
+    variants = {str(name): change for name, change in (variants or {}).items()}
+    if baseline is not None and str(baseline) not in variants:
+        known = ", ".join(variants) or "there are none"
+        wrong("baseline", f"must name one of the variants: {known} (it is {shown(baseline)}{nearest(str(baseline), variants)})")
+    seed_list = _seeds(seeds, data.get("seed", 0))
+    if seed_list is None:
+        wrong("seeds", f"must be a count from 1 to {MOST_SEEDS:,} or a list of different whole numbers (it is {shown(seeds)})")
     scenarios, names = [], []
     for variant, change in (variants or {None: {}}).items():
-        for seed in seed_list:
+        for seed in seed_list or [None]:
             try:
                 scenarios.append(_one(document, data, variant, change, seed, tuple(changes), folder))
-                names.append(data["name"] if variant is None else str(variant))
+                names.append(data["name"] if variant is None else variant)
             except ScenarioError as error:
                 problems.extend(error.problems)
             except UserError as error:
-                problems.append(f"{document.where(('variants', str(variant)))}: variants.{variant}: {error}")
+                problems.append(f"{document.where(('variants', variant))}: variants.{variant}: {error}")
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
-    return Study(str(data["name"]), tuple(scenarios), tuple(names), baseline)
+    return Study(data["name"], tuple(scenarios), tuple(names), None if baseline is None else str(baseline))
 
 
 def _one(
@@ -84,30 +96,32 @@ def _one(
     lines = dict(document.lines)
     if variant is not None:
         if not isinstance(change, Mapping):
-            raise UserError("must be a mapping of changes, such as `{method: gap_aware}`")
-        prefix = ("variants", str(variant))
+            raise UserError(f"must be a mapping of changes, such as `{{method: gap_aware}}` (it is {shown(change)})")
+        if not re.fullmatch(NAME, variant):
+            raise UserError(f"a variant's name {NAME_RULE}")
+        prefix = ("variants", variant)
         for location, line in document.lines.items():
             if location[:2] == prefix and len(location) > 2:
                 place = tuple(part for name in location[2:] for part in name.split("."))
                 lines |= {place[:length]: line for length in range(2, len(place))} | {place: line}
-        data = merged(data, change) | {"name": f"{data['name']}-{variant}"}
+        name = data["name"]
+        fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise the scenario says what is wrong with it
+        data = merged(data, change) | {"name": f"{name}-{variant}" if fits else name}
     if seed is not None:
         data = {**data, "seed": seed}
     return build_scenario(Document(dict(data), document.source, lines), overridden, folder)
 
 
-def _seeds(seeds: Any, seed: Any, document: Document, problems: list[str]) -> list[Any]:
-    """``seeds: 3`` means three seeds from ``seed`` on; a list means those."""
+def _seeds(seeds: Any, seed: Any) -> list[Any] | None:
+    """``seeds: 3`` means three seeds from ``seed`` on; a list means those. None if it is neither."""
     if seeds is None:
         return [None]
-    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1 and isinstance(seed, int):
-        return list(range(seed, seed + seeds))
-    if isinstance(seeds, list) and seeds and len(set(map(str, seeds))) == len(seeds):
-        return seeds
-    problems.append(
-        f"{document.where(('seeds',))}: seeds: must be a count of at least 1 or a list of different seeds (it is {seeds!r})"
-    )
-    return [None]
+    if isinstance(seeds, list):
+        whole = all(isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 2**63 for entry in seeds)
+        return seeds if whole and 0 < len(seeds) == len(set(seeds)) <= MOST_SEEDS else None
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= MOST_SEEDS:
+        return None
+    return list(range(seed, seed + seeds)) if type(seed) is int else [None]  # a wrong seed is the scenario's problem
 
 
 def parse_changes(assignments: list[str]) -> dict[str, Any]:

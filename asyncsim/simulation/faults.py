@@ -48,9 +48,8 @@ def _crashes(sim: Simulation, worker: Worker, up: Draws, down: Draws) -> Generat
         if worker.gone:
             return
         until = sim.env.now + nanoseconds(down[episode])
-        if until > sim.env.now:
-            worker.process.interrupt(Crash(until))
-            yield sim.env.timeout(until - sim.env.now)
+        worker.process.interrupt(Crash(until))
+        yield sim.env.timeout(until - sim.env.now)
         episode += 1
 
 

@@ -11,12 +11,20 @@ class WorkerProgress:
     def __init__(self, num_workers: int) -> None:
         self.version = 0
         self.num_workers = num_workers
-        self.members = num_workers
+        self.departed: frozenset[int] = frozenset()  # workers that have left for good
         self._clock = [0] * num_workers
         self._delivered = [-1] * num_workers
         self._reading = [-1] * num_workers
         self._up = Counter({0: num_workers})  # clock -> workers that are up
         self._slowest = 0
+
+    @property
+    def members(self) -> int:
+        return self.num_workers - len(self.departed)
+
+    def depart(self, worker: int) -> None:
+        """The worker, which is down or has just left the group, will not come back."""
+        self.departed |= {worker}
 
     def clock(self, worker: int) -> int:
         return self._clock[worker]

@@ -80,6 +80,10 @@ class Server:
         return self.progress.members
 
     @property
+    def departed(self) -> frozenset[int]:
+        return self.progress.departed
+
+    @property
     def numeric(self) -> bool:
         """Are gradients (still) computed?"""
         return self.task is not None and self.diverged is None

@@ -163,10 +163,11 @@ class Simulation:
         """Rounds of the program, for ever; an interrupt ends the round, and its cause says what comes before the next."""
         while True:
             try:
-                if worker.down_until > self.env.now:
+                if not worker.up:
                     self._begin(worker, DOWN)
                     yield self.env.timeout(worker.down_until - self.env.now)
                     self._end(worker)
+                    worker.up = True
                     self.progress.join(worker.index)
                 while True:
                     yield from self.program.round(self, worker)
@@ -181,15 +182,15 @@ class Simulation:
         if cause is faults.RECALL:
             self.recalled += 1
             return False
-        was_up = worker.down_until <= self.env.now
-        if was_up:
+        if worker.up:
+            worker.up = False
             self.progress.leave(worker.index)
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = cause.until
         else:
             worker.gone = True
-            self.progress.members -= 1
+            self.progress.depart(worker.index)
             self._record((STOP, worker.index, worker.step, -1, self.env.now, self.env.now, True))
             self._changed(lambda: self.server.settle(self.env.now))
             if not self.over and self.progress.members == 0:
@@ -219,8 +220,7 @@ class Simulation:
     def _arrive(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
         if self.over:
             return
-        up = not worker.gone and worker.down_until <= self.env.now
-        self._changed(lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, up))
+        self._changed(lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up))
 
     def _changed(self, act: Any) -> None:
         """Let the server act; if that made a new version, end the run, recall, and admit as the rules say."""

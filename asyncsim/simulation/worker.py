@@ -36,6 +36,7 @@ class Worker:
         "speed",
         "step",
         "times",
+        "up",
         "upload",
         "version",
         "work",
@@ -53,6 +54,7 @@ class Worker:
         self.since = 0
         self.version = -1
         self.down_until = 0
+        self.up = True
         self.gone = False
         self.work: Future | None = None  # computed on, and not yet delivered
         self.process: Process | None = None

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from asyncsim.errors import UserError
 from asyncsim.records import Result, load_result
 from asyncsim.run import Moment, reusable, simulate
 from asyncsim.scenario import Document, Scenario, Study, build_scenario
+
+KILLED = "the process of this run was killed (out of memory?)"
 
 
 class Report(NamedTuple):
@@ -87,9 +91,10 @@ def _on_pool(study: Study, folders: list[Path | None], waiting: list[int], proce
     pool = ProcessPoolExecutor(min(processes, len(waiting)), context, initializer=_start, initargs=(moments,))
     pending: dict[Future[Any], int] = {}
     with _stopping(pool):
-        for index in waiting:
-            task = pool.submit(_work, index, study.scenarios[index].document(), folders[index])
-            pending[task] = index
+        with _uninterrupted():
+            for index in waiting:
+                task = pool.submit(_work, index, study.scenarios[index].document(), folders[index])
+                pending[task] = index
         while pending:
             finished, _ = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             for seen in _drain(moments):
@@ -103,7 +108,7 @@ def _ended(task: Future[Any], index: int, folder: Path | None) -> Report:
     try:
         error, result = task.result()
     except BrokenProcessPool:
-        return Report(index, error="the process of this run was killed (out of memory?)")
+        return Report(index, error=KILLED)
     if error is not None:
         return Report(index, error=error)
     return Report(index, result=load_result(folder) if result is None else result)
@@ -124,11 +129,34 @@ def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            os.kill(process.pid, signal.SIGINT)
-        pool.shutdown(wait=True, cancel_futures=True)
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        while any(process.is_alive() for process in processes):
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.2)
         raise
     pool.shutdown(wait=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that start here ignore Ctrl-C until they have work: an interrupted import is of no use to anybody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(*_: Any) -> None:
+    """The first Ctrl-C ends a run; the next ones do not disturb it while it saves its records."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 _moments: Any = None  # the queue of this pool process
@@ -141,8 +169,11 @@ def _start(moments: Any) -> None:
 
 def _work(index: int, document: dict[str, Any], folder: Path | None) -> tuple[str | None, Result | None]:
     try:
+        signal.signal(signal.SIGINT, _interrupt)
         scenario: Scenario = build_scenario(Document(document, "scenario"))
         result = simulate(scenario, folder, lambda moment: _moments.put((index, moment)))
     except UserError as error:
         return str(error), None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return None, (result if folder is None else None)

@@ -17,7 +17,7 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
     """One row a variant of ``study``; ``results`` in the order of its scenarios, None where a run failed.
 
     ``time_to_target`` is the mean over the seeds that reached the target, ``reached`` says how many did. ``speedup_to_target``
-    and ``speedup_samples`` compare with the study's baseline: ratio of the times to the target, and of samples per virtual second.
+    and ``speedup_samples`` compare with the study's baseline: ratios of times to the target, and of samples per virtual second.
     Diverged runs count with what they are: no accuracy, target not reached.
     """
     rows = []
@@ -32,7 +32,8 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if study.baseline is not None and study.baseline in set(frame.get("variant", ())):
         base = frame.set_index("variant").loc[study.baseline]
-        frame["speedup_to_target"] = base["time_to_target"] / frame["time_to_target"]
+        if "time_to_target" in frame:
+            frame["speedup_to_target"] = base["time_to_target"] / frame["time_to_target"]
         frame["speedup_samples"] = frame["samples_per_second"] / base["samples_per_second"]
     return frame
 

@@ -48,9 +48,13 @@ class Batches:
         self._rows = lru_cache(maxsize=BLOCKS)(self._draw)
 
     def batch(self, worker: int, step: int) -> Samples:
-        number, row = divmod(step, self._steps)
-        index = self._rows(worker, number)[row]
+        index = self.index(worker, step)
         return self.inputs.index_select(0, index), self.targets.index_select(0, index)
+
+    def index(self, worker: int, step: int) -> Tensor:
+        """Which training samples a batch has, ``(B,)``."""
+        number, row = divmod(step, self._steps)
+        return self._rows(worker, number)[row]
 
     def calibration(self) -> list[Tensor]:
         number, size = CALIBRATION
@@ -86,3 +90,18 @@ def _samples(arrays: Arrays, part: Part, device: str, dtype: torch.dtype) -> Sam
 
 def _tensor(array: np.ndarray) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def stacked(jobs: list[tuple[Source, int, int]]) -> Samples:
+    """The batches of several (source, worker, step): inputs ``(W, B, ...)``, targets ``(W, B, ...)``.
+
+    Sources that share their data (replicates of a run do) are read in one go.
+    """
+    first = jobs[0][0]
+    if all(isinstance(source, Batches) and source.inputs is first.inputs for source, _, _ in jobs):
+        index = torch.cat([source.index(worker, step) for source, worker, step in jobs])
+        inputs, targets = first.inputs.index_select(0, index), first.targets.index_select(0, index)
+        shape = (len(jobs), first.batch_size)
+        return inputs.view(*shape, *inputs.shape[1:]), targets.view(*shape, *targets.shape[1:])
+    inputs, targets = zip(*(source.batch(worker, step) for source, worker, step in jobs), strict=True)
+    return torch.stack(inputs), torch.stack(targets)

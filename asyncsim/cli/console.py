@@ -1,0 +1,19 @@
+"""rich's console, for which a reader that goes away (``| head``) is an ordinary broken pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import rich.console
+
+
+class Console(rich.console.Console):
+    """As wide as the terminal; where there is none, as wide as our tables."""
+
+    def __init__(self, **options: Any) -> None:
+        wide = None if (sys.stderr if options.get("stderr") else sys.stdout).isatty() else 140
+        super().__init__(**{"width": wide, **options})
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError

@@ -1,0 +1,157 @@
+"""Late and together: when one gradient is needed, pending ones are computed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from asyncsim.engine import kernels
+from asyncsim.engine.dense import DenseNetwork
+from asyncsim.engine.futures import Future, Gradient
+from asyncsim.engine.serial import SerialEngine
+from asyncsim.engine.vectorised import VectorisedModule
+from asyncsim.tasks.batches import stacked
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
+    from asyncsim.tasks.task import Task
+
+ROW = 16  # numbers to which rows of snapshots are padded: 64 bytes or more
+
+
+class BatchedEngine(SerialEngine):
+    """Calls of a fixed ``width``; a call that is not full is padded, and what the padding gives is thrown away.
+
+    Fixed width, aligned rows and ``MKL_CBWR=AUTO`` make a gradient's bits independent of which others are in its call, so of
+    the order of events, of other runs in a fleet, and of what was computed before. A flush takes what is needed and as many of
+    the oldest pending ones as fill whole calls; the rest stays pending.
+
+    Fully connected classifiers run in closed form (`dense`), other modules under ``vmap``; batch norm and dropout have no
+    batched kernel and run one by one, in the serial engine's bits. ``kernel`` says which it is.
+    """
+
+    kind = "batched"
+
+    def __init__(
+        self,
+        task: Task,
+        streams: Streams,
+        useful: Container[tuple[int, int]] | None = None,
+        averaged: bool = False,
+        width: int = 8,
+    ) -> None:
+        super().__init__(task, streams, useful, averaged)
+        self.width = width
+        self.network = network_of(task)
+        self.kernel = "loop" if self.network is None else self.network.kind
+        self.pending: dict[Future, None] = {}  # in order of submission
+        self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: block until others are blocked as well
+
+    def expect(self, future: Future) -> None:
+        if self.network is not None:
+            self.pending[future] = None
+
+    def forget(self, future: Future) -> None:
+        self.pending.pop(future, None)
+
+    def compute(self, needed: list[Future]) -> None:
+        if self.network is None:
+            super().compute(needed)
+        elif self.wait is not None:
+            self.wait(needed)
+        else:
+            flush(needed, list(self.pending), self.width)
+
+    def union(self, parts: list[Future]) -> Gradient:
+        if not isinstance(self.network, DenseNetwork):
+            return super().union(parts)
+        inputs, targets = _batches(parts, [part.step for part in parts])
+        union = inputs.flatten(0, 1).unsqueeze(0), targets.flatten(0, 1).unsqueeze(0)
+        gradients, losses = self.network.gradients(parts[0].params.unsqueeze(0), *union)
+        return Gradient(gradients[0], losses[0], None)
+
+
+def network_of(task: Task) -> DenseNetwork | VectorisedModule | None:
+    """The batched kernel of a task, or None where there is none."""
+    if not task.additive:
+        return None
+    return DenseNetwork.of(task) or VectorisedModule(task)
+
+
+def flush(needed: list[Future], pending: list[Future], width: int) -> None:
+    """Settle all ``needed`` futures, and with them as many ``pending`` ones as fill whole calls."""
+    groups: dict[object, list[Future]] = {}
+    for future in needed:
+        groups.setdefault(_key(future), []).append(future)
+    wanted = {id(future) for future in needed}
+    for key, futures in groups.items():
+        count = len(futures)
+        if width > 1:
+            futures += [other for other in pending if id(other) not in wanted and _key(other) == key]
+            count = max(count, len(futures) // width * width)
+        for first in range(0, count, width):
+            _call(futures[first : min(first + width, count)], width)
+
+
+def _key(future: Future) -> object:
+    """Futures with equal keys can share a call."""
+    return future.engine.network, kernels.steps_of(future.kernel)
+
+
+def _call(jobs: list[Future], width: int) -> None:
+    """Settle up to ``width`` futures that are alike."""
+    network = jobs[0].engine.network
+    padded = jobs + jobs[:1] * (width - len(jobs))
+    rows = _rows([job.params for job in padded])
+    local = kernels.steps_of(jobs[0].kernel)
+    if local is None:
+        gradients, losses = network.gradients(rows, *_batches(padded, [job.step for job in padded]))
+    else:
+        gradients, losses = _local_steps(padded, rows, network, *local)
+    size = network.num_parameters
+    for job, row, loss in zip(jobs, gradients[:, :size].unbind(0), losses.unbind(0), strict=False):
+        job.engine.computed += 1
+        job.engine.forget(job)
+        job.settle(Gradient(row, loss, None))
+
+
+def _local_steps(
+    jobs: list[Future], rows: Tensor, network: DenseNetwork | VectorisedModule, steps: int, momentum: float
+) -> tuple[Tensor, Tensor]:
+    """Pseudo-gradients ``(W, P')`` and mean losses ``(W,)`` of local SGD; the learning rate is each job's own."""
+    lr = torch.tensor([job.kernel.lr for job in jobs], dtype=rows.dtype, device=rows.device).unsqueeze(1)
+    size = network.num_parameters
+    local, velocity, total = rows[:, :size], None, None
+    for index in range(steps):
+        step_gradients, losses = network.gradients(rows, *_batches(jobs, [job.step * steps + index for job in jobs]))
+        gradients = step_gradients[:, :size]
+        velocity = gradients if velocity is None or not momentum else velocity * momentum + gradients
+        local = local - lr * velocity
+        rows = _aligned(local)
+        total = losses if total is None else total + losses
+    start = _rows([job.params for job in jobs])[:, :size]
+    return start - local, total / steps
+
+
+def _rows(params: list[Tensor]) -> Tensor:
+    """Snapshots as rows ``(W, P')`` that all begin at a multiple of 64 bytes; a single one is not copied."""
+    if len(params) == 1:
+        return params[0].unsqueeze(0)
+    size = len(params[0])
+    rows = params[0].new_empty(len(params), -(-size // ROW) * ROW)
+    for row, snapshot in zip(rows.unbind(0), params, strict=True):
+        row[:size] = snapshot
+    return rows
+
+
+def _aligned(matrix: Tensor) -> Tensor:
+    """``matrix`` (W, P) with rows that begin at a multiple of 64 bytes."""
+    return _rows(list(matrix.unbind(0))) if len(matrix) > 1 else matrix.contiguous()
+
+
+def _batches(jobs: list[Future], steps: list[int]) -> tuple[Tensor, Tensor]:
+    """Inputs ``(W, B, ...)`` and targets ``(W, B, ...)`` of the jobs."""
+    return stacked([(job.engine.task.source, job.worker, step) for job, step in zip(jobs, steps, strict=True)])

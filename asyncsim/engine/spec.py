@@ -1,0 +1,116 @@
+"""The scenario's choice of an engine. Free of torch; the engines themselves are imported when one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from asyncsim.engine.futures import Engine
+    from asyncsim.streams import Streams
+    from asyncsim.tasks.task import Task
+
+engines = Registry("engine", default="auto")
+
+Useful = Container[tuple[int, int]]
+"""The (worker, step) whose results will be asked for."""
+
+BATCHED_BELOW = 2e6
+"""Floating-point operations of a gradient below which stacking several of them pays on a CPU."""
+THREADED_ABOVE = 2e7
+"""Floating-point operations of a gradient (about a millisecond) above which a pool of threads pays on a CPU."""
+WIDTH = 8
+
+
+class EngineSpec(Spec):
+    """How gradients are evaluated. Part of a run's identity: engines of different numeric families differ in the last bits."""
+
+    ahead: ClassVar[bool] = False
+    """Does it compute gradients before they are asked for, and so wants to know which will be?"""
+
+    def resolve(self, task: Task, num_workers: int) -> EngineSpec:
+        """The engine that is meant, for this task: a static rule, never load or timing."""
+        return self
+
+    def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
+        raise NotImplementedError
+
+
+@engines.register("serial")
+class Serial(EngineSpec):
+    """One gradient at a time, when it is needed. The reference."""
+
+    def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
+        from asyncsim.engine.serial import SerialEngine
+
+        return SerialEngine(task, streams, useful, averaged)
+
+
+@engines.register("batched")
+class Batched(EngineSpec):
+    """Pending gradients together, ``width`` at a call: for small models. Closed form for fully connected classifiers."""
+
+    ahead: ClassVar[bool] = True
+    width: int = Field(WIDTH, ge=1, le=1024)
+
+    def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
+        from asyncsim.engine.batched import BatchedEngine
+
+        return BatchedEngine(task, streams, useful, averaged, self.width)
+
+
+@engines.register("threaded")
+class Threaded(EngineSpec):
+    """A pool of ``cores`` threads, each gradient on one of them: for gradients above a millisecond. The serial engine's bits."""
+
+    ahead: ClassVar[bool] = True
+    cores: int = Field(2, ge=1, le=1024)
+
+    def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
+        from asyncsim.engine.threaded import ThreadedEngine
+
+        return ThreadedEngine(task, streams, useful, averaged, self.cores)
+
+
+@engines.register("auto")
+class Auto(EngineSpec):
+    """A static rule from task, device, fleet and the ``cores`` asked for; what it chose stands in the manifest.
+
+    On a CPU: gradients above ``THREADED_ABOVE`` operations run on a pool, if more than one core is asked for; fully connected
+    classifiers in closed form, stacked if they have fewer than ``BATCHED_BELOW`` operations and there are 4 workers or more; the
+    rest serially. On other devices: serially.
+    """
+
+    cores: int = Field(1, ge=1, le=1024)
+
+    def resolve(self, task: Task, num_workers: int) -> EngineSpec:
+        from asyncsim.engine.dense import DenseNetwork
+
+        if task.parameters[0].device.type != "cpu":
+            return Serial()
+        network = DenseNetwork.of(task)
+        operations = operations_of(task, network)
+        if self.cores > 1 and operations > THREADED_ABOVE:
+            return Threaded(cores=self.cores)
+        if network is not None:
+            return Batched(width=WIDTH if operations < BATCHED_BELOW and num_workers >= 4 else 1)
+        return Serial()
+
+
+def operations_of(task: Task, network: object | None) -> float:
+    """Floating-point operations of one gradient: counted for dense networks, else by a forward pass on one sample times three."""
+    from asyncsim.engine.dense import DenseNetwork
+
+    if isinstance(network, DenseNetwork):
+        return float(network.operations * task.batch_size)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs, _ = task.batch(0, 0)
+    task.bind(task.init())
+    with FlopCounterMode(display=False) as counter:
+        task.module(inputs)
+    return 3.0 * counter.get_total_flops()

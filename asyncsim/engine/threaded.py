@@ -1,0 +1,81 @@
+"""Gradients on a pool of threads, begun when their snapshot is read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container
+from concurrent.futures import Future as PoolFuture
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from asyncsim.engine import kernels
+from asyncsim.engine.futures import Future, Gradient
+from asyncsim.engine.serial import SerialEngine
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
+    from asyncsim.tasks.task import Task
+
+
+class ThreadedEngine(SerialEngine):
+    """Each gradient is one thread's work on a module of its own, with one intra-op thread: the serial engine's bits.
+
+    Pays for gradients of about a millisecond and more; smaller ones lose to Python's global lock.
+    """
+
+    kind = "threaded"
+
+    def __init__(
+        self,
+        task: Task,
+        streams: Streams,
+        useful: Container[tuple[int, int]] | None = None,
+        averaged: bool = False,
+        cores: int = 2,
+    ) -> None:
+        super().__init__(task, streams, useful, averaged)
+        self.cores = cores
+        self._tasks = deque(task.replica() for _ in range(cores))
+        self._pool = ThreadPoolExecutor(cores, "gradient", initializer=torch.set_num_threads, initargs=(1,))
+        self._running: dict[Future, PoolFuture[Gradient]] = {}
+
+    def expect(self, future: Future) -> None:
+        self._running[future] = self._begin(future)
+
+    def forget(self, future: Future) -> None:
+        """Not begun any more, or its result is thrown away (and counted as computed)."""
+        running = self._running.pop(future, None)
+        if running is not None and not running.cancel():
+            self.computed += 1
+
+    def compute(self, needed: list[Future]) -> None:
+        running = [self._running.pop(future, None) or self._begin(future) for future in needed]
+        for future, result in zip(needed, running, strict=True):
+            self.computed += 1
+            future.settle(result.result())
+
+    def union(self, parts: list[Future]) -> Gradient:
+        params = parts[0].params
+        passes = kernels.union_passes(self.task, [(part.worker, part.step) for part in parts])
+        running = [self._on_pool(kernels.pass_gradient, params, members) for members in passes]
+        return kernels.union_mean([result.result() for result in running], [len(members) for members in passes])
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, future: Future) -> PoolFuture[Gradient]:
+        return self._on_pool(future.kernel, self.streams, future.params, future.worker, future.step)
+
+    def _on_pool(self, function: Callable[..., Gradient], *arguments: Any) -> PoolFuture[Gradient]:
+        """``function(task, *arguments)`` on a thread, with a task that no other thread has."""
+
+        def work() -> Gradient:
+            task = self._tasks.pop()
+            try:
+                return function(task, *arguments)
+            finally:
+                self._tasks.append(task)
+
+        return self._pool.submit(work)

@@ -1,0 +1,20 @@
+"""Which work is used in the end, read from the timeline."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asyncsim.records.rows import OUTCOMES
+
+
+class Fates:
+    """``(worker, step) in fates``: will the result of that work be applied or buffered (not dropped, and not lost)?"""
+
+    def __init__(self, updates: dict[str, np.ndarray]) -> None:
+        used = updates["outcome"] != OUTCOMES.index("dropped")
+        keys = updates["worker"][used].astype(np.int64) << 40 | updates["step"][used]
+        self._keys = set(keys.tolist())
+
+    def __contains__(self, work: tuple[int, int]) -> bool:
+        worker, step = work
+        return worker << 40 | step in self._keys

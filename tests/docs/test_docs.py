@@ -1,0 +1,117 @@
+"""What the documentation says is done: scenarios validate, marked Python runs, links resolve, every method has a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import asyncsim
+from asyncsim.cluster import delays
+from asyncsim.methods import methods
+from asyncsim.policies import policies
+from asyncsim.tasks import tasks
+
+ROOT = Path(__file__).parents[2]
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+MARK = "# executed by the tests"
+
+
+def blocks(language: str) -> Iterator[tuple[Path, int, str]]:
+    """(page, line of the first line of the block, text) of every fenced block in ``language``."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            yield page, text[: match.start(1)].count("\n") + 1, match[1]
+
+
+def cases(language: str, wanted: str) -> list:
+    return [
+        pytest.param(page, line, text, id=f"{page.relative_to(ROOT)}:{line}")
+        for page, line, text in blocks(language)
+        if re.search(wanted, text, re.MULTILINE)
+    ]
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def registries_as_they_were():
+    """Plugins that a page defines must not be seen by other tests."""
+    rooms = (policies, delays, tasks)
+    before = [(room, dict(room._classes)) for room in rooms if room.names()]
+    yield
+    for room, classes in before:
+        room._classes.clear()
+        room._classes.update(classes)
+
+
+@pytest.mark.parametrize(("page", "line", "text"), [*cases("yaml", r"^task:"), *cases("toml", r"^task\b")])
+def test_scenarios_on_a_page_are_valid(page: Path, line: int, text: str, tmp_path: Path) -> None:
+    file = tmp_path / ("page.toml" if re.search(r"^task\s*=", text, re.MULTILINE) else "page.yaml")
+    file.write_text(text, encoding="utf-8")
+    assert len(asyncsim.load_study(file)) >= 1
+
+
+@pytest.mark.parametrize(("page", "line", "text"), cases("python", rf"\A{MARK}"))
+def test_marked_python_runs(
+    page: Path, line: int, text: str, tmp_path: Path, monkeypatch, one_thread, registries_as_they_were
+) -> None:
+    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")  # pages name files from the root of the checkout
+    monkeypatch.chdir(tmp_path)
+    code = compile("\n" * (line - 1) + text, str(page), "exec", dont_inherit=True)
+    exec(code, {"__name__": f"docs_{page.stem}_{line}"})
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(cases("yaml", r"^task:")) >= 17
+    assert len(cases("python", rf"\A{MARK}")) >= 5
+
+
+def test_methods_and_pages_are_the_same() -> None:
+    assert {page.stem for page in (ROOT / "docs" / "methods").glob("*.md")} == set(methods.names())
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_method_s_page_names_all_its_fields(name: str) -> None:
+    text = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    common = {"before", "consistency", "program"}
+    missing = [field for field in methods[name].model_fields if field not in common and f"`{field}`" not in text]
+    assert not missing
+
+
+def test_every_delay_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    assert [name for name in delays.names() if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        if not other.exists():
+            broken.append(target)
+        elif anchor and other.suffix == ".md":
+            headings = re.findall(r"^#+ +(.+)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            if anchor not in map(slug, headings):
+                broken.append(target)
+    assert not broken

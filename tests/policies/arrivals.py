@@ -1,0 +1,90 @@
+"""A server and pushes without a clock: what a policy sees at an arrival, with gradients of the test's choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from asyncsim.engine.futures import Future, Gradient
+from asyncsim.engine.serial import SerialEngine
+from asyncsim.policies import Policy, Push, Snapshot, StepRule, Transform, Verdict
+
+
+@dataclass
+class View:
+    """The ``ServerView`` of a test; ``look`` is what a read would hand out now, the parameters unless said otherwise."""
+
+    params: Tensor | None
+    version: int = 0
+    num_workers: int = 3
+    members: int = 3
+    departed: frozenset[int] = frozenset()
+    lr: float = 0.1
+    lr_max: float = 0.1
+    layers: tuple[slice, ...] = ()
+    look: Tensor | None = field(default=None, repr=False)
+
+    def view(self) -> Tensor | None:
+        return self.params if self.look is None else self.look
+
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        return self.params - snapshot.params
+
+
+def engine() -> SerialEngine:
+    return SerialEngine(SimpleNamespace(additive=False), None)
+
+
+def future(gradient: Tensor, by: SerialEngine | None = None) -> Future:
+    """A pending future whose result will be a copy of ``gradient``."""
+    known = gradient.clone()
+    return (by or engine()).submit(lambda *_: Gradient(known.clone(), known.new_zeros(()), None), known, 0, 0)
+
+
+def push(
+    gradient: Tensor | None, snapshot: Tensor | None, staleness: int = 0, worker: int = 0, by: SerialEngine | None = None
+) -> Push:
+    read = Snapshot(snapshot, 0, 0, 1.0)
+    return Push(worker, 0, read, staleness, 0, 1, None if gradient is None else future(gradient, by))
+
+
+class Toy:
+    """A parameter server in ten lines: ``arrive`` sends a gradient computed on an earlier read through a policy."""
+
+    def __init__(
+        self, transforms: tuple[Transform, ...], step: StepRule, start: Tensor, num_workers: int = 3, **view: object
+    ) -> None:
+        self.policy = Policy(transforms, step, start, num_workers)
+        self.engine = engine()
+        self.server = View(start, num_workers=num_workers, members=num_workers, lr=step.lr, lr_max=step.lr, **view)
+        self.reads = [Snapshot(start, 0, 0, 1.0)] * num_workers
+        self.pushes: list[Push] = []
+
+    def read(self, worker: int) -> None:
+        """The worker takes what it would be handed now."""
+        self.server.look = self.policy.view(self.server.params, self.server.lr)
+        self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
+
+    def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:
+        """One push, and the update if there is one. Returns what came out of the chain."""
+        server, snapshot = self.server, self.reads[worker]
+        if lr is not None:
+            server.lr, server.lr_max = lr, max(server.lr_max, lr)
+        arrived = push(gradient, None, server.version - snapshot.version, worker, self.engine)
+        arrived.snapshot = snapshot
+        self.pushes.append(arrived)
+        result = self.policy.arrive(arrived, server)
+        if not isinstance(result, Verdict):
+            server.params = self.policy.apply(result, server)
+            server.version += 1
+            server.look = self.policy.view(server.params, server.lr)
+        return result
+
+
+def arrivals(size: int, count: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
+    """``count`` gradients of length ``size``, the same for one seed; no generator of the process is touched."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for _ in range(count)]

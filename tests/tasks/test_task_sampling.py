@@ -1,0 +1,128 @@
+"""Batches are a function of (seed, worker, step)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncsim.errors import UserError
+from asyncsim.streams import Streams
+from asyncsim.tasks import sampling
+from asyncsim.tasks.partition import Dirichlet, IidShards, Partition, Shuffled, Uniform, partitions
+from asyncsim.tasks.sampling import Sampler, Walk
+
+LABELS = np.arange(600) % 10
+
+
+def numbers(sampler: Sampler, worker: int, steps: int) -> np.ndarray:
+    """Sample numbers of the first ``steps`` batches, (steps, batch)."""
+    blocks = [sampler.block(worker, number) for number in range(-(-steps // sampler.steps))]
+    return np.concatenate(blocks)[:steps]
+
+
+def sampler(partition: Partition, num_workers: int = 4, batch: int = 16, seed: int = 0) -> Sampler:
+    return partition.sampler(len(LABELS), LABELS, batch, num_workers, Streams(seed))
+
+
+@given(size=st.integers(1, 300), batch=st.integers(1, 40), worker=st.integers(0, 1000), seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_a_walk_visits_every_sample_once_a_round(size, batch, worker, seed):
+    if batch > size:
+        with pytest.raises(UserError, match=r"lower `batch`"):
+            Walk(size, batch, Streams(seed))
+        return
+    steps = -(-3 * size // batch)
+    walked = numbers(Walk(size, batch, Streams(seed)), worker, steps).reshape(-1)
+    for round_ in range(3):
+        assert sorted(walked[round_ * size : (round_ + 1) * size]) == list(range(size))
+
+
+def test_rounds_and_workers_differ():
+    walk = Walk(50, 50, Streams(0))
+    first, second = numbers(walk, 0, 2)
+    assert (first != second).any()
+    assert (first != numbers(walk, 1, 1)[0]).any()
+
+
+@pytest.mark.parametrize("name", partitions.names())
+def test_blocks_in_any_order_and_from_any_sampler(name):
+    partition = partitions.parse(name)
+    one, other = sampler(partition), sampler(partition)
+    late = other.block(2, 3).copy()
+    for worker in range(4):
+        for number in (3, 0, 7):
+            np.testing.assert_array_equal(one.block(worker, number), other.block(worker, number))
+    np.testing.assert_array_equal(late, one.block(2, 3))
+    assert (sampler(partition, seed=1).block(0, 0) != one.block(0, 0)).any()
+
+
+@pytest.mark.parametrize("partition", [Shuffled(), Uniform()])
+def test_more_workers_change_nothing(partition):
+    few, many = sampler(partition, num_workers=1), sampler(partition, num_workers=100)
+    for worker in range(3):
+        np.testing.assert_array_equal(numbers(few, worker, 70), numbers(many, worker, 70))
+
+
+def test_uniform_is_with_replacement_and_even():
+    drawn = numbers(sampler(Uniform()), 0, 3000).reshape(-1)
+    counts = np.bincount(drawn, minlength=len(LABELS))
+    assert counts.min() > 30  # 80 expected, deviation 9
+    assert counts.max() < 130
+
+
+@pytest.mark.parametrize("partition", [IidShards(), Dirichlet(alpha=0.5)])
+@pytest.mark.parametrize("num_workers", [1, 3, 7])
+def test_shards_are_disjoint_and_cover(partition, num_workers):
+    found = sampler(partition, num_workers=num_workers, batch=4)
+    shards = [set(numbers(found, worker, 200).reshape(-1)) for worker in range(num_workers)]
+    assert sum(map(len, shards)) == len(LABELS)
+    assert set.union(*shards) == set(range(len(LABELS)))
+
+
+def test_iid_shards_are_equal():
+    shards = [set(numbers(sampler(IidShards(), 7), worker, 100).reshape(-1)) for worker in range(7)]
+    assert {len(shard) for shard in shards} == {85, 86}
+
+
+def skew(alpha: float) -> float:
+    """Mean over workers of the share of the commonest class: 0.1 when every worker sees all ten alike."""
+    found = sampler(Dirichlet(alpha=alpha), batch=4)
+    shares = []
+    for worker in range(4):
+        counts = np.bincount(LABELS[list(set(numbers(found, worker, 200).reshape(-1)))], minlength=10)
+        shares.append(counts.max() / counts.sum())
+    return float(np.mean(shares))
+
+
+def test_dirichlet_skew_falls_with_alpha():
+    assert skew(0.05) > 0.25
+    assert 0.1 <= skew(1000) < 0.13
+    assert skew(0.05) > skew(1) > skew(1000)
+
+
+def test_dirichlet_that_cannot_feed_everyone():
+    with pytest.raises(UserError, match=r"task.partition.alpha: with 0.01, 50 workers and 600 samples"):
+        sampler(Dirichlet(alpha=0.01), num_workers=50)
+
+
+def test_dirichlet_needs_labels():
+    with pytest.raises(UserError, match="iid_shards"):
+        Dirichlet().sampler(100, None, 4, 2, Streams(0))
+
+
+def test_shards_for_workers_that_are_not_there():
+    with pytest.raises(UserError, match="worker 4 has no shard"):
+        sampler(IidShards()).block(4, 0)
+    with pytest.raises(UserError, match="smallest worker's shard"):
+        sampler(IidShards(), num_workers=100)
+
+
+def test_large_sets_keep_few_permutations(monkeypatch):
+    monkeypatch.setattr(sampling, "CACHED", 1000)
+    walk = Walk(400, 8, Streams(0))
+    plain = Walk(400, 8, Streams(0))
+    for worker in range(50):
+        np.testing.assert_array_equal(walk.block(worker, 0), plain.block(worker, 0))
+    assert walk._permutation.cache_info().currsize == 2
