@@ -130,6 +130,26 @@ def _show(key: str, value: Any) -> str:
     return f"{value:,.5g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def engine_table(timings: list[Any], best: Any) -> None:
+    """Engines side by side; those of one numeric family have the same bits."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title in ("engine", "kernel", "us an update", "against serial", "trajectory"):
+        table.add_column(title, justify="left" if title in ("engine", "kernel", "trajectory") else "right", no_wrap=True)
+    serial = timings[0].seconds
+    for timing in timings:
+        name = ", ".join(str(value) if key == "kind" else f"{key} {value}" for key, value in timing.engine.items())
+        mark = " *" if timing is best else ""
+        cells = (
+            name + mark,
+            timing.kernel,
+            f"{1e6 * timing.seconds:,.0f}",
+            f"{serial / timing.seconds:.2f} x",
+            timing.trajectory[:12],
+        )
+        table.add_row(*cells)
+    Console().print(table, highlight=False)
+
+
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     """A study, a row a variant; columns that no variant has are left out."""
     target = study.scenarios[0].run.target

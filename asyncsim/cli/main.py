@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", running.plan, "simulate the timeline alone: throughput, staleness, utilisation (no torch)")
     _scenario_arguments(plan)
 
+    bench = _command(
+        commands, "bench-engine", running.bench_engine, "time every engine on a scenario and say which to write into it"
+    )
+    _scenario_arguments(bench)
+    bench.add_argument("--updates", metavar="N", type=_positive, default=400, help="length of a timed run (default: 400)")
+
     validate = _command(commands, "validate", inspect.validate, "check scenario files and say what each would run")
     validate.add_argument("files", metavar="FILE", nargs="+")
 

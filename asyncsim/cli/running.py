@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asyncsim.cli.display import Display, comparison_table, summary_table
+from asyncsim.cli.display import Display, comparison_table, engine_table, summary_table
 from asyncsim.errors import UserError
 from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Study, load_study, parse_changes, read_document
@@ -68,6 +68,22 @@ def plan(arguments: argparse.Namespace) -> int:
     else:
         for summary in summaries:
             summary_table(summary)
+    return 0
+
+
+def bench_engine(arguments: argparse.Namespace) -> int:
+    """Time short runs of the file's first scenario on every engine, and print what to write into it."""
+    from asyncsim.sweep.bench import ROUNDS, measure_engines
+
+    scenario = _study(arguments).scenarios[0]
+    timings = measure_engines(scenario, arguments.updates, _cores())
+    best = min(timings, key=lambda timing: timing.seconds)
+    if arguments.json:
+        _print_json({"best": best.engine, "engines": [timing._asdict() for timing in timings]})
+        return 0
+    engine_table(timings, best)
+    print(f"medians of {ROUNDS} interleaved runs of {arguments.updates} updates; the fastest here, for the scenario file:")
+    print("engine: {" + ", ".join(f"{key}: {value}" for key, value in best.engine.items()) + "}")
     return 0
 
 

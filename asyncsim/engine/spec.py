@@ -19,11 +19,17 @@ engines = Registry("engine", default="auto")
 Useful = Container[tuple[int, int]]
 """The (worker, step) whose results will be asked for."""
 
-BATCHED_BELOW = 2e6
+BATCHED_BELOW = 2e7
 """Floating-point operations of a gradient below which stacking several of them pays on a CPU."""
-THREADED_ABOVE = 2e7
-"""Floating-point operations of a gradient (about a millisecond) above which a pool of threads pays on a CPU."""
+THREADED_ABOVE = 5e7
+"""Floating-point operations of a gradient (some milliseconds) above which a pool of threads pays on a CPU."""
 WIDTH = 8
+
+
+def width_for(num_workers: int) -> int:
+    """A width that pending work of a fleet fills, also where workers differ in speed."""
+    return WIDTH if num_workers >= 2 * WIDTH else WIDTH // 2 if num_workers >= WIDTH // 2 else 1
+
 
 
 class EngineSpec(Spec):
@@ -76,12 +82,22 @@ class Threaded(EngineSpec):
         return ThreadedEngine(task, streams, useful, averaged, self.cores)
 
 
+@engines.register("graphed")
+class Graphed(EngineSpec):
+    """One gradient at a time, on CUDA as a graph that is recorded once and replayed. Not measured on a GPU yet."""
+
+    def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
+        from asyncsim.engine.graphed import GraphedEngine
+
+        return GraphedEngine(task, streams, useful, averaged)
+
+
 @engines.register("auto")
 class Auto(EngineSpec):
     """A static rule from task, device, fleet and the ``cores`` asked for; what it chose stands in the manifest.
 
     On a CPU: gradients above ``THREADED_ABOVE`` operations run on a pool, if more than one core is asked for; fully connected
-    classifiers in closed form, stacked if they have fewer than ``BATCHED_BELOW`` operations and there are 4 workers or more; the
+    classifiers in closed form, stacked if they have fewer than ``BATCHED_BELOW`` operations and there are workers enough; the
     rest serially. On other devices: serially.
     """
 
@@ -97,7 +113,7 @@ class Auto(EngineSpec):
         if self.cores > 1 and operations > THREADED_ABOVE:
             return Threaded(cores=self.cores)
         if network is not None:
-            return Batched(width=WIDTH if operations < BATCHED_BELOW and num_workers >= 4 else 1)
+            return Batched(width=width_for(num_workers) if operations < BATCHED_BELOW else 1)
         return Serial()
 
 

@@ -23,7 +23,7 @@ _WORDS = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
-    **dict.fromkeys(("list_type", "tuple_type"), "must be a list, such as [1, 2]"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list, in brackets"),
     "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
     "string_type": "must be text; put a number or a date in quotes",
@@ -32,7 +32,7 @@ _WORDS = {
     "too_short": "must have at least {min_length} entries, it has {actual_length}",
     "too_long": "must have at most {max_length} entries, it has {actual_length}",
     "dict_type": "must be a mapping (`name: value`)",
-    "model_type": "must be a mapping (`name: value`)",
+    "model_type": "must be a name, or a mapping with `kind: name`",
     "missing": "is missing",
 }
 _EXAMPLES = {("task",): "`task: digits` (see `asyncsim list tasks`)", ("run",): "`run: {updates: 1000}`"}
@@ -80,6 +80,8 @@ def shown(value: Any) -> str:
     """A value as it may stand in a message: short, and in the file's words rather than Python's."""
     if isinstance(value, list) and len(value) <= 8 and not any(map(_is_container, value)):
         return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, Mapping) and not value:
+        return "an empty mapping"
     if _is_container(value):
         return "a list" if isinstance(value, list | tuple) else "a mapping"
     if value is None or isinstance(value, bool):

@@ -68,6 +68,8 @@ class Server:
         self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
         self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
         self._updated = 0  # time of the last update
+        self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
+        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -197,20 +199,30 @@ class Server:
     def _factor(self, updates: int, samples: int, now: int) -> float:
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
 
-    def _gap(self, snapshot: Snapshot) -> float:
+    def _gap(self, snapshot: Snapshot) -> Tensor | float:
         """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
         if not self.numeric:
             return NAN
         if snapshot.params is self.params:
-            self.check_finite()
-            return 0.0 if self.numeric else NAN
-        self._subtract(snapshot)
-        square = float(self._scratch.dot(self._scratch))
-        if not math.isfinite(square):  # it may also be that the square alone is too large
-            self.check_finite()
-        return math.sqrt(square) if self.numeric else NAN
+            square, gap = self.params.sum(), 0.0
+        else:
+            self._subtract(snapshot)
+            square = self._scratch.dot(self._scratch)
+            gap = square.sqrt()
+        self._unchecked.append((self.version, self._updated, square))
+        if len(self._unchecked) >= self._check_every:
+            self._look()
+        return gap if self.numeric else NAN
 
     def check_finite(self) -> None:
-        """Note divergence if the last update left non-finite parameters."""
-        if self.numeric and not math.isfinite(float(self.params.sum())):
-            self.diverged = (self.version, self._updated)
+        """Note divergence, if the parameters are not finite any more."""
+        if self.numeric:
+            self._unchecked.append((self.version, self._updated, self.params.sum()))
+            self._look()
+
+    def _look(self) -> None:
+        """Find the first update that left non-finite parameters. (A square alone may also be too large for a float.)"""
+        unchecked, self._unchecked = self._unchecked, []
+        suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
+        if suspects and not math.isfinite(float(self.params.sum())):
+            self.diverged = suspects[0]

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -91,7 +90,7 @@ def _on_pool(study: Study, folders: list[Path | None], waiting: list[int], proce
     pool = ProcessPoolExecutor(min(processes, len(waiting)), context, initializer=_start, initargs=(moments,))
     pending: dict[Future[Any], int] = {}
     with _stopping(pool):
-        with _uninterrupted():
+        with _later():
             for index in waiting:
                 task = pool.submit(_work, index, study.scenarios[index].document(), folders[index])
                 pending[task] = index
@@ -141,39 +140,43 @@ def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that start here ignore Ctrl-C until they have work: an interrupted import is of no use to anybody."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _later() -> Iterator[None]:
+    """Hold Ctrl-C back. Processes that start here do so too, until they are ready for work."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _interrupt(*_: Any) -> None:
-    """The first Ctrl-C ends a run; the next ones do not disturb it while it saves its records."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-_moments: Any = None  # the queue of this pool process
+# What a pool process knows.
+_moments: Any = None
+_running = False
 
 
 def _start(moments: Any) -> None:
     global _moments
     _moments = moments
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _interrupt(*_: Any) -> None:
+    """The first Ctrl-C ends a run; the next ones do not disturb it while it saves its records."""
+    global _running
+    if _running:
+        _running = False
+        raise KeyboardInterrupt
 
 
 def _work(index: int, document: dict[str, Any], folder: Path | None) -> tuple[str | None, Result | None]:
+    global _running
+    _running = True
     try:
-        signal.signal(signal.SIGINT, _interrupt)
         scenario: Scenario = build_scenario(Document(document, "scenario"))
         result = simulate(scenario, folder, lambda moment: _moments.put((index, moment)))
     except UserError as error:
         return str(error), None
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _running = False
     return None, (result if folder is None else None)

@@ -171,12 +171,13 @@ def test_auto_is_a_static_rule_and_stands_in_the_manifest():
     small = {"kind": "digits", "model": {"kind": "mlp", "hidden": [64]}}
     assert chosen(small) == Batched(width=8)
     assert chosen(small, workers=2) == Batched(width=1)
+    assert chosen(small, workers=8) == Batched(width=4)
     assert chosen({"kind": "mnist5k", "model": {"kind": "mlp", "hidden": [256]}}) == Batched(width=1)
     assert chosen(RESNET) == Serial()
     assert chosen({**RESNET, "batch": 64}, cores=2) == Threaded(cores=2)
     assert chosen({"kind": "quadratic"}) == Serial()
     result = asyncsim.simulate(scenario({"kind": "auto"}, task=small, updates=5))
-    assert result.manifest["engine"] == {"kind": "batched", "width": 8, "kernel": "dense"}
+    assert result.manifest["engine"] == {"kind": "batched", "width": 4, "kernel": "dense"}
     result = asyncsim.simulate(scenario({"kind": "batched"}, task=RESNET, updates=3))
     assert result.manifest["engine"]["kernel"] == "loop"
 

@@ -31,7 +31,7 @@ STALENESS = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "expected"), STALENESS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("settings", "expected"), STALENESS, ids=str)
 def test_divisors_of_the_staleness_rules(settings, expected):
     """The divisor of every rule at the staleness where it can be worked out in the head, N = 3."""
     rule = StalenessAware(**settings)

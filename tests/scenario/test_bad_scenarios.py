@@ -127,7 +127,7 @@ def test_one_mistake_in_many_variants_is_one_message(folder, capsys):
     ("section", "message"),
     [
         ("task: {kind: quadratic, curvature: [1, -2]}", "task.curvature.1: must be at least 0 (it is -2)"),
-        ("task: {kind: quadratic, curvature: x}", "task.curvature: must be a number or a list, such as [1, 2] (it is 'x')"),
+        ("task: {kind: quadratic, curvature: x}", "task.curvature: must be a number or a list, in brackets (it is 'x')"),
         ("task: quadratic\nschedule: {kind: cosine, warmup_from: x}", "warmup_from: must be a number or '1/N' (it is 'x')"),
         ("task: {kind: quadratic, dim: 0x0}", "task.dim: must be at least 1 (it is 0)"),
         ("task: quadratic\nevaluate: {updates: ~, splits: []}", "evaluate: splits must name at least one"),

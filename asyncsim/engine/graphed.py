@@ -1,0 +1,71 @@
+"""One gradient as a CUDA graph, replayed for every snapshot: for small models on a GPU, which launches starve."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+import torch
+
+from asyncsim.engine import kernels
+from asyncsim.engine.futures import Future, Gradient
+from asyncsim.engine.serial import SerialEngine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.streams import Streams
+    from asyncsim.tasks.task import Task
+
+WARM_UP = 3  # runs before the capture, on a stream of their own, as CUDA graphs want it
+
+
+class GraphedEngine(SerialEngine):
+    """Parameters, inputs and targets are copied into fixed buffers, and one recorded gradient is replayed.
+
+    The recorded kernels are those of the serial engine. Without CUDA the same code runs on the same buffers without a graph.
+    Gradients with dropout masks and local steps are left to the serial way.
+    """
+
+    kind = "graphed"
+
+    def __init__(
+        self, task: Task, streams: Streams, useful: Container[tuple[int, int]] | None = None, averaged: bool = False
+    ) -> None:
+        super().__init__(task, streams, useful, averaged)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._buffers: tuple[Tensor, Tensor, Tensor] | None = None  # parameters (P,), inputs (B, ...), targets (B, ...)
+        self._recorded: Gradient | None = None
+        self.kernel = "loop" if task.has_masks else "graph" if task.parameters[0].is_cuda else "static"
+
+    def compute(self, needed: list[Future]) -> None:
+        for future in needed:
+            if future.kernel is not kernels.gradient or self.task.has_masks:
+                super().compute([future])
+                continue
+            self.computed += 1
+            future.settle(self._replay(future.params, *self.task.batch(future.worker, future.step)))
+
+    def _replay(self, params: Tensor, inputs: Tensor, targets: Tensor) -> Gradient:
+        if self._buffers is None:
+            self._buffers = params.clone(), inputs.clone(), targets.clone()
+            if params.is_cuda:
+                self._record()
+        for buffer, value in zip(self._buffers, (params, inputs, targets), strict=True):
+            buffer.copy_(value)
+        if self._graph is None:
+            return kernels.batch_gradient(self.task, *self._buffers)
+        self._graph.replay()
+        recorded = self._recorded
+        return Gradient(recorded.gradient.clone(), recorded.loss.clone(), self.task.read_statistics())
+
+    def _record(self) -> None:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                kernels.batch_gradient(self.task, *self._buffers)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._recorded = kernels.batch_gradient(self.task, *self._buffers)

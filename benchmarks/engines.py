@@ -1,0 +1,166 @@
+"""Whole simulated runs on each engine against a plain PyTorch loop that computes as many gradients, and against other designs.
+
+Gap-Aware with momentum, every record on, evaluation at the end only. Speeds are plain loop / simulation: above 1 the simulation
+is faster than training without a simulator. The plain loop uses one thread.
+
+    python benchmarks/engines.py [--pairs 7] [--only digits]
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+
+import torch
+from measure import machine, ratio
+
+import asyncsim
+from asyncsim.engine import kernels
+from asyncsim.scenario import Document, Scenario, build_scenario
+
+DIGITS = {"kind": "digits", "model": {"kind": "mlp", "hidden": [64]}, "batch": 32}
+CASES = {
+    # name: (task, updates, workers)
+    "digits softmax 64-10": ({"kind": "digits", "model": "softmax", "batch": 32}, 3000, 32),
+    "digits MLP 64-64-10": (DIGITS, 3000, 32),
+    "mnist5k MLP 784-64-10": ({"kind": "mnist5k", "model": {"kind": "mlp", "hidden": [64]}, "batch": 32}, 2000, 32),
+    "mnist5k MLP 784-256-10, batch 64": ({"kind": "mnist5k", "model": {"kind": "mlp", "hidden": [256]}, "batch": 64}, 600, 32),
+    "mnist5k CNN, batch 64": ({"kind": "mnist5k", "model": "cnn", "batch": 64}, 200, 32),
+    "mnist5k ResNet-8": ({"kind": "mnist5k", "model": "resnet8", "batch": 32}, 100, 32),
+    "mnistm5k ResNet-20": ({"kind": "mnistm5k", "model": "resnet20", "batch": 32}, 24, 8),
+}
+ENGINES = {
+    "serial": {"kind": "serial"},
+    "auto, 1 core": {"kind": "auto"},
+    "auto, 2 cores": {"kind": "auto", "cores": 2},
+}
+
+
+def scenario(task: dict, updates: int, workers: int, engine: dict, hetero: bool = False, lr: float = 1e-3) -> Scenario:
+    data = {
+        "task": task, "method": "gap_aware", "engine": engine, "run": {"updates": updates}, "evaluate": {"updates": updates},
+        "cluster": {"workers": workers, "compute": "gamma_heterogeneous" if hetero else "gamma_homogeneous"},
+        "optimizer": {"kind": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 5e-4},
+    }  # fmt: skip
+    return build_scenario(Document(data, "benchmark"))
+
+
+def plain_loop(run: Scenario) -> None:
+    """The loop a user would write without a simulator."""
+    torch.set_num_threads(1)
+    task = run.task.build(run.seed)
+    task.bind(task.init())
+    rule = run.optimizer
+    optimizer = torch.optim.SGD(task.module.parameters(), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay)
+    for step in range(run.run.updates):
+        inputs, targets = task.batch(0, step)
+        optimizer.zero_grad()
+        task.loss(task.module(inputs), targets).backward()
+        optimizer.step()
+    task.evaluate(torch.nn.utils.parameters_to_vector(task.module.parameters()).detach())
+
+
+def thread_per_worker(run: Scenario) -> None:
+    """The usual design of simulators: a thread for each worker, a lock around the server. Its result differs from run to run."""
+    torch.set_num_threads(1)
+    first = run.task.build(run.seed)
+    state = {"params": first.init(), "updates": 0}
+    lock = threading.Lock()
+
+    def work(worker: int) -> None:
+        task = first.replica()
+        velocity = torch.zeros_like(state["params"])
+        for step in range(run.run.updates):
+            params = state["params"]
+            gradient = kernels.batch_gradient(task, params, *task.batch(worker, step)).gradient
+            with lock:
+                if state["updates"] >= run.run.updates:
+                    return
+                state["updates"] += 1
+                velocity.mul_(0.9).add_(gradient)
+                state["params"] = state["params"].add(velocity, alpha=-run.optimizer.lr)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(run.cluster.num_workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def show(values: tuple[float, float, float, float]) -> str:
+    middle, low, high, _ = values
+    return f"{1 / middle:.2f} ({1 / high:.2f} - {1 / low:.2f})"
+
+
+def tasks_table(pairs: int, only: str) -> None:
+    print("### Speed against the plain loop\n")
+    print(f"| task, workers | plain loop, us | {' | '.join(ENGINES)} | auto, 1 core, heterogeneous | a thread per worker |")
+    print("|---|---" + "|---" * (len(ENGINES) + 2) + "|")
+    for name, (task, updates, workers) in CASES.items():
+        if only not in name:
+            continue
+        cells, plain = [], 0.0
+        for engine in ENGINES.values():
+            run = scenario(task, updates, workers, engine)
+            values = ratio(lambda run=run: asyncsim.simulate(run), lambda run=run: plain_loop(run), pairs)
+            cells.append(show(values))
+            plain = 1e6 * values[3] / updates
+        hetero = scenario(task, updates, workers, {"kind": "auto"}, hetero=True)
+        cells.append(show(ratio(lambda run=hetero: asyncsim.simulate(run), lambda run=hetero: plain_loop(run), pairs)))
+        cells.append(show(ratio(lambda run=hetero: thread_per_worker(run), lambda run=hetero: plain_loop(run), min(3, pairs))))
+        print(f"| {name}, {workers} | {plain:,.0f} | {' | '.join(cells)} |", flush=True)
+
+
+def fleet_table(pairs: int) -> None:
+    print("\n### A fleet: eight learning rates of the digits MLP, heterogeneous workers, one process\n")
+
+    def members(engine: dict) -> list[Scenario]:
+        return [scenario(DIGITS, 1500, 32, engine, hetero=True, lr=1e-3 * (1 + index)) for index in range(8)]
+
+    def serial() -> None:
+        for member in members({"kind": "serial"}):
+            asyncsim.simulate(member)
+
+    def solo() -> None:
+        for member in members({"kind": "auto"}):
+            asyncsim.simulate(member)
+
+    pairs = max(3, pairs // 2)
+    print("| eight runs | speed against eight serial runs |\n|---|---|")
+    print(f"| auto, one after the other | {show(ratio(solo, serial, pairs))} |", flush=True)
+    print(f"| auto, as a fleet | {show(ratio(lambda: asyncsim.simulate_many(members({'kind': 'auto'})), serial, pairs))} |", flush=True)
+
+
+def widths_table(pairs: int) -> None:
+    print("\n### Width of the batched engine, digits MLP, microseconds an update\n")
+    print("| workers | compute times | width 1 | 4 | 8 | 16 | 32 |\n|---|---|---|---|---|---|---|")
+    for workers in (1, 8, 32, 128, 512):
+        for hetero in (False, True):
+            cells = []
+            for width in (1, 4, 8, 16, 32):
+                run = scenario(DIGITS, 2000, workers, {"kind": "batched", "width": width}, hetero=hetero)
+                times = []
+                for _ in range(3):
+                    started = time.perf_counter()
+                    asyncsim.simulate(run)
+                    times.append(time.perf_counter() - started)
+                cells.append(f"{1e6 * sorted(times)[1] / 2000:.0f}")
+            print(f"| {workers} | {'heterogeneous' if hetero else 'homogeneous'} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--only", default="", help="only tasks whose name contains this, and no other tables")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{machine()}; medians of {arguments.pairs} interleaved pairs (smallest - largest)\n")
+    tasks_table(arguments.pairs, arguments.only)
+    if not arguments.only:
+        fleet_table(arguments.pairs)
+        widths_table(arguments.pairs)
+
+
+if __name__ == "__main__":
+    main()
