@@ -24,7 +24,7 @@ from asyncsim.policies import (
 from asyncsim.registry import Registry, Spec
 from asyncsim.simulation.programs import LocalSGD, Program, Replica, programs
 
-methods = Registry("method", default="asgd")
+methods = Registry("method")
 
 
 class Bundle(NamedTuple):

@@ -77,7 +77,7 @@ class Registry:
         self.what = what
         self.group = f"asyncsim.{what.replace(' ', '_')}"
         self.default = default
-        """The ``kind`` that is meant when a bare value or a mapping without ``kind`` stands in the scenario."""
+        """The ``kind`` that is meant by a mapping without ``kind``, and by a bare value if that kind has a ``shorthand``."""
         self._classes: dict[str, type[Spec]] = {}
         self._loaded = False
         _registries[what] = self
@@ -119,13 +119,13 @@ class Registry:
                 known = ", ".join(self.names())
                 raise located(self.what, [(("kind",), None, f"is missing; a mapping for {self.what} needs one of: {known}")])
             return self._class(kind, ("kind",)).model_validate(fields, context=context)
-        if isinstance(value, str) and (value in self.names() or self.default is None or value.isidentifier()):
+        if isinstance(value, str) and (
+            value in self.names() or self.default is None or not self[self.default].shorthand or value.isidentifier()
+        ):
             return self._class(value, ()).model_validate({}, context=context)
-        if self.default is not None:
+        if self.default is not None and self[self.default].shorthand:
             return self[self.default].model_validate(value, context=context)
-        raise PydanticCustomError(
-            "plugin", f"must be a name, or a mapping with a `kind`, of: {', '.join(self.names())}"
-        )
+        raise PydanticCustomError("plugin", f"must be a name, or a mapping with a `kind`, of: {', '.join(self.names())}")
 
     def _class(self, kind: Any, where: tuple[str, ...]) -> type[Spec]:
         try:
@@ -159,7 +159,7 @@ class Registry:
     def json_schema(self) -> dict[str, Any]:
         """What a scenario may write here: a bare name, a bare value of the default kind, or a mapping by ``kind``."""
         options: list[dict[str, Any]] = [{"enum": [name for name, cls in self if not _required(cls)]}]
-        if self.default is not None:
+        if self.default is not None and self[self.default].shorthand:
             options.append({"type": ["number", "string"], "description": f"shorthand for kind {self.default}"})
         for name, cls in self:
             body = cls.model_json_schema()

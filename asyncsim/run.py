@@ -245,7 +245,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available here: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device: {name!r} is not available here: {str(error).splitlines()[0]}") from None
     return device
 
 

@@ -4,7 +4,7 @@ STARTER = """\
 # A scenario of asyncsim: one run, or several (variants x seeds).
 #   asyncsim validate FILE     check it
 #   asyncsim plan FILE         the timeline alone: throughput, staleness, utilisation
-#   asyncsim run FILE          train; `--set cluster.workers=32` overrides any field
+#   asyncsim run FILE          train; `--set cluster.workers=32` overrides a field
 # `asyncsim list` names everything that may stand after `kind:`; `asyncsim schema` is for your editor.
 
 task:

@@ -40,7 +40,8 @@ class Empirical(Delay):
             content = path.read_bytes()
             text = content.decode("utf-8-sig")
         except (OSError, ValueError) as error:
-            raise self._wrong("file", self.file, f"{path} cannot be read as a CSV file in UTF-8: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise self._wrong("file", self.file, f"{path} cannot be read as a CSV file in UTF-8: {why}") from None
         digest = hashlib.sha256(content).hexdigest()
         if self.sha256 not in (None, digest):
             raise self._wrong("sha256", self.sha256, f"{path} has changed: its SHA-256 is {digest}")

@@ -66,6 +66,9 @@ def expand(document: Document, changes: Mapping[str, Any], folder: str | None, d
     if baseline is not None and str(baseline) not in variants:
         known = ", ".join(variants) or "there are none"
         wrong("baseline", f"must name one of the variants: {known} (it is {shown(baseline)}{nearest(str(baseline), variants)})")
+    for path in changes:
+        if variants and all(isinstance(change, Mapping) and _hides(change, path) for change in variants.values()):
+            wrong("variants", f"every variant sets `{path.partition('.')[0]}` itself, so `--set {path}` would change nothing")
     seed_list = _seeds(seeds, data.get("seed", 0))
     if seed_list is None:
         wrong("seeds", f"must be a count from 1 to {MOST_SEEDS:,} or a list of different whole numbers (it is {shown(seeds)})")
@@ -82,6 +85,12 @@ def expand(document: Document, changes: Mapping[str, Any], folder: str | None, d
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
     return Study(data["name"], tuple(scenarios), tuple(names), None if baseline is None else str(baseline))
+
+
+def _hides(change: Mapping[str, Any], path: str) -> bool:
+    """Does a variant's change replace whatever stands at ``path``?"""
+    replaced = [key for key, value in change.items() if not isinstance(value, Mapping) or "kind" in value]
+    return any(path == key or path.startswith(f"{key}.") for key in replaced)
 
 
 def _one(

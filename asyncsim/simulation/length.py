@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from asyncsim.registry import Spec
 from asyncsim.units import NANOSECONDS, PositiveSeconds, nanoseconds
 
+MOST = 10**15
+
 
 class Target(Spec):
     """A level of a metric. With ``stop`` (the default) the run ends at the first evaluation that reaches it."""
@@ -34,8 +36,8 @@ class RunLength(Spec):
     ``samples`` counts the samples whose gradients were applied. ``time`` is virtual seconds.
     """
 
-    updates: int | None = Field(None, ge=1)
-    samples: int | None = Field(None, ge=1)
+    updates: int | None = Field(None, ge=1, le=MOST)
+    samples: int | None = Field(None, ge=1, le=MOST)
     time: PositiveSeconds | None = None
     target: Target | None = None
 

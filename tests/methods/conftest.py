@@ -23,11 +23,12 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def make() -> Callable[..., Scenario]:
-    """``make(workers=6, method=..., ...)``: a small scenario on the digits, 200 updates, evaluated at the ends only."""
+    """``make(workers=6, method=..., ...)``: a small scenario on the digits, 200 updates, evaluated at the ends only, by the
+    reference engine (others may differ in the last bits)."""
 
     def make(workers: int = 6, compute: Any = None, **sections: Any) -> Scenario:
         cluster = {"workers": workers} | ({} if compute is None else {"compute": compute})
-        base = {"task": DIGITS, "cluster": cluster, "run": {"updates": 200}, "evaluate": {"updates": 100_000}}
-        return build_scenario(Document(base | sections, "test"))
+        run = {"run": {"updates": 200}, "evaluate": {"updates": 100_000}, "engine": "serial"}
+        return build_scenario(Document({"task": DIGITS, "cluster": cluster} | run | sections, "test"))
 
     return make

@@ -111,7 +111,7 @@ BAD = [
     bad("kind-policy", "method: {kind: custom, policy: [clipp]}  # HERE", "method.policy.0", "`clip`"),
     bad("kind-consistency", "method: {kind: asgd, consistency: sspp}  # HERE", "method.consistency", "`ssp`"),
     bad("kind-program", "method: {kind: asgd, program: local_sdg}  # HERE", "method.program", "`local_sgd`"),
-    bad("kind-missing", "method: {bound: 2}  # HERE", "method.bound", "unknown field", "consistency"),
+    bad("kind-missing", "method: {bound: 2}  # HERE", "method.kind", "missing", "ssp"),
     bad("kind-missing-task", "task: {batch: 2}  # HERE", "task.kind", "missing", "digits"),
     bad("kind-number", "method: 3  # HERE", "method:", "it is 3", "a name", "kind"),
     bad("kind-list", "method: [asgd]  # HERE", "method:", "a name", "kind"),

@@ -1,0 +1,37 @@
+"""Fingerprints of every shipped scenario, cut short, as they are written in ``golden.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asyncsim.scenario import Scenario, load_study
+
+SCENARIOS = sorted(path for path in (Path(__file__).parents[2] / "scenarios").iterdir() if path.suffix in (".yaml", ".toml"))
+FILE = Path(__file__).with_name("golden.json")
+SHORT = {"run": {"updates": 60}, "seeds": 1}
+SHORTER = {"mnist5k_resnet8": {"run": {"updates": 8}, "evaluate": {"updates": 8, "splits": ["test"]}, "seeds": 1}}
+"""A convolutional network takes its time."""
+
+
+def runs(path: Path) -> Iterator[tuple[str, Scenario]]:
+    """(key in the file, shortened scenario) of every run that a scenario file describes."""
+    study = load_study(path, SHORTER.get(path.stem, SHORT))
+    for variant, scenario in zip(study.variants, study.scenarios, strict=True):
+        yield (path.stem if variant == study.name else f"{path.stem}/{variant}"), scenario
+
+
+def environment() -> str:
+    """What decides the bits of a trajectory: build of PyTorch, model of the CPU, and what its kernels may use of it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"torch {torch.__version__}; {model or platform.machine()}; {torch.backends.cpu.get_cpu_capability()}"
+
+
+def read() -> dict[str, Any]:
+    return json.loads(FILE.read_text())
