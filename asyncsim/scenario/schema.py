@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asyncsim.cluster import Cluster
-from asyncsim.engine.spec import EngineSpec, Serial, engines
+from asyncsim.engine.spec import Auto, EngineSpec, engines
 from asyncsim.methods import ASGD, Bundle, Method, methods
 from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
@@ -51,7 +51,7 @@ class Scenario(Spec):
     run: RunLength
     evaluate: Evaluation = Evaluation()
     seed: int = Field(0, ge=0, lt=2**63)
-    engine: Annotated[EngineSpec, engines] = Serial()
+    engine: Annotated[EngineSpec, engines] = Auto()
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
     threads: int = Field(1, ge=1, le=1024)
