@@ -20,15 +20,15 @@ _HOMES = {
     "Result": "asyncsim.records", "load_result": "asyncsim.records",
     "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario",
     "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
-    "simulate": "asyncsim.run", "plan": "asyncsim.run",
+    "simulate": "asyncsim.run", "plan": "asyncsim.run", "resume": "asyncsim.resuming",
     "simulate_study": "asyncsim.sweep",
     "simulate_many": "asyncsim.sweep",
     "UserError": "asyncsim.errors",
     "delays": "asyncsim.cluster", "Delay": "asyncsim.cluster",
-    "policies": "asyncsim.policies", "Transform": "asyncsim.policies",
+    "Transform": "asyncsim.policies",
     "optimizers": "asyncsim.policies", "schedules": "asyncsim.policies",
-    "methods": "asyncsim.methods", "consistencies": "asyncsim.consistency", "programs": "asyncsim.simulation.programs",
-    "tasks": "asyncsim.tasks", "TaskSpec": "asyncsim.tasks", "models": "asyncsim.tasks",
+    "consistencies": "asyncsim.consistency", "programs": "asyncsim.simulation.programs",
+    "TaskSpec": "asyncsim.tasks", "models": "asyncsim.tasks",
 }  # fmt: skip
 
 __all__ = [*_HOMES, "__version__"]

@@ -39,8 +39,9 @@ class Progress(Protocol):
 class Consistency(Spec):
     """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
-    Waiting workers are asked again, in the order in which they came, whenever ``pulse`` changes; ``recalls`` is asked after
-    every update where ``recalling`` is true. ``expects`` names what a waiting worker waits for, should there be a deadlock.
+    Waiting workers are asked again, in the order in which they came, whenever ``pulse`` changes. Where ``recalling`` is true,
+    ``recalls`` is asked after every update, from the oldest snapshot on until one is not recalled. ``expects`` names what a
+    waiting worker waits for, should there be a deadlock.
     """
 
     blocking: ClassVar[bool] = True

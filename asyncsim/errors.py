@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something in the input is wrong. The message says what, where, and what is allowed."""
 
 
+class Busy(UserError):
+    """Another process is writing this run."""
+
+
 class DataMissing(UserError):
     """A data set that the user has to bring was not found. The message names every place looked at."""
 

@@ -6,18 +6,22 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncsim
+from asyncsim.checkpoint.keeper import Keeper
+from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
+from asyncsim.checkpoint.state import restore
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.errors import UserError
 from asyncsim.methods import Bundle
 from asyncsim.policies import Policy
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
+from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.directory import FORMAT
 from asyncsim.records.fates import Fates
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
@@ -26,6 +30,7 @@ from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.simulation import Simulation
 from asyncsim.streams import Streams
+from asyncsim.trackers import Followers, Tracker
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -51,18 +56,28 @@ Wait = Callable[[list[Any]], None]
 
 
 def simulate(
-    scenario: Scenario, out: str | Path | None = None, progress: Progress | None = None, wait: Wait | None = None
+    scenario: Scenario,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    wait: Wait | None = None,
+    trackers: Sequence[Tracker | str] | None = None,
+    fresh: bool = False,
 ) -> Result:
     """Run a scenario with real gradients.
 
-    With ``out`` the run is written to that folder while it goes on. ``progress`` is called a few times a wall second. ``wait``
-    is for fleets. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't be written). Divergence is
-    no error but a result.
+    With ``out`` the run is written to that folder while it goes on; if this very run was begun there and not finished, it goes
+    on from its newest checkpoint, unless ``fresh``: the bits are the same. ``progress`` is called a few times a wall second.
+    ``wait`` is for fleets. ``trackers`` (objects, or names such as ``tensorboard:logs``) are told about every evaluation; None:
+    those named in ``$ASYNCSIM_TRACKERS``. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't
+    be written). Divergence is no error but a result.
     """
-    with _numerics(scenario):
-        device = _device(scenario.device)
-        task = scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.cluster.num_workers)
-        return _run(scenario, task, _directory(out), progress, wait)
+    followers = Followers(trackers)
+    with prepared(scenario) as task:
+        if out is None:
+            return _run(scenario, task, None, progress, wait, followers)
+        directory = RunDirectory(Path(out)).lock()
+        start = None if fresh else _begun(scenario, task, directory)
+        return _run(scenario, task, directory if start else directory.begin(), progress, wait, followers, start)
 
 
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
@@ -86,10 +101,50 @@ def reusable(scenario: Scenario, path: Path) -> Result | None:
     return load_result(path) if same else None
 
 
-def _run(
-    scenario: Scenario, task: Task | None, directory: RunDirectory | None, progress: Progress | None, wait: Wait | None = None
+def proceed(
+    scenario: Scenario, task: Task, directory: RunDirectory, start: Checkpoint, progress: Progress | None = None
 ) -> Result:
-    started = time.perf_counter()
+    """Go on from a checkpoint: of this run in ``directory``, or of a shorter one in another folder. Call within ``prepared``.
+
+    The folder, which is held, is left as it is if the checkpoint is refused (``UserError``), and is given back in any case.
+    """
+    return _run(scenario, task, directory, progress, start=start)
+
+
+def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
+    """What must be the same for a checkpoint to give the same bits."""
+    engine = scenario.engine.resolve(task, scenario.cluster.num_workers).settings()
+    return {
+        "scenario": run_hash, "versions": versions(), "machine": platform.machine(), "device": scenario.device.partition(":")[0],
+        "engine": engine, "data": data_digest(task),
+    }  # fmt: skip
+
+
+def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoint | None:
+    """The checkpoint from which this very run goes on; None: it has to begin, which gives the same bits."""
+    try:
+        manifest = read_manifest(directory.path)
+        if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
+            return None
+        start = newest_checkpoint(directory.path, scenario.metrics)
+        if start is not None:
+            check_identity(start, identity(scenario, task, scenario.hash))
+    except UserError:
+        return None
+    return start
+
+
+def _run(
+    scenario: Scenario,
+    task: Task | None,
+    directory: RunDirectory | None,
+    progress: Progress | None,
+    wait: Wait | None = None,
+    followers: Followers | None = None,
+    start: Checkpoint | None = None,
+) -> Result:
+    followers = followers or Followers(())
+    started = time.perf_counter() - (0.0 if start is None else start.wall_seconds)
     spec = None if task is None else scenario.engine.resolve(task, scenario.cluster.num_workers)
     sim = _assemble(scenario, task, spec, directory)
     server, recorder, engine = sim.server, sim.recorder, sim.engine
@@ -102,12 +157,24 @@ def _run(
         "parameters": None if task is None else task.layout.num_parameters,
         "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
     }  # fmt: skip
+    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
     try:
+        if start is not None:
+            restore(sim, start, extended=start.path.parents[1] != directory.path)
         if directory is not None:
+            recorder.resumable = True
+            keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
+            if start is not None:
+                _take(directory, recorder, start)
+                ours = True
             directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
             directory.write_json("manifest.json", manifest)
+        followers.start(manifest)
         shown = started
-        for now in sim.run():
+        for now in sim.run(None if keeper is None or keeper.off else keeper.due):
+            if keeper is not None:
+                keeper.look()
+            followers.look(recorder)
             if progress is not None and time.perf_counter() - shown > 0.1:
                 shown = time.perf_counter()
                 progress(_moment(server, now))
@@ -119,10 +186,14 @@ def _run(
         recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
         if directory is not None:
             directory.write_json("manifest.json", manifest)
+            directory.drop_parts()
+            drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
+        followers.finish(recorder, summary)
     except BaseException as error:
-        if directory is not None:
-            manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        if directory is not None and ours:
             _last_words(recorder, directory, manifest)
+        followers.finish(None, {"status": manifest["status"]})
         raise
     finally:
         if engine is not None:
@@ -225,8 +296,13 @@ def _link_owners(scenario: Scenario) -> list[Any]:
     return [cluster, *cluster.groups, *cluster.overrides.values()]
 
 
-def _directory(out: str | Path | None) -> RunDirectory | None:
-    return None if out is None else RunDirectory(Path(out)).open()
+def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> None:
+    """Make the folder agree with the checkpoint that the run goes on from."""
+    if start.path.parents[1] == directory.path:
+        directory.rewind(start.tables["parts"])
+    else:
+        directory.begin()
+        recorder.rewrite(start.rows["updates"])
 
 
 def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
@@ -247,6 +323,14 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device: {name!r} is not available here: {str(error).splitlines()[0]}") from None
     return device
+
+
+@contextmanager
+def prepared(scenario: Scenario) -> Iterator[Task]:
+    """The task of a scenario, on its device, with PyTorch as the run needs it."""
+    with _numerics(scenario):
+        device = _device(scenario.device)
+        yield scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.cluster.num_workers)
 
 
 @contextmanager

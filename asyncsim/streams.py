@@ -33,6 +33,10 @@ class Streams:
         return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=bits // 8).digest(), "little")
 
 
+class Exhausted(Exception):
+    """A recorded sequence has no further value, and its end is meant: the worker leaves."""
+
+
 class Draws:
     """The sequence of draws of one worker for one purpose, addressed by step.
 
@@ -62,3 +66,7 @@ class Draws:
             self._values = self._sample(self._streams(self._purpose, *self._key, block), BLOCK)
             self._block = block
         return float(self._values[offset])
+
+    def total(self, first: int, count: int) -> float:
+        """The sum of ``count`` draws from step ``first`` on."""
+        return sum(self[first + index] for index in range(count))

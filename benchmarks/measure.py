@@ -6,10 +6,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def ratio(ours: Callable[[], object], other: Callable[[], object], pairs: int = 7) -> tuple[float, float, float, float]:
-    """Median of ``time(ours) / time(other)`` over interleaved pairs, its extremes, and the median of ``time(other)`` in seconds."""
+    """Median, smallest and largest ``time(ours) / time(other)`` of interleaved pairs, and the median seconds of ``other``."""
     ours(), other()  # warm up
     ratios, others = [], []
     for index in range(pairs):
@@ -27,7 +28,7 @@ def machine() -> str:
 
     model = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as file:
+        with Path("/proc/cpuinfo").open() as file:
             model = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass

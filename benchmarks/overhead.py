@@ -1,7 +1,7 @@
 """What the simulation costs: whole simulated runs against a plain PyTorch loop that computes as many gradients.
 
-Serial engine, every record on, one thread. The plain loop has the same model, batches, loss and `torch.optim.SGD`, no evaluation but
-one at the end, as the simulated run. The goal is at most 1.15 for plain ASGD on the MNIST-5k MLP.
+Serial engine, every record on, one thread. The plain loop has the same model, batches, loss and `torch.optim.SGD`, and one
+evaluation, at the end. The goal is at most 1.15 for plain ASGD on the MNIST-5k MLP. Other engines: benchmarks/engines.py.
 
     python benchmarks/overhead.py [--pairs 7] [--updates 3000]
 """
@@ -9,6 +9,7 @@ one at the end, as the simulated run. The goal is at most 1.15 for plain ASGD on
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 from measure import machine, ratio
@@ -26,7 +27,8 @@ TASKS = {
 def scenario(task: dict, method: str, updates: int) -> Scenario:
     """32 homogeneous workers; the learning rate is small, so that nothing diverges."""
     data = {
-        "task": task, "cluster": {"workers": 32}, "method": method, "run": {"updates": updates}, "evaluate": {"updates": updates},
+        "task": task, "cluster": {"workers": 32}, "method": method, "engine": "serial",
+        "run": {"updates": updates}, "evaluate": {"updates": updates},
         "optimizer": {"kind": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4},
     }  # fmt: skip
     return build_scenario(Document(data, "benchmark"))
@@ -38,7 +40,8 @@ def plain_loop(run: Scenario, fused: bool) -> None:
     task.bind(task.init())
     options = {"fused": True} if fused else {}
     optimizer = torch.optim.SGD(
-        task.module.parameters(), lr=run.optimizer.lr, momentum=run.optimizer.momentum, weight_decay=run.optimizer.weight_decay, **options
+        task.module.parameters(), lr=run.optimizer.lr, momentum=run.optimizer.momentum,
+        weight_decay=run.optimizer.weight_decay, **options,
     )  # fmt: skip
     for step in range(run.run.updates):
         inputs, targets = task.batch(0, step)
@@ -61,9 +64,11 @@ def main() -> None:
         updates = arguments.updates // 10 if "CNN" in name else arguments.updates
         for method in ("asgd", "staleness_aware", "gap_aware"):
             run = scenario(task, method, updates)
-            middle, low, high, seconds = ratio(lambda: asyncsim.simulate(run), lambda: plain_loop(run, False), arguments.pairs)
-            fused = ratio(lambda: asyncsim.simulate(run), lambda: plain_loop(run, True), arguments.pairs)[0]
-            print(f"| {name} | {method} | {middle:.2f} ({low:.2f} - {high:.2f}) | {1e6 * seconds / updates:.0f} | {fused:.2f} |", flush=True)
+            simulated = partial(asyncsim.simulate, run)
+            middle, low, high, seconds = ratio(simulated, partial(plain_loop, run, False), arguments.pairs)
+            fused = ratio(simulated, partial(plain_loop, run, True), arguments.pairs)[0]
+            spread = f"{middle:.2f} ({low:.2f} - {high:.2f})"
+            print(f"| {name} | {method} | {spread} | {1e6 * seconds / updates:.0f} | {fused:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ class Display:
     def __call__(self, report: Report) -> None:
         if report.moment is not None:
             self._moment(report.index, report.moment)
+        elif report.waiting:
+            if not self.quiet:
+                self._say(f"{self._name(report.index)}: another process is doing this run; waiting for it")
         elif report.error is not None:
             self._close(report.index)
             self.errors.setdefault(report.error, []).append(self._name(report.index))
@@ -76,7 +79,7 @@ class Display:
 
     def _name(self, index: int) -> str:
         scenario = self.study.scenarios[index]
-        return f"{self.study.variants[index]}, seed {scenario.seed}" if len(self.study) > 1 else scenario.name
+        return f"{self.study.labels[index]}, seed {scenario.seed}" if self.study.several else scenario.name
 
     def _moment(self, index: int, moment: Moment) -> None:
         if not self.live:
@@ -151,15 +154,23 @@ def engine_table(timings: list[Any], best: Any) -> None:
 
 
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:
-    """A study, a row a variant; columns that no variant has are left out."""
+    """A study, a row a variant and point; columns that no row has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
     table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("variant", no_wrap=True)
     unit = time_unit(frame["time"].min())
-    columns: list[tuple[str, Any]] = [("workers", lambda row: f"{row.workers:,}")]
+    swept = ["workers"] if "cluster.workers" in study.fields else []
+    columns: list[tuple[str, Any]] = [
+        (field.replace(".", "\n"), lambda row, field=field: _cell(row[field]))
+        for field in (*study.fields, *(() if study.tune is None else (study.tune.field,)))
+    ]
+    columns += [] if swept else [("workers", lambda row: f"{row.workers:,}")]
     for metric in headline(study.scenarios[0].metrics):
         columns.append((metric.replace("_", "\n", 1).replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
+        if f"{metric}_common" in frame:
+            title = f"{metric.replace('_', ' ')}\nat the common\n{study.tune.field}"
+            columns.append((title, lambda row, metric=metric: _spread(row, metric, "_common")))
     columns += [
         ("virtual\ntime", lambda row: show_seconds(row.time, unit)),
         ("virtual time\nto target", lambda row: _reached(row, unit)),
@@ -179,6 +190,17 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     Console().print(table, highlight=False)
 
 
+def cost_table(rows: list[tuple[str, Any, int]]) -> None:
+    """What a study would run: label, scenario and gradients a run."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("point", no_wrap=True)
+    for title in ("workers", "method", "gradients a run"):
+        table.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)
+    for label, scenario, gradients in rows:
+        table.add_row(label, f"{scenario.cluster.num_workers:,}", scenario.method.kind, f"{gradients:,}")
+    Console().print(table, highlight=False, markup=False)
+
+
 def headline(metrics: tuple[str, ...]) -> list[str]:
     """The metrics worth a column: the accuracies where there are any, else all."""
     return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
@@ -191,15 +213,21 @@ def _goal(target: Any) -> str:
 def _caption(study: Study, goal: str) -> str | None:
     words = [f"target: {goal}"] if goal else []
     if study.baseline:
-        words.append(f"speed-ups in virtual time over {study.baseline}")
+        said = study.baseline if isinstance(study.baseline, dict) else {}
+        over = ", ".join(f"{field} = {value}" for field, value in said.items()) or study.baseline
+        words.append(f"speed-ups in virtual time over {over}")
     return "; ".join(words) or None
 
 
-def _spread(row: Any, metric: str) -> str:
-    value, sd = row.get(metric), row.get(f"{metric}_sd")
-    diverged = f" ({row.diverged} of {row.runs} diverged)" if row.diverged else ""
+def _cell(value: Any) -> str:
+    return "-" if value is None or value != value else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _spread(row: Any, metric: str, which: str = "") -> str:
+    value, sd, lost = row.get(f"{metric}{which}"), row.get(f"{metric}_sd{which}"), row.get(f"diverged{which}")
+    diverged = f" ({lost} of {row.runs} diverged)" if lost else ""
     if value is None or math.isnan(value):
-        return f"diverged, {row.diverged} of {row.runs}" if row.diverged else "-"
+        return f"diverged, {lost} of {row.runs}" if lost else "-"
     if metric.endswith("accuracy"):
         return f"{100 * value:.1f}" + (f" ± {100 * sd:.1f}" if math.isfinite(sd) else "") + " %" + diverged
     return f"{value:.4g}" + (f" ± {sd:.2g}" if math.isfinite(sd) else "") + diverged

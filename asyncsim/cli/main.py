@@ -8,15 +8,17 @@ import sys
 from collections.abc import Sequence
 
 import asyncsim
-from asyncsim.cli import inspect, running
+from asyncsim.cli import inspect, plotting, resuming, running, sweeping, tracing
 from asyncsim.errors import UserError
+from asyncsim.trackers import following
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        code = arguments.command(arguments)
+        with following(getattr(arguments, "tracker", ())):
+            code = arguments.command(arguments)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -41,10 +43,20 @@ def parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", running.run, "simulate with real gradients; write run folders, a table and figures")
     _scenario_arguments(run)
-    run.add_argument("--out", metavar="DIR", default="runs", help="folder that run folders go into (default: runs)")
-    run.add_argument("--force", action="store_true", help="run again what is finished already")
-    run.add_argument("--processes", metavar="N", type=_positive, help="runs at a time (default: one per core)")
-    run.add_argument("--no-figures", action="store_true", help="write no figures")
+    _run_arguments(run)
+    sweeping.executor_arguments(run)
+
+    sweep = _command(commands, "sweep", sweeping.sweep, "run a grid of scenarios; write run folders and tables")
+    _scenario_arguments(sweep)
+    _run_arguments(sweep)
+    sweeping.sweep_arguments(sweep)
+
+    resume = _command(commands, "resume", resuming.resume, "go on with an interrupted run, or make a run longer, bit for bit")
+    resume.add_argument("run", metavar="RUN", help="run folder")
+    resume.add_argument(
+        "--set", metavar="FIELD=VALUE", action="append", default=[], help="a greater length, e.g. run.updates=2000: a new folder"
+    )
+    resume.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
 
     plan = _command(commands, "plan", running.plan, "simulate the timeline alone: throughput, staleness, utilisation (no torch)")
     _scenario_arguments(plan)
@@ -63,6 +75,14 @@ def parser() -> argparse.ArgumentParser:
     )
     show.add_argument("path", metavar="RUN|FILE")
     show.add_argument("--json", action="store_true", help="as one JSON object")
+
+    trace = _command(commands, "trace", tracing.trace, "write a run's trace for Perfetto: lanes, arrows, counters")
+    trace.add_argument("run", metavar="RUN", help="run folder")
+    trace.add_argument("--out", metavar="FILE", help="trace file, .json or .json.gz (default: trace.json in the run folder)")
+    trace.add_argument("--start", metavar="TIME", type=tracing.duration, help="leave out what ended before this virtual time")
+    trace.add_argument("--end", metavar="TIME", type=tracing.duration, help="leave out what started after this virtual time")
+
+    plotting.arguments(commands, _command)
 
     listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
     listing.add_argument("what", nargs="?", choices=sorted(inspect.REGISTRIES), help="only this")
@@ -88,6 +108,16 @@ def _scenario_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", metavar="N", type=int, help="one run with this seed, instead of the file's seeds")
     command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
     command.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
+
+
+def _run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", metavar="DIR", default="runs", help="folder that run folders go into (default: runs)")
+    command.add_argument("--force", action="store_true", help="run again, from the start, what is finished or begun already")
+    command.add_argument("--processes", metavar="N", type=_positive, help="runs at a time (default: one per core)")
+    command.add_argument("--no-figures", action="store_true", help="write no figures")
+    command.add_argument(
+        "--tracker", metavar="KIND:WHERE", action="append", default=[], help="tell tensorboard, mlflow or wandb; tensorboard:logs"
+    )
 
 
 def _positive(text: str) -> int:

@@ -10,45 +10,42 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asyncsim.cli.display import Display, comparison_table, engine_table, summary_table
+from asyncsim.cli import sweeping
+from asyncsim.cli.display import Display, engine_table, summary_table
 from asyncsim.errors import UserError
-from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Study, load_study, parse_changes, read_document
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Simulate every run of the file, then print a table and write figures."""
-    from asyncsim.sweep import comparison, run_folder, simulate_study
+    """Simulate the run of the file, print its numbers and write figures; several runs are a sweep."""
+    from asyncsim.sweep import run_folder, simulate_study
     from asyncsim.sweep.runner import KILLED
 
     study = _study(arguments)
+    if study.several:
+        return sweeping.execute(arguments, study)
     out = Path(arguments.out)
     with Display(study, quiet=arguments.json) as display:
-        results = simulate_study(study, out, arguments.processes or _cores(), arguments.force, display)
+        executor = sweeping.executor_of(arguments)
+        results = simulate_study(study, out, force=arguments.force, report=display, executor=executor)
     if not display.finished and len(display.errors) == 1 and KILLED not in display.errors:
         error = next(iter(display.errors))
         raise UserError(error if error.startswith(f"{out}") else f"{_where(arguments.file, error)}: {error}")
     display.tell_errors()
-    finished = [(variant, result) for variant, result in zip(study.variants, results, strict=True) if result is not None]
-    folder = run_folder(out, study, 0)
-    if len(study) > 1:
-        folder = folder.parent
+    folder, result = run_folder(out, study, 0), results[0]
+    if result is None:
+        return 1
     if arguments.json:
-        summaries = [{"variant": variant, **result.summary} for variant, result in finished]
-        _print_json(finished[0][1].summary if len(study) == 1 and finished else {"study": study.name, "runs": summaries})
-    elif len(study) == 1 and finished:
-        summary_table(finished[0][1].summary)
-    elif finished:
-        table = comparison(study, results)
-        comparison_table(table, study)
-        write_atomically(folder / "table.csv", table.to_csv(index=False).encode())
-    if finished and not arguments.no_figures:
+        _print_json(result.summary)
+    else:
+        summary_table(result.summary)
+    if not arguments.no_figures:
         from asyncsim.plots import write_figures
 
-        figures = write_figures([result for _, result in finished], [variant for variant, _ in finished], folder)
+        figures = write_figures([result], study.labels, folder)
         _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
-    _say(arguments, f"{'runs' if len(study) > 1 else 'run'}: {folder}")
-    return 0 if len(finished) == len(study) else 1
+    _say(arguments, f"run: {folder}")
+    return 0
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -62,7 +59,7 @@ def plan(arguments: argparse.Namespace) -> int:
         for index, scenario in enumerate(study.scenarios):
             result = simulate_timeline(scenario, lambda moment, index=index: display(Report(index, moment)))
             display(Report(index, result=result))
-            summaries.append({"variant": study.variants[index], **result.summary})
+            summaries.append({"variant": study.labels[index], **result.summary})
     if arguments.json:
         _print_json(result.summary if len(study) == 1 else {"study": study.name, "runs": summaries})
     else:

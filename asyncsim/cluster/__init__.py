@@ -17,6 +17,7 @@ from asyncsim.cluster.empirical import Empirical
 from asyncsim.cluster.links import Faults, Link, Server
 from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaHomogeneous, Preset, SpotDown, SpotUp
 from asyncsim.cluster.profiles import WorkerProfile
+from asyncsim.cluster.recorded import Recorded
 from asyncsim.cluster.speed import Episode, Segment, Speed, segments
 from asyncsim.cluster.two_state import TwoState
 
@@ -44,6 +45,7 @@ __all__ = [
     "Pareto",
     "Part",
     "Preset",
+    "Recorded",
     "Scaled",
     "Segment",
     "Server",

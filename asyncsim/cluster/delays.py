@@ -26,7 +26,7 @@ from pydantic import AfterValidator
 
 from asyncsim.cluster.speed import Episode
 from asyncsim.registry import Registry, Spec
-from asyncsim.streams import Streams
+from asyncsim.streams import Draws, Streams
 
 MAX_SECONDS = 9e9
 """285 years, just under 2**63 nanoseconds. Longer draws of heavy tails are cut to it."""
@@ -52,6 +52,15 @@ class Delay(Spec):
         """This delay on the machine of ``worker``. Draws of a machine come from ``streams("machine", worker)`` only,
         so they do not depend on how many workers there are."""
         return self
+
+    def draws(self, streams: Streams, purpose: str, worker: int) -> Draws:
+        """The sequence of ``worker``'s durations, addressed by step. `recorded` overrides it: its values depend on the step."""
+        return Draws(streams, purpose, (worker,), self.for_worker(streams, worker).sample)
+
+    @property
+    def elapsed(self) -> bool:
+        """Whether draws are elapsed times, the cluster's slowdown events included, and not times at full speed."""
+        return False
 
     @property
     def slowdown(self) -> float:

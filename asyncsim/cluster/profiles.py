@@ -30,7 +30,7 @@ class WorkerProfile(NamedTuple):
     def speed(self, streams: Streams) -> Speed:
         """One-shot slowdowns together with the episodes of ``compute``."""
         sources: list[Source] = []
-        if self.slowdowns:
+        if self.slowdowns and not self.compute.elapsed:
             sources.append(partial(iter, self.slowdowns))
         if not steady(self.compute):
             sources.append(partial(self.compute.episodes, streams, self.index))

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.engine.kernels import Kernel
+    from asyncsim.policies import Snapshot
 
 
 class Gradient(NamedTuple):
@@ -33,6 +34,8 @@ class Engine(Protocol):
 
     def evaluate(self, future: Future) -> None: ...
 
+    def gather(self, futures: list[Future]) -> None: ...
+
     def compute(self, needed: list[Future]) -> None: ...
 
     def forget(self, future: Future) -> None: ...
@@ -48,7 +51,7 @@ class Future:
     * released: only the loss is left. Cancelled: never computed, the loss is NaN.
     """
 
-    __slots__ = ("_loss", "_result", "engine", "kernel", "params", "parts", "step", "worker")
+    __slots__ = ("_loss", "_result", "engine", "kernel", "params", "parts", "snapshot", "step", "worker")
 
     def __init__(
         self, engine: Engine, kernel: Kernel, params: Tensor | None, worker: int, step: int, parts: list[Future] | None = None
@@ -59,6 +62,7 @@ class Future:
         self.worker = worker
         self.step = step
         self.parts = parts  # set when this is the mean of others
+        self.snapshot: Snapshot | None = None  # what the kernel was made for, as long as the result may be asked for
         self._result: Gradient | None = None
         self._loss: Tensor | float = float("nan")
 
@@ -94,6 +98,7 @@ class Future:
         """Let go of snapshot and gradient; the loss stays."""
         self._result = None
         self.params = None
+        self.snapshot = None
         for part in self.parts or ():
             part.release()
         self.parts = None

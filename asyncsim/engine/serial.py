@@ -60,8 +60,12 @@ class SerialEngine:
             self.computed += len(parts)
             future.settle(self.union(parts))
         else:
-            self.compute([part for part in parts if part.pending])
+            self.gather(parts)
             future.settle(_average([part.result() for part in parts]))
+
+    def gather(self, futures: list[Future]) -> None:
+        """Settle those of ``futures`` that are pending gradients, together. Means among them settle when they are asked for."""
+        self.compute([future for future in futures if future.pending and future.parts is None])
 
     def compute(self, needed: list[Future]) -> None:
         """Settle pending futures."""

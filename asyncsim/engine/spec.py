@@ -31,7 +31,6 @@ def width_for(num_workers: int) -> int:
     return WIDTH if num_workers >= 2 * WIDTH else WIDTH // 2 if num_workers >= WIDTH // 2 else 1
 
 
-
 class EngineSpec(Spec):
     """How gradients are evaluated. Part of a run's identity: engines of different numeric families differ in the last bits."""
 

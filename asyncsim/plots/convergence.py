@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from asyncsim.plots.style import axes, colours, grouped
+from asyncsim.errors import UserError
+from asyncsim.plots.scales import few_ticks, in_percent, logarithmic, name_of, percent
+from asyncsim.plots.style import axes, grouped, legend, looks
+from asyncsim.plots.tables import curve, diverged, ended, headline
 from asyncsim.records import Result
 
 if TYPE_CHECKING:
@@ -18,49 +21,59 @@ AXES = {"time": ("time", "virtual time (s)"), "updates": ("version", "updates"),
 
 def convergence(
     results: Result | Sequence[Result],
-    metric: str = "test_error",
+    metric: str | None = None,
     against: Literal["time", "updates", "samples"] = "time",
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Mean over the runs that share a label, and a band from the smallest to the largest.
 
-    ``<split>_error`` is one minus the accuracy, on a logarithmic axis. A run that diverged is drawn up to there, with a cross at
-    its last finite value. A label's curve ends where the first of its runs does.
+    ``metric`` is a column of the metrics table, or ``<split>_error``, one minus the accuracy (default: the test error where there
+    is an accuracy, else the last metric). Errors, and what spans more than a factor of 20, have a logarithmic axis. A run that
+    diverged is no part of the mean: it is a thin line to its last finite value, with a cross there, and is counted in the legend.
+    A mean ends where the first of its runs does.
     """
     ax = axes(ax)
-    column, label = AXES[against]
     groups = grouped(results, labels)
-    shades = colours(groups)
-    for name, runs in groups.items():
-        curves = [_curve(run, metric, column) for run in runs]
-        curves = [(x, y) for x, y in curves if len(x)]
-        if not curves:
-            continue
-        ended = [(x[-1], y[-1]) for (x, y), run in zip(curves, runs, strict=False) if run.summary.get("status") == "diverged"]
-        grid = min((x for x, _ in curves), key=lambda x: x[-1])
-        stacked = np.stack([np.interp(grid, x, y) for x, y in curves])
-        ax.plot(grid, stacked.mean(axis=0), color=shades[name], label=name)
-        if len(curves) > 1:
-            ax.fill_between(grid, stacked.min(axis=0), stacked.max(axis=0), color=shades[name], alpha=0.18, linewidth=0)
-        for x, y in ended:
-            ax.plot(x, y, "x", color=shades[name], markersize=6, markeredgewidth=1.8)
+    metric = metric or headline(run for runs in groups.values() for run in runs)
+    column, label = axis_of(against)
+    drawn: list[np.ndarray] = []
+    for (name, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
+        curves = [(run, *curve(run, metric, column)) for run in runs if ended(run) or len(run.metrics)]
+        lost = [(x, y) for run, x, y in curves if diverged(run) and len(x)]
+        whole = [(x, y) for run, x, y in curves if not diverged(run) and len(x)]
+        count = sum(diverged(run) for run in runs)
+        text = name if not count else f"{name} ({count} of {len(runs)} diverged)" if len(runs) > 1 else f"{name} (diverged)"
+        for x, y in lost:
+            ax.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=0.8, alpha=0.8)
+            ax.plot(x[-1], y[-1], "x", color=look.colour, markersize=6, markeredgewidth=1.6, clip_on=False)
+            drawn.append(y)
+        if whole:
+            grid = min((x for x, _ in whole), key=lambda x: x[-1])
+            stacked = np.stack([np.interp(grid, x, y) for x, y in whole])
+            ax.plot(grid, stacked.mean(axis=0), color=look.colour, linestyle=look.dash, label=text)
+            if len(whole) > 1:
+                low, high = stacked.min(axis=0), stacked.max(axis=0)
+                ax.fill_between(grid, low, high, color=look.colour, alpha=0.18, linewidth=0)
+            drawn.append(stacked)
+        elif lost or count:
+            ax.plot([], [], "x", linestyle=look.dash, color=look.colour, linewidth=0.8, label=text)
     ax.set_xlabel(label)
-    ax.set_ylabel(metric.replace("_", " "))
-    if metric.endswith("_error"):
-        ax.set_yscale("log")
-        ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
-        ax.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
-        ax.minorticks_off()
-    ax.legend()
+    ax.set_ylabel(name_of(metric))
+    if not drawn:
+        raise UserError(f"{metric}: no finite value in any run")
+    values = np.concatenate([values.ravel() for values in drawn])
+    if metric.endswith("_error") or (values.min() > 0 and values.max() > 20 * values.min()):
+        logarithmic(ax, "y", values, shares=percent(metric))
+    elif percent(metric):
+        in_percent(ax.yaxis)
+    few_ticks(ax)
+    legend(ax)
     return ax
 
 
-def _curve(run: Result, metric: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    metrics = run.metrics
-    if metric not in metrics and metric.endswith("_error"):
-        values = 1.0 - metrics[metric.removesuffix("_error") + "_accuracy"].to_numpy()
-    else:
-        values = metrics[metric].to_numpy()
-    finite = np.isfinite(values)
-    return metrics[column].to_numpy()[finite].astype(float), values[finite]
+def axis_of(against: str) -> tuple[str, str]:
+    """Column of the metrics table, and label of the axis."""
+    if against not in AXES:
+        raise UserError(f"against: {against!r} is none of {', '.join(AXES)}")
+    return AXES[against]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from asyncsim.errors import UserError
 from asyncsim.plots.convergence import convergence
-from asyncsim.plots.gantt import gantt
-from asyncsim.plots.staleness import staleness_histogram
-from asyncsim.plots.style import RC
+from asyncsim.plots.kinds import figure, write_figure
+from asyncsim.plots.style import DOUBLE, RC
+from asyncsim.plots.tables import headline
 from asyncsim.records import Result
 
 
@@ -21,52 +22,29 @@ def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path
 
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-
-    def save(name: str) -> None:
-        written.append(folder / f"{name}.png")
-        plt.savefig(written[-1])
-        plt.close()
-
-    with plt.rc_context(RC):
-        metric = _headline(results[0])
-        if metric is not None:
-            _, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), layout="constrained", sharey=True)
-            convergence(results, metric, "time", labels, left).set_xscale("log")
-            convergence(results, metric, "updates", labels, right).set_ylabel("")
-            right.get_legend().remove()
-            save("convergence")
-        if all(result.tables.get("updates") is not None for result in results):
-            plt.subplots(figsize=(5.4, 3.2), layout="constrained")
-            staleness_histogram(results, labels, plt.gca())
-            save("staleness")
-        first: dict[str, Result] = {}
-        for label, result in zip(labels, results, strict=True):
-            if result.tables.get("events") is not None:
-                first.setdefault(label, result)
-        distinct = _distinct(first)
-        if distinct:
-            _, lanes = plt.subplots(
-                1, len(distinct), figsize=(4.2 * len(distinct) + 0.6, 3.6), layout="constrained", squeeze=False
-            )  # fmt: skip
-            for ax, (label, run) in zip(lanes[0], distinct.items(), strict=True):
-                gantt(run, ax=ax).set_title(label)
-            save("gantt")
+    evaluated = [(result, label) for result, label in zip(results, labels, strict=True) if _evaluated(result)]
+    if evaluated:
+        chosen, named = zip(*evaluated, strict=True)
+        with plt.rc_context(RC):
+            drawn, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained", sharey=True)
+            metric = headline(chosen)
+            convergence(chosen, metric, "time", named, left)
+            convergence(chosen, metric, "updates", named, right).set_ylabel("")
+            for ax in (left, right):
+                ax.get_legend().remove()
+            handles, texts = left.get_legend_handles_labels()
+            drawn.legend(handles, texts, loc="outside upper center", ncols=min(4, len(texts)))
+        written.append(write_figure(drawn, folder / "convergence.png"))
+    for name, table in (("staleness", "updates"), ("gantt", "events")):
+        kept = [(result, label) for result, label in zip(results, labels, strict=True) if len(getattr(result, table))]
+        if kept:
+            chosen, named = zip(*kept, strict=True)
+            written.append(write_figure(figure(name, chosen, list(named)), folder / f"{name}.png"))
     return written
 
 
-def _headline(result: Result) -> str | None:
-    """The metric to draw: the test error where there is an accuracy, else the last metric of the task."""
-    columns = [name for name in result.metrics if "_" in name and name != "time_ns"]
-    accuracies = [name for name in columns if name.endswith("_accuracy")]
-    if accuracies:
-        return accuracies[0].removesuffix("_accuracy") + "_error"
-    return columns[-1] if columns else None
-
-
-def _distinct(runs: dict[str, Result], most: int = 3) -> dict[str, Result]:
-    """One run for each different timeline with more than one worker (any, if there is none), labels joined."""
-    shared: dict[str, list[str]] = {}
-    several = {label: run for label, run in runs.items() if run.summary["workers"] > 1} or runs
-    for label, run in several.items():
-        shared.setdefault(run.fingerprints["timeline"], []).append(label)
-    return {", ".join(labels): runs[labels[0]] for labels in list(shared.values())[:most]}
+def _evaluated(result: Result) -> bool:
+    try:
+        return bool(headline([result])) and len(result.metrics) > 0
+    except UserError:
+        return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncsim.plots.style import axes
+from asyncsim.plots.tables import table
 from asyncsim.records import Result
+from asyncsim.records.rows import NOTHING_LOST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +24,7 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     Work that a crash or a recall cut short is hatched; a thin line ends each piece of work.
     """
     ax = axes(ax)
-    events = result.events
+    events = table(result, "events")
     events = events[(events["worker"] < workers) & (events["kind"] != "stop")]
     if end is None:
         work = events.loc[events["kind"] == "compute", "end"] - events.loc[events["kind"] == "compute", "start"]
@@ -31,9 +33,10 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     for (kind, complete), spans in shown.groupby(["kind", "complete"], observed=True):
         left = spans["start"].clip(lower=start)
         ax.barh(
-            spans["worker"], spans["end"].clip(upper=end) - left, left=left, height=0.82, color=FILL[kind], edgecolor="white",
-            linewidth=0.6, hatch=None if complete or kind in ("wait", "down") else "////",
-            label=kind if complete or kind in ("wait", "down") else f"{kind}, lost",
+            spans["worker"], spans["end"].clip(upper=end) - left, left=left, height=0.82,
+            color=FILL.get(kind, "#999999"), edgecolor="white",
+            linewidth=0.6, hatch=None if complete or kind in NOTHING_LOST else "////",
+            label=kind if complete or kind in NOTHING_LOST else f"{kind}, lost",
         )  # fmt: skip
     stops = result.events[(result.events["kind"] == "stop") & (result.events["worker"] < workers)]
     for stop in stops[stops["start"].between(start, end)].itertuples():
@@ -44,5 +47,5 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     ax.set_ylabel("worker")
     ax.grid(False)
     if len(shown):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5)
+        ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=1.2, columnspacing=1.2)
     return ax

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asyncsim.plots.style import MARKS, axes, colours, grouped
+from asyncsim.plots.style import DASHES, axes, colours, grouped, joined, legend
+from asyncsim.plots.tables import table
 from asyncsim.records import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def staleness_histogram(results: Result | Sequence[Result], labels: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+def staleness_histogram(
+    results: Result | Sequence[Result], labels: Sequence[str] | str | None = None, ax: Axes | None = None
+) -> Axes:
     """Share of the pushes with each staleness, dropped ones left out. Labels with the same distribution share one curve; where
     others have some, labels without any staleness are only named.
     """
@@ -27,24 +30,24 @@ def staleness_histogram(results: Result | Sequence[Result], labels: Sequence[str
         shared.setdefault(shares.tobytes(), ([], shares))[0].append(name)
     drawn = 0
     for names, shares in shared.values():
-        label = ", ".join(names)
+        label = joined(names)
         if len(shares) == 1 and len(shared) > 1:
             ax.plot([], [], " ", label=f"{label} (always 0)")
             continue
         mean = float(shares @ np.arange(len(shares)))
         edges = np.arange(len(shares) + 1) - 0.5
-        line = MARKS[drawn % len(MARKS)]
+        line = DASHES[drawn % len(DASHES)]
         ax.stairs(shares, edges, color=shades[names[0]], label=f"{label} (mean {mean:.1f})", linewidth=1.6, linestyle=line)
         ax.stairs(shares, edges, color=shades[names[0]], alpha=0.15, fill=True)
         drawn += 1
     ax.set_xlabel("staleness (versions)")
     ax.set_ylabel("share of pushes")
-    ax.legend()
+    legend(ax)
     return ax
 
 
 def _shares(runs: list[Result]) -> np.ndarray:
     """Share of each staleness from 0 on, over all the runs."""
-    staleness = [run.updates.loc[run.updates["outcome"] != "dropped", "staleness"].to_numpy() for run in runs]
+    staleness = [table(run, "updates").loc[run.updates["outcome"] != "dropped", "staleness"].to_numpy() for run in runs]
     counts = np.bincount(np.concatenate(staleness), minlength=1)
     return counts / max(1, counts.sum())

@@ -29,7 +29,7 @@ def mean_push(pushes: list[Push]) -> Push:
     if uniform and all(push.replaced is None for push in pushes):
         mean.penalty = last.penalty
         return mean
-    last.payload.engine.compute([push.payload for push in pushes if push.replaced is None and push.payload.pending])
+    last.payload.engine.gather([push.payload for push in pushes if push.replaced is None])
     if uniform:
         mean.penalty = last.penalty
         mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from asyncsim.errors import UserError
+from asyncsim.errors import Busy, UserError
 
 FORMAT = 1
 TABLES = ("metrics", "updates", "events")
@@ -32,22 +32,17 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
-        self._parts = 0
+        self.parts = 0
 
     def open(self) -> RunDirectory:
         """Take the folder for writing; what an earlier, unfinished run left in it goes.
 
         Raises ``UserError`` if another process writes to it, or if the folder holds something else than a run.
         """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.path}: another process is writing this run; wait for it, or choose another --out") from None
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.path.parent}: is a file, or lies in one; choose a folder for --out") from None
-        except OSError as error:
-            raise UserError(f"{self.path.parent}: cannot be written to: {error.strerror or error}") from None
+        return self.lock().begin()
+
+    def begin(self) -> RunDirectory:
+        """Make the folder that is held ready for a new run; an error gives it back."""
         try:
             self._clear()
             (self.path / "parts").mkdir(parents=True)
@@ -58,6 +53,28 @@ class RunDirectory:
             self.close()
             raise
         return self
+
+    def lock(self) -> RunDirectory:
+        """Hold the folder, as it is. Raises ``UserError`` if another process does."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise Busy(f"{self.path}: another process is writing this run; wait for it, or choose another --out") from None
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{self.path.parent}: is a file, or lies in one; choose a folder for --out") from None
+        except OSError as error:
+            raise UserError(f"{self.path.parent}: cannot be written to: {error.strerror or error}") from None
+        return self
+
+    def rewind(self, parts: int) -> None:
+        """Back to what was there after ``parts`` parts: what a process wrote after that, before it died, goes."""
+        self.parts = parts
+        (self.path / "parts").mkdir(exist_ok=True)
+        later = [part for part in (self.path / "parts").iterdir() if _number(part) > parts]
+        whole = [self.path / name for name in (*(f"{table}.parquet" for table in TABLES), "summary.json", "parameters.npy")]
+        for path in [*later, *whole, *self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
+            path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """Remove an earlier run, aside first: at every moment there is a run in the folder, or nothing."""
@@ -82,13 +99,14 @@ class RunDirectory:
         self.write_bytes(name, buffer.getvalue())
 
     def write_part(self, table: str, segment: Mapping[str, np.ndarray]) -> None:
-        self._parts += 1
-        self.write_bytes(f"parts/{table}-{self._parts:06d}.parquet", _parquet(pa.table(dict(segment))))
+        self.parts += 1
+        self.write_bytes(f"parts/{table}-{self.parts:06d}.parquet", _parquet(pa.table(dict(segment))))
 
     def write_table(self, table: str, arrays: Mapping[str, np.ndarray]) -> None:
         self.write_bytes(f"{table}.parquet", _parquet(pa.table(dict(arrays))))
 
     def drop_parts(self) -> None:
+        """What is in the whole tables now."""
         shutil.rmtree(self.path / "parts", ignore_errors=True)
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -117,7 +135,7 @@ def _is_run(path: Path) -> bool:
         except UserError:
             return False
     return path.is_dir() and all(
-        entry.name in ("parts", "scenario.yaml") or (entry.name.startswith(".") and entry.suffix == ".tmp")
+        entry.name in ("parts", "checkpoints", "scenario.yaml") or (entry.name.startswith(".") and entry.suffix == ".tmp")
         for entry in path.iterdir()
     )
 
@@ -156,6 +174,28 @@ def read_table(path: Path, table: str, columns: Iterable[str] = ()) -> dict[str,
     if missing:
         raise UserError(f"{path}: table {table} lacks the columns {', '.join(missing)}")
     return {name: data.column(name).to_numpy() for name in data.column_names}
+
+
+def read_rows(path: Path, table: str, count: int, parts: int) -> dict[str, np.ndarray] | None:
+    """The first ``count`` rows of a table, from its first ``parts`` parts or the whole table; None if they are not there.
+
+    Later parts, which a dying process may have left in any state, are not looked at.
+    """
+    files = [file for file in sorted((path / "parts").glob(f"{table}-*.parquet")) if _number(file) <= parts]
+    files = files or [file for file in [path / f"{table}.parquet"] if file.exists()]
+    try:
+        data = pa.concat_tables([pq.read_table(file) for file in files]) if files else pa.table({})
+    except (OSError, pa.ArrowException):
+        return None
+    if data.num_rows < count:
+        return None
+    return {name: data.column(name).to_numpy()[:count] for name in data.column_names}
+
+
+def _number(part: Path) -> int:
+    """Of a part, by its name; 0 for another file."""
+    digits = part.stem.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -25,14 +25,17 @@ class Recorder:
         self.updates = Table(UPDATES, keep=updates)
         self.events = Table(EVENTS, hashed=("kind", "worker", "step", "start_ns", "end_ns", "complete"), keep=events)
         self.directory = directory
+        self.resumable = False
+        """True: rows that cannot be had again by a replay go to disk even if they are not kept."""
         self._written = time.monotonic()
 
-    def breathe(self, last: bool = False) -> None:
-        """Seal full segments; now and then write what is sealed to disk. Called at moments of the simulation's choice.
+    def breathe(self, last: bool = False, flush: bool = False) -> None:
+        """Seal full segments; now and then, and with ``flush``, write what is sealed to disk. Called at moments of the
+        simulation's choice.
 
         A row whose loss is still to come, and all behind it, wait for a later call, so the wall clock shows in no value.
         """
-        due = self.directory is not None and time.monotonic() - self._written > WRITE_EVERY
+        due = flush or (self.directory is not None and time.monotonic() - self._written > WRITE_EVERY)
         for name in TABLES:
             table: Table = getattr(self, name)
             rows = len(table.rows)
@@ -41,10 +44,30 @@ class Recorder:
             if name == "updates" and not last:
                 rows = next((i for i, row in enumerate(table.rows) if getattr(row[-1], "pending", False)), rows)
             segment = table.seal(rows)
-            if segment is not None and self.directory is not None and table.keep:
+            if segment is not None and self.directory is not None and self.written(name):
                 self.directory.write_part(name, segment)
         if due:
             self._written = time.monotonic()
+
+    def written(self, name: str) -> bool:
+        """Do the rows of this table go to disk while the run goes on?"""
+        return getattr(self, name).keep or (self.resumable and name != "events")
+
+    def position(self) -> dict[str, Any]:
+        """Where the tables stand, for a checkpoint: everything that can be is sealed and on disk."""
+        self.breathe(flush=True)
+        tables = {name: getattr(self, name) for name in TABLES}
+        return {
+            "parts": self.directory.parts,
+            "rows": {name: table.sealed for name, table in tables.items()},
+            "digests": {name: table.digest() for name, table in tables.items()},
+        }
+
+    def rewrite(self, updates: dict[str, np.ndarray]) -> None:
+        """Write what is sealed to a fresh folder; ``updates`` are the rows of that table, kept or not."""
+        for name, arrays in self.arrays().items():
+            if self.written(name):
+                self.directory.write_part(name, updates if name == "updates" else arrays)
 
     def fingerprints(self, parameters: np.ndarray | None) -> dict[str, str]:
         """``timeline``: kind, worker, step and times of all events. ``trajectory``: parameters, metrics, every push's numbers."""
@@ -73,4 +96,3 @@ class Recorder:
                 self.directory.write_array(name, value)
             else:
                 self.directory.write_json(name, value)
-        self.directory.drop_parts()

@@ -9,6 +9,9 @@ EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down"
 (the server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant).
 """
 
+NOTHING_LOST = ("wait", "queue", "serve", "down")
+"""Kinds that lose no work when they are cut short: what is at the server stays there."""
+
 OUTCOMES = ("applied", "buffered", "dropped")
 """What became of a push on arrival. A ``buffered`` one is part of a later update."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
+from asyncsim.records.rows import EVENT_KINDS, NOTHING_LOST, OUTCOMES
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,10 +39,10 @@ def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, floa
     spans = (events["end_ns"] - events["start_ns"]).astype(np.float64)
     shares: dict[str, float] = {}
     for index, kind in enumerate(EVENT_KINDS):
-        chosen = (events["kind"] == index) & (events["complete"] | (kind in ("wait", "down")))
+        chosen = (events["kind"] == index) & (events["complete"] | (kind in NOTHING_LOST))
         if kind != "stop" and chosen.any():
             shares["utilisation" if kind == "compute" else kind] = float(spans[chosen].sum() / total)
-    lost = ~events["complete"] & ~np.isin(events["kind"], [EVENT_KINDS.index("wait"), EVENT_KINDS.index("down")])
+    lost = ~events["complete"] & ~np.isin(events["kind"], [EVENT_KINDS.index(kind) for kind in NOTHING_LOST])
     if lost.any():
         shares["lost"] = float(spans[lost].sum() / total)
     shares["unfinished"] = max(0.0, 1.0 - sum(shares.values()))

@@ -22,6 +22,7 @@ class Table:
         self.rows: list[tuple[Any, ...]] = []
         self.append = self.rows.append  # bound once: this is the hot path
         self.segments: list[dict[str, np.ndarray]] = []
+        self.sealed = 0  # rows in segments, kept or not
         self.keep = keep
         """False: hash the rows, then forget them."""
         self._hashes = {name: hashlib.sha256() for name in (self.columns if hashed is None else hashed)}
@@ -37,11 +38,16 @@ class Table:
         columns = zip(*self.rows[:rows], strict=True)
         segment = {name: _column(values, dtype) for (name, dtype), values in zip(self.columns.items(), columns, strict=True)}
         del self.rows[:rows]
+        self.add(segment)
+        return segment
+
+    def add(self, segment: dict[str, np.ndarray]) -> None:
+        """Append a segment: columns of one length."""
+        self.sealed += len(next(iter(segment.values())))
         for name, digest in self._hashes.items():
             digest.update(canonical(segment[name]))
         if self.keep:
             self.segments.append(segment)
-        return segment
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All sealed rows as one array a column."""

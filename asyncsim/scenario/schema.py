@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
 from asyncsim.engine.spec import Auto, EngineSpec, engines
 from asyncsim.methods import ASGD, Bundle, Method, methods
@@ -57,6 +58,7 @@ class Scenario(Spec):
     threads: int = Field(1, ge=1, le=1024)
     message: Bytes | None = None
     records: Records = Records()
+    checkpoint: Cadence | None = None
 
     @field_validator("name")
     @classmethod
@@ -121,8 +123,8 @@ class Scenario(Spec):
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits that identify everything but the name."""
-        document = {key: value for key, value in self.document().items() if key != "name"}
+        """Ten hexadecimal digits that identify everything but the name, and when checkpoints are written."""
+        document = {key: value for key, value in self.document().items() if key not in ("name", "checkpoint")}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -1,33 +1,69 @@
-"""One file, several runs: ``variants`` (named changes) times ``seeds``."""
+"""One file, several runs: ``variants`` (named changes) times the points of a ``sweep`` times ``seeds``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from asyncsim.errors import UserError, nearest
 from asyncsim.scenario.document import Document, parse_value, read_document
 from asyncsim.scenario.merge import merged
+from asyncsim.scenario.points import MOST_RUNS, Point, expand_points, point_label
 from asyncsim.scenario.problems import ScenarioError, origin, shown
 from asyncsim.scenario.schema import NAME, NAME_RULE, Scenario, build_scenario
+from asyncsim.scenario.tuning import Tune, build_tune
 
 MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that belong together, by variant and seed, in the order of the file."""
+    """Runs that belong together, by variant, point and seed, in the order of the file."""
 
     name: str
     scenarios: tuple[Scenario, ...]
     variants: tuple[str, ...]  # of each scenario; the study's own name where the file has no variants
-    baseline: str | None = None  # the variant that speed-ups are against
+    baseline: str | Mapping[str, Any] | None = None  # the variant, or the values of swept fields, that speed-ups are against
+    points: tuple[Mapping[str, Any], ...] = ()  # of each scenario: the swept fields and their values
+    tune: Tune | None = None
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            object.__setattr__(self, "points", ({},) * len(self.scenarios))
 
     def __len__(self) -> int:
         return len(self.scenarios)
+
+    @property
+    def fields(self) -> list[str]:
+        """The swept fields, in the order of the file."""
+        return list(dict.fromkeys(field for point in self.points for field in point))
+
+    @property
+    def several(self) -> bool:
+        """Is it a sweep, if only of one run?"""
+        return len(self) > 1 or any(self.points) or self.tune is not None
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each scenario's variant and point; scenarios that differ only in their seed share it."""
+        fields = self.fields
+        several = len(set(self.variants)) > 1 or any(variant != self.name for variant in self.variants)
+        taken: dict[str, tuple[str, str]] = {}
+        labels = []
+        for variant, point in zip(self.variants, self.points, strict=True):
+            words = ([variant] if several or not point else []) + ([point_label(point, fields)] if point else [])
+            key = (variant, repr(point))
+            label, number = (first := ",".join(words)), 1
+            while taken.setdefault(label, key) != key:
+                number += 1
+                label = f"{first}.{number}"
+            labels.append(label)
+        return tuple(labels)
 
 
 def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
@@ -38,53 +74,198 @@ def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) ->
     return study.scenarios[0]
 
 
-def load_study(path: str | Path, changes: Mapping[str, Any] | None = None) -> Study:
-    """All runs of a file, validated as a whole. Raises ``UserError`` with one line a problem."""
+def load_study(path: str | Path, changes: Mapping[str, Any] | None = None, sweep: Mapping[str, Any] | None = None) -> Study:
+    """All runs of a file, validated as a whole; ``sweep`` has ``grid``, ``zip`` and ``seeds`` beside those of the file. Raises
+    ``UserError`` with one line a problem."""
     document = read_document(path)
-    return expand(document, changes or {}, str(Path(path).resolve().parent), default_name=Path(path).stem)
+    return expand(document, changes or {}, str(Path(path).resolve().parent), Path(path).stem, sweep)
 
 
-def expand(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> Study:
+def expand(
+    document: Document,
+    changes: Mapping[str, Any],
+    folder: str | None,
+    default_name: str,
+    sweep: Mapping[str, Any] | None = None,
+) -> Study:
     """The runs that plain data describes. A change of ``seeds`` or ``seed`` replaces the file's seeds."""
     try:
         data = merged(document.data, changes)
     except UserError as error:
         raise UserError(f"override: {error}") from None
-    if "seed" in changes:
-        data.pop("seeds", None)
-    variants, seeds, baseline = data.pop("variants", None), data.pop("seeds", None), data.pop("baseline", None)
+    sweep = sweep or {}
+    variants, baseline, tune = data.pop("variants", None), data.pop("baseline", None), data.pop("tune", None)
+    section = data.pop("sweep", None)
     data.setdefault("name", default_name)
     problems: list[str] = []
 
-    def wrong(key: str, message: str) -> None:
-        problems.append(f"{origin((key,), document, tuple(changes))}: {key}: {message}")
+    def wrong(place: str | tuple[str, ...], message: str) -> None:
+        place = (place,) if isinstance(place, str) else place
+        if place[0].startswith("--"):
+            problems.append(f"{place[0]} {place[1]}: {message}")
+        else:
+            problems.append(f"{origin(place, document, tuple(changes))}: {'.'.join(place)}: {message}")
 
     if variants is not None and (not isinstance(variants, dict) or not variants):
         wrong("variants", f"must be a mapping from names to changes, such as `a: {{method: asgd}}` (it is {shown(variants)})")
         variants = None
     variants = {str(name): change for name, change in (variants or {}).items()}
-    if baseline is not None and str(baseline) not in variants:
-        known = ", ".join(variants) or "there are none"
-        wrong("baseline", f"must name one of the variants: {known} (it is {shown(baseline)}{nearest(str(baseline), variants)})")
     for path in changes:
         if variants and all(isinstance(change, Mapping) and _hides(change, path) for change in variants.values()):
             wrong("variants", f"every variant sets `{path.partition('.')[0]}` itself, so `--set {path}` would change nothing")
-    seed_list = _seeds(seeds, data.get("seed", 0))
-    if seed_list is None:
-        wrong("seeds", f"must be a count from 1 to {MOST_SEEDS:,} or a list of different whole numbers (it is {shown(seeds)})")
-    scenarios, names = [], []
+    points = expand_points(section, sweep, document, wrong)
+    seed_list = _all_seeds(data, section, changes, sweep, wrong)
+    _hidden_by_points(points, variants, changes, wrong)
+    _check_baseline(baseline, variants, points, wrong)
+    total = len(points) * max(1, len(variants)) * len(seed_list or [None])
+    if total > MOST_RUNS:
+        raise ScenarioError(
+            [*problems, f"{document.where(('sweep',))}: describes {total:,} runs; at most {MOST_RUNS:,} are allowed"]
+        )
+    built: list[tuple[Scenario, str, Point]] = []
+    found: dict[str, set[int]] = {}  # problem: the points that have it
     for variant, change in (variants or {None: {}}).items():
-        for seed in seed_list or [None]:
-            try:
-                scenarios.append(_one(document, data, variant, change, seed, tuple(changes), folder))
-                names.append(data["name"] if variant is None else variant)
-            except ScenarioError as error:
-                problems.extend(error.problems)
-            except UserError as error:
-                problems.append(f"{document.where(('variants', variant))}: variants.{variant}: {error}")
+        for index, point in enumerate(points):
+            for seed in seed_list or [None]:
+                try:
+                    scenario = _one(document, data, variant, change, point, seed, tuple(changes), folder)
+                    built.append((scenario, data["name"] if variant is None else variant, point))
+                except ScenarioError as error:
+                    for problem in error.problems:
+                        problem = re.sub(r"(unknown field.*) \(it is .*\)$", r"\1", problem)  # whatever value it is given
+                        found.setdefault(problem, set()).add(index)
+                except UserError as error:
+                    place = ("variants", variant) if variant is not None else ("sweep",)
+                    found.setdefault(f"{document.where(place)}: {'.'.join(place)}: {error}", set()).add(index)
+    problems += [_at(problem, indices, points) for problem, indices in found.items()]
+    tuned = None
+    if tune is not None:
+        try:
+            tuned = build_tune(tune, document, tuple(changes))
+            for scenario, _, point in {(variant, id(point)): entry for entry in built for _, variant, point in [entry]}.values():
+                _check_trial(tuned, scenario, point, document, problems)
+        except ScenarioError as error:
+            problems += error.problems
+    if not problems:
+        problems += _twins(built, document)
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
-    return Study(data["name"], tuple(scenarios), tuple(names), None if baseline is None else str(baseline))
+    study = Study(
+        data["name"], *zip(*((scenario, variant) for scenario, variant, _ in built), strict=True), _plain_baseline(baseline),
+        tuple(point.values for _, _, point in built), tuned,
+    )  # fmt: skip
+    return study if not study.fields else replace(study, scenarios=tuple(map(_named, study.scenarios, study.labels)))
+
+
+def _named(scenario: Scenario, label: str) -> Scenario:
+    name = re.sub(rf"-{re.escape(label.partition(',')[0])}$", "", scenario.name)
+    return scenario.model_copy(update={"name": f"{name}-{label}"[:100]})
+
+
+def _all_seeds(
+    data: dict[str, Any], section: Any, changes: Mapping[str, Any], sweep: Mapping[str, Any], wrong: Any
+) -> list[Any] | None:
+    """The seeds of all runs, taken out of ``data``; the command line wins over the file, and its ``seed`` over everything."""
+    top, inner = data.pop("seeds", None), section.get("seeds") if isinstance(section, Mapping) else None
+    seeds, place = (top, ("seeds",)) if inner is None else (inner, ("sweep", "seeds"))
+    if top is not None and inner is not None:
+        wrong(("sweep", "seeds"), "`seeds` stands outside of `sweep` too; keep one")
+    if "seed" in changes:
+        seeds = None
+    if "seeds" in sweep:
+        seeds, place = sweep["seeds"], ("--seeds", shown(sweep["seeds"]))
+    seed_list = _seeds(seeds, data.get("seed", 0))
+    if seed_list is None:
+        wrong(place, f"must be a count from 1 to {MOST_SEEDS:,} or a list of different whole numbers (it is {shown(seeds)})")
+    return seed_list
+
+
+def _hidden_by_points(points: list[Point], variants: Mapping[str, Any], changes: Mapping[str, Any], wrong: Any) -> None:
+    """What sets a swept field beside the sweep would change nothing, or make a point's name a lie."""
+    fields = list(dict.fromkeys(field for point in points for field in point.values))
+    for field in fields:
+        for path in changes:
+            if path == field or path.startswith(f"{field}."):
+                wrong(("sweep",), f"`{field}` is swept, so `--set {path}` would change nothing")
+        for name, change in variants.items():
+            for path in _leaves(change) if isinstance(change, Mapping) else ():
+                if path == field or path.startswith(f"{field}."):
+                    wrong(("variants", name), f"sets `{path}`, which the sweep sets as well; leave it to one of them")
+
+
+def _leaves(change: Mapping[Any, Any], before: str = "") -> Iterator[str]:
+    for key, value in change.items():
+        path = f"{before}{key}"
+        yield path
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}.")
+
+
+def _check_baseline(baseline: Any, variants: Mapping[str, Any], points: list[Point], wrong: Any) -> None:
+    if baseline is None:
+        return
+    if not isinstance(baseline, Mapping):
+        if str(baseline) not in variants:
+            known = ", ".join(variants) or "there are none"
+            message = f"must name one of the variants: {known} (it is {shown(baseline)}{nearest(str(baseline), variants)})"
+            swept = any(point.values for point in points)
+            wrong("baseline", message + ("; or give values of swept fields, such as `{cluster.workers: 1}`" if swept else ""))
+        return
+    values: dict[str, list[Any]] = {"variant": list(variants)} if variants else {}
+    for point in points:
+        for field, value in point.values.items():
+            values.setdefault(field, []).append(value)
+    for field, value in baseline.items():
+        if field not in values:
+            known = ", ".join(values) or "none"
+            wrong(("baseline", str(field)), f"is not swept; swept fields are: {known}{nearest(str(field), values)}")
+        elif value not in values[field]:
+            known = ", ".join(dict.fromkeys(shown(each) for each in values[field]))
+            wrong(("baseline", str(field)), f"must be one of the swept values: {known} (it is {shown(value)})")
+
+
+def _plain_baseline(baseline: Any) -> str | dict[str, Any] | None:
+    return dict(baseline) if isinstance(baseline, Mapping) else None if baseline is None else str(baseline)
+
+
+def _at(problem: str, indices: set[int], points: list[Point]) -> str:
+    """A problem of some points only, with their names, unless it is about a swept value itself."""
+    fields = list(dict.fromkeys(field for point in points for field in point.values))
+    about = re.sub(r"^.*?: ", "", problem, count=1).partition(":")[0]
+    own = any(about == field or about.startswith(f"{field}.") or field.startswith(f"{about}.") for field in fields)
+    if len(indices) == len(points) or own:
+        return problem
+    names = [point_label(points[index].values, fields) for index in sorted(indices)]
+    more = f" and {len(names) - 3} more points" if len(names) > 3 else ""
+    return f"{problem} (at {'; '.join(names[:3])}{more})"
+
+
+def _check_trial(tune: Tune, scenario: Scenario, point: Point, document: Document, problems: list[str]) -> None:
+    problem = tune.problem(scenario)
+    if tune.field in point.values:
+        problem = f"tune.field: `{tune.field}` is swept as well; leave it to one of them"
+    if problem is None:
+        try:
+            for value in tune.grid or (tune.low, tune.high):
+                tune.trial(scenario, value, 0)
+        except UserError as error:
+            problem = f"tune.field: {re.sub('^evolve: ', '', str(error).splitlines()[0])}"
+    if problem is not None:
+        problems.append(f"{document.where(tuple(problem.partition(':')[0].split('.')))}: {problem}")
+
+
+def _twins(built: list[tuple[Scenario, str, Point]], document: Document) -> list[str]:
+    """Two points of a variant must not describe the same run."""
+    seen: dict[tuple[str, str], Point] = {}
+    problems = []
+    for scenario, variant, point in built:
+        first = seen.setdefault((variant, scenario.hash), point)
+        if first is not point:
+            names = [point_label(each.values, [*each.values]) for each in (first, point)]
+            line = next(iter(point.lines.values()), None)
+            where = document.where(("sweep",)) if line is None else f"{document.source}:{line}"
+            problems.append(f"{where}: sweep: {names[0]} and {names[1]} describe the same run; leave one out")
+    return problems
 
 
 def _hides(change: Mapping[str, Any], path: str) -> bool:
@@ -98,6 +279,7 @@ def _one(
     data: Mapping[str, Any],
     variant: Any,
     change: Any,
+    point: Point,
     seed: Any,
     overridden: tuple[str, ...],
     folder: str | None,
@@ -116,9 +298,16 @@ def _one(
         name = data["name"]
         fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise the scenario says what is wrong with it
         data = merged(data, change) | {"name": f"{name}-{variant}" if fits else name}
+    if point.values:
+        data = merged(data, point.values)
+        for field, line in point.lines.items():
+            place = tuple(field.split("."))
+            lines = {other: at for other, at in lines.items() if other[: len(place)] != place} | {place: line}
+            for length in range(1, len(place)):
+                lines.setdefault(place[:length], line)
     if seed is not None:
         data = {**data, "seed": seed}
-    return build_scenario(Document(dict(data), document.source, lines), overridden, folder)
+    return build_scenario(Document(dict(data), document.source, lines), (*overridden, *point.given), folder)
 
 
 def _seeds(seeds: Any, seed: Any) -> list[Any] | None:
@@ -145,7 +334,7 @@ def parse_changes(assignments: list[str]) -> dict[str, Any]:
 
 
 def study_schema(scenario: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a file: that of one scenario, and ``variants``, ``seeds`` and ``baseline``."""
+    """The JSON Schema of a file: that of one scenario, and ``variants``, ``sweep``, ``seeds``, ``baseline`` and ``tune``."""
     several = {
         "variants": {
             "type": "object",
@@ -153,7 +342,25 @@ def study_schema(scenario: dict[str, Any]) -> dict[str, Any]:
             "description": "name: changes (dotted paths allowed)",
         },
         "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
-        "baseline": {"type": "string", "description": "the variant that speed-ups are against"},
+        "baseline": {
+            "type": ["string", "object"],
+            "description": "what speed-ups are against: a variant, or values of swept fields such as {cluster.workers: 1}",
+        },
+        "sweep": {
+            "type": "object",
+            "additionalProperties": False,
+            "description": "fields and their values: grid is a product, zip goes together, list is explicit points",
+            "properties": {
+                "grid": {"type": "object", "minProperties": 1},
+                "zip": {"type": "object", "minProperties": 1},
+                "list": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
+            },
+        },
+        "tune": {
+            "type": "object",
+            "description": "a field chosen for every method on the validation split: field, grid or low and high, metric, seeds",
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -55,4 +55,5 @@ def _crashes(sim: Simulation, worker: Worker, up: Draws, down: Draws) -> Generat
 
 def _stops(sim: Simulation, worker: Worker, at: int) -> Generator[Any, Any, None]:
     yield sim.env.timeout(at)
-    worker.process.interrupt(STOP)
+    if not worker.gone:
+        worker.process.interrupt(STOP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import KeysView
 
 
 class WorkerProgress:
@@ -14,7 +15,7 @@ class WorkerProgress:
         self.departed: frozenset[int] = frozenset()  # workers that have left for good
         self._clock = [0] * num_workers
         self._delivered = [-1] * num_workers
-        self._reading = [-1] * num_workers
+        self._reading: dict[int, int] = {}  # worker -> version of what it has in flight, oldest first
         self._up = Counter({0: num_workers})  # clock -> workers that are up
         self._slowest = 0
 
@@ -36,18 +37,18 @@ class WorkerProgress:
         return self._delivered[worker]
 
     def reading(self, worker: int) -> int:
-        return self._reading[worker]
+        return self._reading.get(worker, -1)
 
-    def in_flight(self) -> list[int]:
-        """Workers that hold a snapshot whose result has not reached the server."""
-        return [worker for worker, version in enumerate(self._reading) if version >= 0]
+    def in_flight(self) -> KeysView[int]:
+        """Workers that hold a snapshot whose result has not reached the server, in the order of their reads."""
+        return self._reading.keys()
 
     def read(self, worker: int) -> None:
         self._reading[worker] = self.version
 
     def sent(self, worker: int) -> None:
         """The worker's result has reached the server; it may still queue there."""
-        self._reading[worker] = -1
+        self._reading.pop(worker, None)
 
     def push(self, worker: int, read_version: int, counts: bool) -> None:
         """A result computed on ``read_version`` was received. ``counts``: its worker is in the group (up)."""
@@ -60,7 +61,7 @@ class WorkerProgress:
 
     def leave(self, worker: int) -> None:
         """The worker crashed or left: it holds nobody up any more."""
-        self._reading[worker] = -1
+        self._reading.pop(worker, None)
         self._remove(self._clock[worker])
 
     def join(self, worker: int) -> None:

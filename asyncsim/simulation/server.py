@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 NAN = float("nan")
 APPLIED = OUTCOMES.index("applied")
+NOTHING = len(OUTCOMES)  # what a settlement mostly gives
+CHANGING = (
+    "params", "statistics", "version", "pushes", "samples", "dropped", "lr", "lr_max", "finished", "diverged", "reached",
+    "last_metrics", "decisions", "_view", "_updated", "_unchecked", "_next_evaluation", "_evaluated",
+)  # fmt: skip
+"""What an update or an evaluation changes of a server, and a checkpoint keeps."""
 OUTCOME = {Verdict.BUFFERED: OUTCOMES.index("buffered"), Verdict.DROPPED: OUTCOMES.index("dropped")}
 
 
@@ -64,6 +70,7 @@ class Server:
         self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
+        self.decisions = bytearray()  # of the policy, one an arrival (index into OUTCOMES) or settlement
         self._view: tuple[int, Tensor | None] = (-1, None)
         self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
         self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
@@ -72,6 +79,16 @@ class Server:
         self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes during a run, but for the progress of the workers."""
+        return {name: getattr(self, name) for name in CHANGING} | {"policy": self.policy.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.policy.state = state.pop("policy")
+        for name, value in state.items():
+            setattr(self, name, value)
 
     @property
     def num_workers(self) -> int:
@@ -118,9 +135,7 @@ class Server:
     def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
         """A result has been received: send it through the policy and apply what comes out."""
         staleness = self.version - snapshot.version
-        factor = self._factor(self.version + 1, self.samples + self.samples_per_push, now) if self.scheduled else 1.0
-        self.lr = self.policy.step.lr * factor
-        self.lr_max = max(self.lr_max, self.lr)
+        self._set_rate(self.samples_per_push, now)
         self.pushes += 1
         self.progress.push(worker, snapshot.version, counts=up)
         gap = self._gap(snapshot)
@@ -137,6 +152,7 @@ class Server:
         else:
             outcome = APPLIED
             self._apply(result, now)
+        self.decisions.append(outcome)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
         self.recorder.updates.append((
             now, worker, step, snapshot.version, self.version, staleness, outcome, self.lr, gap, penalty,
@@ -148,6 +164,7 @@ class Server:
         push = self.policy.settle(self)
         if push is not None:
             self._apply(push, now)
+        self.decisions.append(NOTHING if push is None else APPLIED)
 
     def evaluate(self, now: int) -> None:
         """Add a row to the metrics, unless this version has one at this time."""
@@ -172,7 +189,15 @@ class Server:
                 self.reached = now
             self.finished = self.finished or target.stop
 
+    def _set_rate(self, samples: int, now: int) -> None:
+        """The learning rate of an update by ``samples`` more samples."""
+        factor = self._factor(self.version + 1, self.samples + samples, now) if self.scheduled else 1.0
+        self.lr = self.policy.step.lr * factor
+        self.lr_max = max(self.lr_max, self.lr)
+
     def _apply(self, push: Push, now: int) -> None:
+        if push.samples != self.samples_per_push:  # a mean of several pushes
+            self._set_rate(push.samples, now)
         if self.numeric:
             self.params = self.policy.apply(push, self)
             self._keep_statistics(push.payload)
@@ -221,8 +246,8 @@ class Server:
             self._look()
 
     def _look(self) -> None:
-        """Find the first update that left non-finite parameters. (A square alone may also be too large for a float.)"""
+        """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
         unchecked, self._unchecked = self._unchecked, []
         suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
-        if suspects and not math.isfinite(float(self.params.sum())):
+        if suspects and not self.params.isfinite().all():
             self.diverged = suspects[0]

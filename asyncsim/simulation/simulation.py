@@ -6,7 +6,8 @@ interrupt (crash, recall, stop) goes before what is due at the same instant.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import simpy
@@ -21,7 +22,7 @@ from asyncsim.simulation.programs import Program
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.worker import IDLE, Worker
-from asyncsim.streams import Draws, Streams
+from asyncsim.streams import Draws, Exhausted, Streams
 from asyncsim.units import NANOSECONDS, nanoseconds
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from asyncsim.policies import Snapshot
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP = range(len(EVENT_KINDS))
-STALLED = 1_000_000  # pushes without an update after which a run is given up
+STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
 
 
 class Simulation:
@@ -62,6 +63,8 @@ class Simulation:
         self.recalled = 0
         self.crashes = 0
         self.waiting: dict[int, simpy.Event] = {}  # in the order in which they came
+        self.steps = 0  # events until now: with them the timeline can be brought to the same point again
+        self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives
         self._record = recorder.events.append
         self._pulse = consistency.pulse(progress)
         service = cluster.server.service
@@ -69,7 +72,7 @@ class Simulation:
         self._free_at = 0  # when the server has served all that is in its queue
         self._queued = 0
         self._stalled = max(STALLED, 100 * len(self.workers))
-        self._last_update = 0  # pushes when the version last changed
+        self._fruitful = (0, 0)  # pushes and crashes when the version last changed
         for worker in self.workers:
             worker.process = self.env.process(self._life(worker))
         for worker in self.workers:
@@ -80,24 +83,26 @@ class Simulation:
         if server.length.time is not None:
             self.env.timeout(nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
 
-    def run(self) -> Generator[int, None, None]:
+    def run(self, due: Callable[[], bool] | None = None) -> Generator[int, None, None]:
         """Run to the end, handing control back now and then (with the virtual time): the caller may report or stop.
 
+        It is handed back too after every event at which ``due`` says so, and after the last one, before the final evaluation.
         Raises ``Deadlock`` if nothing can happen any more, naming who waits for what.
         """
         step = self.env.step
-        self.server.evaluate(0)
-        self.over = self.server.finished
-        count = 0
+        if not self.steps:
+            self.server.evaluate(0)
+            self.over = self.server.finished
         try:
             while not self.over:
                 step()
-                count += 1
-                if not count & 0xFF:
+                self.steps += 1
+                if not self.steps & 0xFF or (due is not None and due()):
                     self.recorder.breathe()
                     yield self.env.now
         except EmptySchedule:
             raise self._deadlock("nothing more can happen") from None
+        yield self.env.now
         self.server.evaluate(self.env.now)
 
     # What a worker does. Each verb marks what the worker is at, so that an interrupt can record it.
@@ -112,6 +117,7 @@ class Simulation:
             yield event
             self._end(worker)
         snapshot = self.server.read(index, self.env.now)
+        self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
         if worker.download is not None:
             self._begin(worker, DOWNLOAD)
@@ -124,13 +130,16 @@ class Simulation:
         if self.engine is None or not self.server.numeric:
             return None
         worker.work = self.engine.submit(program.kernel(snapshot), snapshot.params, worker.index, worker.step)
+        self.held[worker.index, worker.step] = snapshot, worker.work
+        if worker.work is not None:
+            worker.work.snapshot = snapshot
         return worker.work
 
     def compute(self, worker: Worker, batches: int) -> Generator[Any, Any, None]:
         env = self.env
         start = env.now
-        worker.activity, worker.since = COMPUTE, start
         end = worker.finish(start, batches)
+        worker.activity, worker.since = COMPUTE, start
         yield env.timeout(end - start)
         self._record((COMPUTE, worker.index, worker.step, worker.version, start, end, True))
         worker.activity = IDLE
@@ -152,10 +161,11 @@ class Simulation:
         begin = max(now, self._free_at)
         self._free_at = begin + nanoseconds(self._service[self.server.pushes + self._queued])
         self._queued += 1
-        served = self.env.timeout(self._free_at - now)
-        served.callbacks.append(lambda _, step=worker.step: self._served(worker, step, snapshot, work, now, begin))
-        worker.activity = IDLE
-        yield served
+        worker.serve_from = begin
+        worker.served = self.env.timeout(self._free_at - now)
+        worker.served.callbacks.append(lambda _, step=worker.step: self._served(worker, step, snapshot, work))
+        self._begin(worker, QUEUE)
+        yield worker.served
 
     # What happens to workers.
 
@@ -169,6 +179,9 @@ class Simulation:
                     self._end(worker)
                     worker.up = True
                     self.progress.join(worker.index)
+                if worker.served is not None:  # what it pushed before the crash comes first
+                    self._begin(worker, QUEUE)
+                    yield worker.served
                 while True:
                     yield from self.program.round(self, worker)
                     worker.step += 1
@@ -176,6 +189,10 @@ class Simulation:
                 self._abandon(worker)
                 if self._leave(worker, interrupt.cause):
                     return
+            except Exhausted:
+                self._abandon(worker)
+                self._leave(worker, faults.STOP)
+                return
 
     def _leave(self, worker: Worker, cause: faults.Cause) -> bool:
         """Act on an interrupt; True if the worker is gone for good."""
@@ -188,16 +205,22 @@ class Simulation:
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = cause.until
+            self._check_stalled()
         else:
             worker.gone = True
-            self.progress.depart(worker.index)
             self._record((STOP, worker.index, worker.step, -1, self.env.now, self.env.now, True))
-            self._changed(lambda: self.server.settle(self.env.now))
-            if not self.over and self.progress.members == 0:
-                raise self._deadlock("every worker has left")
+            if worker.served is None:
+                self._depart(worker)
         self._admit()
         self._check_deadlock()
         return worker.gone
+
+    def _depart(self, worker: Worker) -> None:
+        """Nothing more will come of a worker that left for good."""
+        self.progress.depart(worker.index)
+        self._changed(lambda: self.server.settle(self.env.now))
+        if not self.over and self.progress.members == 0:
+            raise self._deadlock("every worker has left")
 
     def _abandon(self, worker: Worker) -> None:
         """Record what was done of the current activity and give up the work in flight; it is never computed."""
@@ -205,19 +228,25 @@ class Simulation:
             self._end(worker, complete=False)
         self.waiting.pop(worker.index, None)
         self.progress.sent(worker.index)
+        if worker.served is None:
+            self.held.pop((worker.index, worker.step), None)
         if worker.work is not None:
             worker.work.cancel()
             worker.work = None
         worker.step += 1
 
-    def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None, arrived: int, begin: int) -> None:
+    def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
         self._queued -= 1
-        if begin > arrived:
-            self._record((QUEUE, worker.index, step, snapshot.version, arrived, begin, True))
-        self._record((SERVE, worker.index, step, snapshot.version, begin, self.env.now, True))
+        worker.served = None
+        if worker.activity == QUEUE:
+            self._end(worker)
         self._arrive(worker, step, snapshot, work)
+        if worker.gone and not self.over:
+            self._depart(worker)
+            self._check_deadlock()
 
     def _arrive(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
+        self.held.pop((worker.index, step), None)
         if self.over:
             return
         self._changed(lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up))
@@ -227,14 +256,14 @@ class Simulation:
         version = self.server.version
         act()
         if self.server.version != version:
-            self._last_update = self.server.pushes
+            self._fruitful = (self.server.pushes, self.crashes)
             self.over = self.server.finished
             if self.consistency.recalling and not self.over:
-                for index in self.progress.in_flight():
-                    if self.consistency.recalls(index, self.progress):
-                        self.workers[index].process.interrupt(faults.RECALL)
-        elif self.server.pushes - self._last_update > self._stalled:
-            raise self._deadlock(f"{self._stalled:,} pushes in a row were buffered or dropped without an update")
+                stale = takewhile(lambda index: self.consistency.recalls(index, self.progress), self.progress.in_flight())
+                for index in sorted(stale):
+                    self.workers[index].process.interrupt(faults.RECALL)
+        else:
+            self._check_stalled()
         self._admit()
 
     def _admit(self) -> None:
@@ -256,11 +285,16 @@ class Simulation:
 
     def _time_is_up(self, _: simpy.Event) -> None:
         self.over = True
+        self.steps -= 1  # this event belongs to the length of the run, not to what happens in it
 
     def _begin(self, worker: Worker, activity: int) -> None:
         worker.activity, worker.since = activity, self.env.now
 
     def _end(self, worker: Worker, complete: bool = True) -> None:
+        if worker.activity == QUEUE and self.env.now > worker.serve_from:
+            if worker.serve_from > worker.since:
+                self._record((QUEUE, worker.index, worker.step, worker.version, worker.since, worker.serve_from, True))
+            worker.activity, worker.since = SERVE, max(worker.since, worker.serve_from)
         if self.env.now > worker.since or not complete:
             version = -1 if worker.activity in (WAIT, DOWN) else worker.version
             self._record((worker.activity, worker.index, worker.step, version, worker.since, self.env.now, complete))
@@ -269,6 +303,11 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if self.waiting and not self.over and len(self.waiting) == self.progress.members and not self._queued:
             raise self._deadlock("every worker waits")
+
+    def _check_stalled(self) -> None:
+        pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
+        if pushes + crashes > self._stalled:
+            raise self._deadlock(f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")
 
     def _deadlock(self, reason: str) -> Deadlock:
         lines = [f"deadlock at {self.env.now / NANOSECONDS:g} s of virtual time, version {self.server.version}: {reason}"]

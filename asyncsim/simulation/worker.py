@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from asyncsim.cluster import Link, WorkerProfile
-from asyncsim.streams import Draws, Streams
+from asyncsim.streams import Streams
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
-    from simpy.events import Process
+    from simpy.events import Event, Process
 
     from asyncsim.engine.futures import Future
 
@@ -32,6 +32,8 @@ class Worker:
         "index",
         "process",
         "profile",
+        "serve_from",
+        "served",
         "since",
         "speed",
         "step",
@@ -45,7 +47,7 @@ class Worker:
     def __init__(self, profile: WorkerProfile, streams: Streams, message_bytes: float) -> None:
         self.index = profile.index
         self.profile = profile
-        self.times = Draws(streams, "compute", (profile.index,), profile.compute.for_worker(streams, profile.index).sample)
+        self.times = profile.compute.draws(streams, "compute", profile.index)
         self.speed = profile.speed(streams)
         self.upload = transfer(profile.uplink, streams, "uplink", profile.index, message_bytes)
         self.download = transfer(profile.downlink, streams, "downlink", profile.index, message_bytes)
@@ -56,14 +58,16 @@ class Worker:
         self.down_until = 0
         self.up = True
         self.gone = False
+        self.served: Event | None = None  # of its push that the server has not applied yet
+        self.serve_from = 0  # when the server turns to that push
         self.work: Future | None = None  # computed on, and not yet delivered
         self.process: Process | None = None
 
     def finish(self, now: int, batches: int) -> int:
-        """When the work of this step, begun now, is done: ``batches`` compute times, at the machine's speed."""
+        """When the work of this step, begun now, is done: ``batches`` compute times at the machine's speed, 1 ns at least."""
         first = self.step * batches
-        seconds = self.times[first] if batches == 1 else sum(self.times[first + index] for index in range(batches))
-        return self.speed.finish(now, seconds)
+        seconds = self.times[first] if batches == 1 else self.times.total(first, batches)
+        return max(now + 1, self.speed.finish(now, seconds))
 
 
 def transfer(link: Link, streams: Streams, purpose: str, worker: int, nbytes: float) -> Callable[[int], int] | None:
@@ -71,5 +75,5 @@ def transfer(link: Link, streams: Streams, purpose: str, worker: int, nbytes: fl
     bound = link.latency.for_worker(streams, worker)
     if bound.expected == 0 and link.duration(0.0, nbytes) == 0:
         return None
-    draws = Draws(streams, purpose, (worker,), bound.sample)
+    draws = link.latency.draws(streams, purpose, worker)
     return lambda step: nanoseconds(link.duration(draws[step], nbytes))

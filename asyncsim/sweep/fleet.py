@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,16 @@ from greenlet import getcurrent, greenlet
 
 from asyncsim.errors import UserError
 from asyncsim.records import Result
-from asyncsim.run import Progress, simulate
+from asyncsim.run import Progress, _numerics, simulate
 from asyncsim.scenario import Scenario
 
 if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
+
+AT_ONCE = 8
+"""Runs of a sweep that are under way together: each holds its own parameters, optimiser state and records in memory."""
+
+Wait = Callable[[list[Any]], None]
 
 
 def simulate_many(
@@ -26,32 +33,71 @@ def simulate_many(
     what else is pending. That fills the calls of the batched engine where one run alone does not (heterogeneous workers); runs on
     other engines take part without sharing.
     """
-    results: list[Result | UserError] = [UserError("not run")] * len(scenarios)
 
-    def run(index: int) -> None:
+    def run(index: int, wait: Wait) -> Result | UserError:
         out = None if outs is None else outs[index]
         try:
-            results[index] = simulate(scenarios[index], out, None if progress is None else progress[index], wait=_wait)
+            return simulate(scenarios[index], out, None if progress is None else progress[index], wait=wait)
         except UserError as error:
-            results[index] = error
+            return error
 
-    ready = [(greenlet(run), (index,)) for index in range(len(scenarios))]
-    try:
-        while ready:
-            blocked: list[tuple[greenlet, list[Future]]] = []
-            for run_let, arguments in ready:
-                needed = run_let.switch(*arguments)
-                if not run_let.dead:
-                    blocked.append((run_let, needed))
-            if blocked:
-                _serve([future for _, needed in blocked for future in needed])
-            ready = [(run_let, ()) for run_let, _ in blocked]
-    except BaseException:  # Ctrl-C: let the runs write what they have
-        for run_let, _ in ready:
-            if not run_let.dead:
-                run_let.throw(KeyboardInterrupt)
-        raise
+    results: list[Result | UserError] = [UserError("not run")] * len(scenarios)
+    for index, result in interleave(scenarios, range(len(scenarios)), run, max(1, len(scenarios))):
+        results[index] = result
     return results
+
+
+def interleave(
+    scenarios: Sequence[Scenario], indices: Sequence[int], run: Callable[[int, Wait], Any], at_once: int = AT_ONCE
+) -> Iterator[tuple[int, Any]]:
+    """``run(index, wait)`` for all ``indices``, up to ``at_once`` of them in turns; (index, what it returned) as they end.
+
+    Runs under way together agree in their threads and device, as PyTorch's switches are those of the process.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index in indices:
+        groups.setdefault((scenarios[index].threads, scenarios[index].device), []).append(index)
+    for group in groups.values():
+        with _numerics(scenarios[group[0]]):  # a run that ends must not set back what the others need
+            yield from _together(group, run, at_once)
+
+
+def _together(indices: Sequence[int], run: Callable[[int, Wait], Any], at_once: int) -> Iterator[tuple[int, Any]]:
+    """The runs of one group.
+
+    A run that calls ``wait`` stands still until all others do, too, and one flush has served them. On Ctrl-C every run that has
+    begun is told, and can save its records.
+    """
+    waiting = deque(indices)
+    ended: deque[tuple[int, Any]] = deque()
+    blocked: list[greenlet] = []
+
+    def whole(index: int) -> None:
+        ended.append((index, run(index, _wait)))
+
+    try:
+        while waiting or blocked:
+            ready: list[tuple[greenlet, tuple[int, ...]]] = [(run_let, ()) for run_let in blocked]
+            needed: list[Future] = []
+            while ready or (waiting and len(blocked) < at_once):
+                run_let, arguments = ready.pop(0) if ready else (greenlet(whole), (waiting.popleft(),))
+                if run_let not in blocked:
+                    blocked.append(run_let)
+                wanted = run_let.switch(*arguments)
+                if run_let.dead:
+                    blocked.remove(run_let)
+                    while ended:
+                        yield ended.popleft()
+                else:
+                    needed += wanted
+            if needed:
+                _serve(needed)
+    except BaseException:  # Ctrl-C: let the runs write what they have
+        for run_let in blocked:
+            if not run_let.dead:
+                with suppress(KeyboardInterrupt, Exception):
+                    run_let.throw(KeyboardInterrupt)
+        raise
 
 
 def _wait(needed: list[Future]) -> None:

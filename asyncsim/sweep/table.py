@@ -1,59 +1,160 @@
-"""Runs side by side: one row a variant, mean and standard deviation over its seeds."""
+"""A study as tables: one row a run, and one row a variant and point, over its seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from asyncsim.records import Result
-from asyncsim.scenario import Study
+from asyncsim.scenario import Scenario, Study
+from asyncsim.sweep.bootstrap import bootstrap_interval
+
+Chosen = list[tuple[Scenario, Result]]
+
+
+def runs_table(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
+    """One row a run, in the order of the file, failed ones too: ``variant``, the swept fields, ``seed``, ``status``, and the
+    run's summary with ``samples_to_target`` beside ``time_to_target``."""
+    rows = []
+    for scenario, variant, point, result in zip(study.scenarios, study.variants, study.points, results, strict=True):
+        row: dict[str, Any] = {"variant": variant, **{field: plain(point.get(field)) for field in study.fields}}
+        row |= {"seed": scenario.seed, "status": "failed" if result is None else result.summary["status"]}
+        if result is not None:
+            row |= {key: value for key, value in result.summary.items() if key not in ("name", "seed", "status", "fingerprints")}
+            row |= {f"fingerprint_{name}": value for name, value in result.summary.get("fingerprints", {}).items()}
+            if scenario.run.target is not None:
+                row["samples_to_target"] = samples_to_target(scenario, result)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
-    """One row a variant of ``study``; ``results`` in the order of its scenarios, None where a run failed.
+    """One row a variant and point of ``study``; ``results`` in the order of its scenarios, None where a run failed.
 
-    ``time_to_target`` is the mean over the seeds that reached the target, ``reached`` says how many did. ``speedup_to_target``
-    and ``speedup_samples`` compare with the study's baseline: ratios of times to the target, and of samples per virtual second.
-    Diverged runs count with what they are: no accuracy, target not reached.
+    ``runs`` counts those that ended, ``failed`` those that did not, ``diverged`` and ``reached`` (the target) are of ``runs``.
+    A metric has its mean, ``_sd``, and ``_low`` and ``_high``: a 95 % bootstrap interval over seeds.
+
+    ``time_to_target`` and ``samples_to_target`` are means over the seeds that reached the target. ``expected_...`` counts the
+    others, too: what all seeds together spent, divided by how many reached it (what a user spends who tries seeds until one
+    does). ``speedup_to_target``, ``speedup_samples_to_target`` (ratios of these) and ``speedup_samples`` (samples per virtual
+    second) compare with the study's baseline; NaN where one of both never reached it. Diverged runs count with what they are: no
+    accuracy, target not reached.
     """
-    rows = []
-    for variant in dict.fromkeys(study.variants):
-        chosen = [
-            (scenario, result)
-            for scenario, name, result in zip(study.scenarios, study.variants, results, strict=True)
-            if name == variant and result is not None
-        ]
+    groups: dict[str, list[int]] = {}
+    for index, label in enumerate(study.labels):
+        groups.setdefault(label, []).append(index)
+    rows, kept = [], []
+    for indices in groups.values():
+        chosen = [(study.scenarios[index], results[index]) for index in indices if results[index] is not None]
         if chosen:
-            rows.append({"variant": variant, **_row([result for _, result in chosen], chosen[0][0])})
+            first = indices[0]
+            swept = {field: plain(study.points[first].get(field)) for field in study.fields}
+            rows.append({"variant": study.variants[first], **swept, **_row(chosen, len(indices) - len(chosen))})
+            kept.append(first)
     frame = pd.DataFrame(rows)
-    if study.baseline is not None and study.baseline in set(frame.get("variant", ())):
-        base = frame.set_index("variant").loc[study.baseline]
-        if "time_to_target" in frame:
-            frame["speedup_to_target"] = base["time_to_target"] / frame["time_to_target"]
-        frame["speedup_samples"] = frame["samples_per_second"] / base["samples_per_second"]
+    if study.baseline is not None and rows:
+        _speedups(frame, study, kept)
     return frame
 
 
-def _row(results: list[Result], scenario: Any) -> dict[str, Any]:
-    summaries = [result.summary for result in results]
-    row: dict[str, Any] = {"workers": summaries[0]["workers"], "runs": len(results)}
+def samples_to_target(scenario: Scenario, result: Result) -> float | None:
+    """Samples whose gradients were applied when an evaluation first reached the run's target; None if none did."""
+    target, metrics = scenario.run.target, result.metrics
+    if target is None or target.metric not in metrics:
+        return None
+    values = metrics[target.metric]
+    reached = metrics["samples"][values >= target.at_least if target.at_least is not None else values <= target.at_most]
+    return None if reached.empty else int(reached.iloc[0])
+
+
+def plain(value: Any) -> Any:
+    """A swept value as a cell: numbers and text as they are, ``{kind: gamma, cv: 1}`` as text."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain(part)}" for key, part in value.items()) + "}"
+    return str(value) if isinstance(value, list | tuple) else value
+
+
+def _row(chosen: Chosen, failed: int) -> dict[str, Any]:
+    scenario = chosen[0][0]
+    summaries = [result.summary for _, result in chosen]
+    row: dict[str, Any] = {"workers": summaries[0]["workers"], "runs": len(chosen), "failed": failed}
     row["diverged"] = sum(summary["status"] == "diverged" for summary in summaries)
     for metric in scenario.metrics:
-        values = [summary[metric] for summary in summaries if summary.get(metric) is not None]
-        row[metric] = float(np.mean(values)) if values else math.nan
+        values = _numbers(summaries, metric)
+        row[metric] = _mean(values)
         row[f"{metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    target = scenario.run.target
-    if target is not None:
-        times = [summary["time_to_target"] for summary in summaries if summary.get("time_to_target") is not None]
-        row["reached"] = len(times)
-        row["time_to_target"] = float(np.mean(times)) if times else math.nan
+        row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(values)
+    if scenario.run.target is not None:
+        row |= _to_target(chosen)
     for key in ("time", "samples_per_second", "staleness_mean", "penalty_mean", "utilisation", "wall_seconds"):
-        values = [summary[key] for summary in summaries if summary.get(key) is not None]
-        row[key] = float(np.mean(values)) if values else math.nan
-    stalest = [summary["staleness_max"] for summary in summaries if summary.get("staleness_max") is not None]
+        row[key] = _mean(_numbers(summaries, key))
+    stalest = _numbers(summaries, "staleness_max")
     row["staleness_max"] = max(stalest) if stalest else None
     return row
+
+
+def _to_target(chosen: Chosen) -> dict[str, Any]:
+    summaries = [result.summary for _, result in chosen]
+    times = _numbers(summaries, "time_to_target")
+    row: dict[str, Any] = {"reached": len(times), "time_to_target": _mean(times)}
+    row["time_to_target_low"], row["time_to_target_high"] = bootstrap_interval(times)
+    spent = [s["time"] if s.get("time_to_target") is None else s["time_to_target"] for s in summaries]
+    row["expected_time_to_target"] = sum(spent) / len(times) if times else math.nan
+    samples = [samples_to_target(scenario, result) for scenario, result in chosen]
+    found = [count for count in samples if count is not None]
+    row["samples_to_target"] = _mean(found)
+    used = [s.get("samples", math.nan) if count is None else count for s, count in zip(summaries, samples, strict=True)]
+    row["expected_samples_to_target"] = sum(used) / len(found) if found else math.nan
+    return row
+
+
+def _speedups(frame: pd.DataFrame, study: Study, kept: list[int]) -> None:
+    """Against the row whose variant and point are this row's, but for what the baseline says."""
+    places = {_place(study, index): row for row, index in enumerate(kept)}
+    bases = [_base(study, index, places) for index in kept]
+    if all(base is None for base in bases):
+        return
+
+    def ratio(column: str, of_base: bool) -> list[float]:
+        values = frame[column].to_numpy(dtype=float)
+        pairs = [(math.nan if base is None else values[base], own) for base, own in zip(bases, values, strict=True)]
+        return [(base / own if of_base else own / base) if base and own else math.nan for base, own in pairs]
+
+    if "expected_time_to_target" in frame:
+        frame["speedup_to_target"] = ratio("expected_time_to_target", True)
+        frame["speedup_samples_to_target"] = ratio("expected_samples_to_target", True)
+    frame["speedup_samples"] = ratio("samples_per_second", False)
+
+
+def _place(study: Study, index: int) -> tuple[Any, ...]:
+    return (study.variants[index], *(repr(plain(study.points[index].get(field))) for field in study.fields))
+
+
+def _base(study: Study, index: int, places: Mapping[tuple[Any, ...], int]) -> int | None:
+    """The row to compare with: this one's neighbour, or else the only one that has all the baseline's values."""
+    said = study.baseline if isinstance(study.baseline, Mapping) else {"variant": study.baseline}
+    wanted = {field: repr(plain(value)) for field, value in said.items() if field != "variant"}
+    own = _place(study, index)
+    variant = str(said["variant"]) if "variant" in said else own[0]
+    place = (variant, *(wanted.get(field, old) for field, old in zip(study.fields, own[1:], strict=True)))
+    if place in places:
+        return places[place]
+    fields = list(study.fields)
+    fitting = [
+        row
+        for other, row in places.items()
+        if other[0] == variant and all(other[1 + fields.index(field)] == value for field, value in wanted.items())
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _numbers(summaries: list[dict[str, Any]], key: str) -> list[float]:
+    return [summary[key] for summary in summaries if summary.get(key) is not None]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan

@@ -36,6 +36,7 @@ EXAMPLES = {
     "weibull": [{"scale": 2, "shape": 1.5}, {"scale": 2, "shape": 0.7}],
     "pareto": [{"scale": 1, "alpha": 1, "cap": 60}, {"scale": 1, "alpha": 2.5, "cap": 60}, {"scale": 1, "alpha": 0.5, "cap": 60}],
     "empirical": [{}, {"scale": 2}],
+    "recorded": [{"end": "repeat"}, {"scale": 2}],
     "mixture": [{"parts": [{"weight": 3, "delay": "1s"}, {"weight": 1, "delay": {"kind": "exponential", "mean": 5}}]}],
     "scaled": [{"base": {"kind": "gamma", "mean": 1, "cv": 0.5}, "factor": 3}],
     "tiers": [{"base": {"kind": "exponential", "mean": 1}, "factors": [1, 2, 6]}],
@@ -56,6 +57,9 @@ def delay(request, tmp_path) -> Delay:
     if kind == "empirical":
         (tmp_path / "times.csv").write_text(CSV)
         settings = {"file": str(tmp_path / "times.csv"), **settings}
+    if kind == "recorded":
+        (tmp_path / "recorded.csv").write_text("worker,seconds\n" + "".join(f"{i % 4},{1 + i / 7}\n" for i in range(40)))
+        settings = {"file": str(tmp_path / "recorded.csv"), **settings}
     return delays.parse({"kind": kind, **settings})
 
 

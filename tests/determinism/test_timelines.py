@@ -76,6 +76,13 @@ def test_another_seed_is_another_timeline(make):
     assert not times[0] & times[1]
 
 
+def test_every_worker_has_draws_of_its_own(make):
+    """Equal machines (gamma times, no factor of the machine): no two workers take the same time for the same step."""
+    seen = spans(asyncsim.plan(make(cluster={"compute": {"kind": "gamma", "mean": "1s", "cv": 0.1}})))
+    for step in range(5):
+        assert len({steps[step] for steps in seen}) == 6
+
+
 def spans(result: Any) -> list[dict[int, int]]:
     """Of each worker, step -> nanoseconds of completed computing."""
     events = result.events

@@ -102,6 +102,18 @@ def test_families_agree_in_double_precision(method):
         np.testing.assert_allclose(other.updates["loss"], results[0].updates["loss"], rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("engine", [{"kind": "batched", "width": 2}, {"kind": "threaded"}], ids=lambda e: e["kind"])
+def test_means_of_means_are_means(engine):
+    """Two buffers in a row, with a penalty between them: pairs of pairs."""
+    policy = [{"kind": "accumulate", "count": 2}, {"kind": "staleness_aware"}, {"kind": "accumulate", "count": 2}]
+    method = {"kind": "custom", "policy": policy}
+    one, other = (
+        asyncsim.simulate(scenario(each, method=method, dtype="float64", updates=20)) for each in ({"kind": "serial"}, engine)
+    )
+    np.testing.assert_allclose(one.parameters, other.parameters, rtol=0, atol=1e-12)
+    assert one.summary["pushes"] == 80
+
+
 def test_families_agree_for_a_convolutional_network():
     one, other = (
         asyncsim.simulate(scenario(engine, task=CNN, dtype="float64", updates=10, method="asgd"))

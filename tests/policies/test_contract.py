@@ -202,6 +202,27 @@ def test_same_arrivals_same_bits(chain):
     assert not torch.equal(seen[-1], others[-1])
 
 
+def test_a_gradient_is_over_when_it_has_been_applied(chain):
+    """Engines may reuse the memory of a gradient once its push has been applied: a server whose applied gradients (computed or
+    replaced) are filled with NaN goes on like one where they are left alone, so no state holds on to one of them."""
+    clean, poisoned = toy(chain), toy(chain)
+    waiting: list[Push] = []
+    for worker, gradient in zip(ORDER, arrivals(6, len(ORDER)), strict=True):
+        clean.arrive(worker, gradient)
+        clean.read(worker)
+        result = poisoned.arrive(worker, gradient)
+        waiting.append(poisoned.pushes[-1])
+        if isinstance(result, Push):
+            for each in (*waiting, result):
+                for spent in (each.replaced, each.payload._result and each.payload._result.gradient):
+                    if spent is not None:
+                        spent.fill_(math.nan)
+            waiting.clear()
+        poisoned.read(worker)
+        assert torch.equal(clean.server.params, poisoned.server.params)
+        assert torch.equal(clean.server.view(), poisoned.server.view())
+
+
 def test_state_can_be_written_to_disk(chain):
     """A checkpoint holds dictionaries, lists, tensors, numbers and None. The one exception are pushes that wait in a buffer:
     their own fields must be such things, and their gradient a future."""
@@ -303,6 +324,18 @@ def test_numeric_policies_are_left_out_of_plans(policy):
         if row.numeric:
             assert planned is blind
             assert blind.penalty == 1.0
+
+
+def test_what_a_policy_does_to_pushes_is_declared(policy):
+    """Engines that compute ahead ask ``drops`` and ``averages`` before the run: a policy that ever drops a push, or passes on
+    a mean of several, must say so, and one that says so must be seen to do it."""
+    transform, _ = policy
+    server = toy(((transform,), SGD(lr=0.05)))
+    results = [server.arrive(worker, gradient) for worker, gradient in zip(ORDER, arrivals(6, len(ORDER)), strict=True)]
+    dropped = any(result is Verdict.DROPPED for result in results)
+    averaged = any(isinstance(result, Push) and all(result is not each for each in server.pushes) for result in results)
+    assert transform.drops is dropped
+    assert transform.averages or not averaged
 
 
 @pytest.mark.parametrize("policy", counting(rows(policies, POLICIES)), indirect=True)

@@ -1,0 +1,1 @@
+"""Resume, bit for bit: what a checkpoint holds, when one is written, and how a run goes on from it."""

@@ -1,0 +1,113 @@
+"""A run between two events as plain data, and a fresh simulation brought to that point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.checkpoint.packing import Packer, Unpacker
+from asyncsim.errors import UserError
+from asyncsim.simulation.replay import Departed, Past, replay
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from asyncsim.checkpoint.loading import Checkpoint
+    from asyncsim.simulation.simulation import Simulation
+
+
+def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a replay does not give: server, policy, work in flight, rows that wait for a loss; as JSON, and arrays.
+
+    Raises ``Unsaveable``, naming the transform and the key.
+    """
+    packer = Packer()
+    server = sim.server.state()
+    policy = server.pop("policy")
+    held = [[*key, packer.pack(list(value), "the work in flight")] for key, value in sim.held.items()]
+    chain = [
+        [[key, packer.pack(value, f"the transform `{transform.kind}`, in its state {key!r},")] for key, value in state.items()]
+        for transform, state in zip(sim.server.policy.transforms, policy["transforms"], strict=True)
+    ]
+    step = [
+        [key, packer.pack(value, f"the optimizer `{sim.server.policy.step.kind}`, in its state {key!r},")]
+        for key, value in policy["step"].items()
+    ]
+    state = {
+        "server": packer.pack(server, "the server"),
+        "chain": chain,
+        "step": step,
+        "held": held,
+        "rows": [[*map(_number, row[:-1]), packer.pack(_loss(row[-1]), "a row")] for row in sim.recorder.updates.rows],
+        "engine": [sim.engine.computed, sim.engine.cancelled],
+        "point": point(sim),
+        "finished": sim.server.finished,
+    }
+    state["snapshots"] = [[*key, packer.pack(value, "the work in flight")] for key, value in list(packer.snapshots.items())]
+    return state | {"futures": packer.futures, "devices": packer.devices}, packer.arrays
+
+
+def point(sim: Simulation) -> dict[str, Any]:
+    """Where the timeline stands: a replay must come to the same."""
+    progress = sim.progress
+    up = sim.over and not sim.server.finished  # the time is up
+    return {
+        "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
+        "recalled": sim.recalled, "crashes": sim.crashes, "reading": [progress.reading(each) for each in progress.in_flight()],
+        "waiting": list(sim.waiting), "held": [list(key) for key in sim.held],
+    }  # fmt: skip
+
+
+def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> None:
+    """Bring a fresh simulation to the point of a checkpoint, by a replay; ``extended``: it has become longer than it was.
+
+    Raises ``UserError`` if the replayed timeline is not the recorded one.
+    """
+    state, recorder = checkpoint.state, sim.recorder
+    for name, rows in checkpoint.rows.items():
+        if len(rows["time_ns"]):
+            getattr(recorder, name).add(rows)
+    unpacker = Unpacker(checkpoint.arrays, state["devices"], state["futures"], sim.engine)
+    held = {(worker, step): unpacker.unpack(value[0]) for worker, step, value in state["held"]}
+    held |= {(worker, step): unpacker.unpack(value) for worker, step, value in state["snapshots"]}
+    server = unpacker.unpack(state["server"])
+    past = Past(sim, server["decisions"], held, unpacker.submit, finished=state["finished"] and not extended)
+    try:
+        replay(sim, past, state["point"]["steps"])
+        server["policy"] = {
+            "transforms": [{key: unpacker.unpack(value) for key, value in each} for each in state["chain"]],
+            "step": {key: unpacker.unpack(value) for key, value in state["step"]},
+        }
+        sim.server.restore(server)
+        _agree(checkpoint, sim)
+    except (Departed, ValueError) as error:
+        raise UserError(
+            f"{checkpoint.path}: the timeline that this version simulates is not the recorded one ({error}); run it again"
+        ) from None
+    recorder.updates.rows.extend((*row[:-1], unpacker.unpack(row[-1])) for row in state["rows"])
+    sim.engine.computed, sim.engine.cancelled = state["engine"]
+    if extended and sim.server.finished:
+        target = sim.server.length.target
+        sim.server.finished = sim.server.reached is not None and target is not None and target.stop
+    sim.over = sim.server.finished
+
+
+def _agree(checkpoint: Checkpoint, sim: Simulation) -> None:
+    recorder, point_then, point_now = sim.recorder, checkpoint.state["point"], point(sim)
+    for name, value in point_then.items():
+        if value is not None and point_now[name] != value:  # no time: the run ended when it was up, between two events
+            raise Departed(f"{name} is {str(point_now[name])[:80]}, it was {str(value)[:80]}")
+    directory, recorder.directory = recorder.directory, None
+    recorder.breathe(flush=True)
+    recorder.directory = directory
+    if recorder.events.digest() != checkpoint.tables["digests"]["events"]:
+        raise Departed("other events")
+
+
+def _number(value: Any) -> Any:
+    """A number that a row holds as it is, or in a tensor."""
+    return value if type(value) in (int, float) else float(value)
+
+
+def _loss(value: Any) -> Any:
+    """A loss that is known, or the future that will know it."""
+    return value if getattr(value, "pending", False) else float(value)

@@ -1,0 +1,201 @@
+"""The commands that read runs: ``plot``, ``compare``, ``ls``, ``report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from asyncsim.cli.console import Console
+from asyncsim.errors import UserError
+from asyncsim.units import show_seconds
+
+OPTIONS = ("metric", "against", "x", "y", "level", "of", "baseline")
+
+
+def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the four commands to the grammar."""
+    plotting = command(commands, "plot", plot, "draw a figure of runs: PNG, PDF or SVG")
+    plotting.add_argument("runs", metavar="RUNS", nargs="+", help="run folders, or folders of runs")
+    plotting.add_argument("--kind", metavar="KIND", default="convergence", help="what to draw (see docs/plots.md)")
+    plotting.add_argument("--metric", metavar="NAME", help="such as test_error, test_loss (default: the test error)")
+    plotting.add_argument("--against", metavar="AXIS", help="time, updates or samples")
+    plotting.add_argument("--label", metavar="FIELD", help="field whose value names a curve, such as optimizer.lr")
+    plotting.add_argument("--x", metavar="FIELD", help="field along x (default: workers)")
+    plotting.add_argument("--y", metavar="FIELD", help="field along y, for a heat map")
+    plotting.add_argument("--level", metavar="VALUE", type=float, help="target of the metric, for time_to_target and speedup")
+    plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
+    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over")
+    plotting.add_argument("--width", metavar="INCHES", type=float, help="of the figure (default: 3.3, a column of a paper)")
+    plotting.add_argument("--out", metavar="FILE", help="ends in .png, .pdf or .svg (default: KIND.png)")
+
+    comparing = command(commands, "compare", compare, "say how runs differ: scenario, timeline, metrics")
+    comparing.add_argument(
+        "runs", metavar="RUN", nargs="+", help="two or more run folders; the others are compared with the first"
+    )
+    comparing.add_argument("--json", action="store_true", help="as one JSON object")
+
+    listing = command(commands, "ls", ls, "list the runs in a folder")
+    listing.add_argument("folders", metavar="FOLDER", nargs="*", default=["runs"], help="default: runs")
+    listing.add_argument("--json", action="store_true", help="as a JSON list")
+
+    reporting = command(commands, "report", report, "write one HTML page about the runs in a folder, that opens offline")
+    reporting.add_argument("folder", metavar="FOLDER")
+    reporting.add_argument("--out", metavar="FILE", help="default: report.html in the folder")
+
+
+def plot(arguments: argparse.Namespace) -> int:
+    """Draw one figure."""
+    from asyncsim.plots.kinds import check_format, figure, headless, kind_of, tables_for, write_figure
+    from asyncsim.plots.runs import find_runs, read_run
+
+    kind_of(arguments.kind)
+    name = arguments.kind.replace("-", "_")
+    out = Path(arguments.out or f"{name}.png")
+    check_format(out)
+    if arguments.width is not None and not 1 <= arguments.width <= 40:
+        raise UserError(f"--width {arguments.width:g}: must be from 1 to 40 inches")
+    options = {option: getattr(arguments, option) for option in OPTIONS}
+    results = [read_run(path, tables_for(name, arguments.level)) for path in find_runs(arguments.runs)]
+    headless()
+    print(f"figure: {write_figure(figure(name, results, arguments.label, arguments.width, **options), out)}")
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Compare runs with the first."""
+    from asyncsim.plots.runs import read_run
+    from asyncsim.report.differences import compare_runs
+
+    if len(arguments.runs) < 2:
+        raise UserError("compare: name two or more run folders")
+    found = compare_runs([read_run(Path(run), ("updates", "events")) for run in arguments.runs])
+    if arguments.json:
+        print(json.dumps(found, allow_nan=False))
+        return 0
+    console = Console()
+    letters = [chr(ord("A") + place) if place < 26 else str(place) for place in range(len(found["runs"]))]
+    for letter, name in zip(letters, found["runs"], strict=True):
+        console.print(f"{letter}: {name}", highlight=False, markup=False, soft_wrap=True)
+    scenario = {field: values for field, values in found["scenario"].items() if field != "name"}
+    if scenario:
+        _side_by_side(console, "scenario", letters, scenario)
+    else:
+        console.print("\nscenario: the same")
+    for letter, timeline, trajectory in zip(letters[1:], found["timelines"], found["trajectories"], strict=True):
+        console.print(f"\n{letter} against A", style="bold")
+        console.print(_timeline(timeline, letter), highlight=False, markup=False, soft_wrap=True)
+        console.print(_trajectory(trajectory, letter), highlight=False, markup=False, soft_wrap=True)
+    _side_by_side(console, "numbers", letters, found["numbers"])
+    return 0
+
+
+def _side_by_side(console: Console, title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for letter in letters:
+        table.add_column(letter, justify="right" if title == "numbers" else "left")
+    for name, values in rows.items():
+        unlike = any(value != values[0] for value in values)
+        table.add_row(name, *(_escape(_cell(value)) for value in values), style=None if unlike else "dim")
+    console.print(table, highlight=False)
+
+
+def _timeline(found: dict[str, Any], letter: str) -> str:
+    if found["same"]:
+        return "timeline: the same"
+    if "spans" not in found:
+        return f"timeline: {'differs' if found['same'] is False else 'unknown'}; {found['why']}"
+    told = [
+        f"  {name}: {_span(span)}" for name, span in zip(("A", letter), found["spans"], strict=True)
+    ]  # fmt: skip
+    return "\n".join([f"timeline: parts at {show_seconds(found['time'])}, worker {found['worker']}:", *told])
+
+
+def _span(span: dict[str, Any] | None) -> str:
+    if span is None:
+        return "nothing more is recorded"
+    cut = "" if span["complete"] else ", cut short"
+    return f"{span['kind']}, step {span['step']}, {span['start']:.9g} s to {span['end']:.9g} s{cut}"
+
+
+def _trajectory(found: dict[str, Any], letter: str) -> str:
+    if found["same"]:
+        return "trajectory: the same"
+    if "push" not in found:
+        return f"trajectory: {'differs' if found['same'] is False else 'unknown'}; {found.get('why', '')}"
+    values = ", ".join(f"{name}: {_cell(value)}" for name, value in zip(("A", letter), found["values"], strict=True))
+    return f"trajectory: parts at push {found['push']:,} ({show_seconds(found['time'])}), {found['column']}; {values}"
+
+
+def ls(arguments: argparse.Namespace) -> int:
+    """A line a run."""
+    from asyncsim.report.listing import list_runs
+
+    rows, broken = list_runs(arguments.folders)
+    if arguments.json:
+        unreadable = [{"path": str(path), "status": "unreadable", "error": error} for path, error in broken.items()]
+        print(json.dumps(rows + unreadable, allow_nan=False))
+        return 0
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    metrics = {row["metric"] for row in rows if row["metric"]}
+    metric = metrics.pop().replace("_", " ") if len(metrics) == 1 else "metric"
+    titles = {"name": "left", "method": "left", "workers": "right", "seed": "right", "status": "left", "updates": "right",
+              metric: "right", "virtual time": "right", "age": "right", "folder": "left"}  # fmt: skip
+    for title, side in titles.items():
+        table.add_column(title, justify=side, no_wrap=title != "folder", overflow="fold")
+    styles = {"diverged": "red", "failed": "red", "interrupted": "yellow", "running": "yellow"}
+    for row in rows:
+        value = _metric(row["metric"], row["value"])
+        if metric == "metric" and row["value"] is not None:
+            value = f"{row['metric'].replace('_', ' ')} {value}"
+        time = "-" if row["time"] is None else show_seconds(row["time"])
+        cells = (row["name"], row["method"], _cell(row["workers"]), _cell(row["seed"]), row["status"], _cell(row["updates"]),
+                 value, time, _age(row["age"]), Path(row["path"]).name)  # fmt: skip
+        table.add_row(*map(_escape, cells), style=styles.get(row["status"]))
+    console = Console()
+    console.width = console.width if console.is_terminal else 200
+    console.print(table, highlight=False)
+    for error in broken.values():
+        console.print(f"unreadable: {error}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write the page."""
+    from asyncsim.report.page import write_report
+
+    print(f"report: {write_report(arguments.folder, arguments.out)}")
+    return 0
+
+
+def _metric(name: str | None, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f} %" if name.endswith(("_error", "_accuracy")) else f"{value:.4g}"
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))

@@ -1,0 +1,237 @@
+"""The command ``sweep``: many runs, what they will cost, and the tables that come out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from asyncsim.cli.display import Display, comparison_table, cost_table
+from asyncsim.errors import UserError
+from asyncsim.scenario import Study, load_study, parse_changes
+from asyncsim.scenario.document import parse_value
+from asyncsim.scenario.points import parse_axes
+from asyncsim.units import show_seconds
+
+if TYPE_CHECKING:
+    from asyncsim.sweep import SweepResult
+    from asyncsim.sweep.cost import Cost
+
+MOST_LABELS = 8
+"""Curves that a figure written without being asked for may have."""
+
+
+def sweep_arguments(command: argparse.ArgumentParser) -> None:
+    """The options that ``sweep`` has beside those of ``run``."""
+    command.add_argument(
+        "--grid",
+        metavar="FIELD=V,V,...",
+        action="append",
+        default=[],
+        help="sweep a field, e.g. cluster.workers=1,4,16; a product",
+    )
+    command.add_argument(
+        "--zip", metavar="FIELD=V,V,...", action="append", default=[], help="sweep a field together with other --zip"
+    )
+    command.add_argument("--seeds", metavar="N|S,S,...", help="seeds a point: a count, or a list, instead of the file's")
+    command.add_argument(
+        "--dry-run", action="store_true", help="show the runs and what they cost; run nothing but a short calibration"
+    )
+    executor_arguments(command)
+
+
+def executor_arguments(command: argparse.ArgumentParser) -> None:
+    """Where the runs are done; for ``run`` as well."""
+    command.add_argument(
+        "--executor", choices=("auto", "fleet", "processes", "ray"), default="auto",
+        help="fleet: in this process, sharing gradient evaluations; processes: a pool; ray: a cluster (default: by --processes)",
+    )  # fmt: skip
+    command.add_argument(
+        "--ray-address", metavar="ADDRESS", help="an existing Ray cluster, e.g. auto or host:6379 (default: a local one)"
+    )
+    command.add_argument("--cpus", metavar="N", type=_share, default=1.0, help="CPUs a run takes on Ray (default: 1)")
+    command.add_argument("--gpus", metavar="N", type=_share, help="GPUs a run takes on Ray, e.g. 0.25 (default: 1 on cuda)")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Expand, validate and price a file; then run it, print the table and write it."""
+    study = study_of(arguments)
+    if arguments.dry_run:
+        return _dry_run(arguments, study)
+    return execute(arguments, study)
+
+
+def execute(arguments: argparse.Namespace, study: Study) -> int:
+    """Run a study of several runs. The exit code is 1 if some of them failed."""
+    from asyncsim.sweep import run_folder, simulate_sweep
+    from asyncsim.sweep.cost import estimate
+    from asyncsim.sweep.runner import KILLED, failures
+
+    out = Path(arguments.out)
+    executor = executor_of(arguments)
+    if any(study.points) and not arguments.json:
+        cost = estimate(study, out, arguments.force, measured=False)
+        print(describe(study, cost), file=sys.stderr)
+    displays: list[Display] = []
+    with ExitStack() as stack:
+
+        def phase(part: Study) -> None:
+            stack.close()
+            displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
+
+        result = simulate_sweep(study, out, executor, arguments.force, lambda report: displays[-1](report), phase)
+    errors = {message for display in displays for message in display.errors}
+    if not any(display.finished for display in displays) and len(errors) == 1 and KILLED not in errors:
+        error = next(iter(errors))
+        raise UserError(error if error.startswith(f"{out}") else f"{_where(arguments.file, error)}: {error}")
+    for display in displays:
+        display.tell_errors()
+    finished = [(label, each) for label, each in zip(result.study.labels, result.results, strict=True) if each is not None]
+    folder = run_folder(out, study, 0).parent
+    _tell(arguments, result, finished, folder)
+    failed = [
+        *failures(result.study, result.errors),
+        *(failures(result.common.study, result.common.errors) if result.common else []),
+    ]
+    if failed:
+        print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def study_of(arguments: argparse.Namespace) -> Study:
+    """The study of a file, with what the command line says on top."""
+    changes = parse_changes(arguments.set)
+    if arguments.seed is not None:
+        changes["seed"] = arguments.seed
+    if arguments.device is not None:
+        changes["device"] = arguments.device
+    sweep: dict[str, Any] = {"grid": parse_axes("--grid", arguments.grid), "zip": parse_axes("--zip", arguments.zip)}
+    if arguments.seeds is not None:
+        if arguments.seed is not None:
+            raise UserError("--seed is one run a point, --seeds are several; give one of them")
+        sweep["seeds"] = parse_value(f"[{arguments.seeds}]" if "," in arguments.seeds else arguments.seeds)
+    return load_study(arguments.file, changes, sweep)
+
+
+def executor_of(arguments: argparse.Namespace) -> Any:
+    from asyncsim.sweep import Executor
+
+    kind = arguments.executor
+    if arguments.ray_address is not None and kind == "auto":
+        kind = "ray"
+    processes = arguments.processes or (1 if kind == "fleet" else _cores())
+    return Executor(kind, processes, arguments.ray_address, arguments.cpus, arguments.gpus)
+
+
+def describe(study: Study, cost: Cost) -> str:
+    """``3 variants x 7 points x 5 seeds = 105 runs, 40 finished already; about 1,300,000 gradients``."""
+    variants, points = len(set(study.variants)), len({repr(point) for point in study.points})
+    seeds = len(study) / len(set(study.labels))
+    parts = [
+        f"{count:,.0f} {word}{'' if count == 1 else 's'}"
+        for count, word in ((variants, "variant"), (points, "point"), (seeds, "seed"))
+    ]
+    words = f"{study.name}: {' x '.join(parts)} = {len(study):,} runs"
+    if cost.finished:
+        words += f", {cost.finished:,} finished already"
+    if cost.finished < cost.runs:
+        words += f"; {'at most ' if cost.stops_early else ''}about {_round(cost.gradients):,} gradients"
+    return words
+
+
+def _dry_run(arguments: argparse.Namespace, study: Study) -> int:
+    from asyncsim.sweep.cost import estimate, gradients_of
+
+    cost = estimate(study, Path(arguments.out), arguments.force)
+    executor = executor_of(arguments)
+    side_by_side = 1 if executor.kind == "fleet" else max(1, min(executor.processes, cost.runs - cost.finished))
+    seconds = cost.seconds / side_by_side
+    if study.tune is not None:
+        trials = study.tune.seeds * (study.tune.trials if study.tune.sampler == "optuna" else len(study.tune.grid))
+        more = trials * len(set(study.labels))
+        each = cost.seconds / max(1, cost.runs - cost.finished) / side_by_side
+        seconds = 2 * seconds + more * each
+    if arguments.json:
+        print(
+            json.dumps(
+                {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points]}
+            )
+        )
+        return 0
+    print(describe(study, cost))
+    if study.tune is not None:
+        print(f"tune: {more:,} trials of {study.tune.field} first, then the runs at the chosen and at the common value")
+    first: dict[str, int] = {}
+    for index, label in enumerate(study.labels):
+        first.setdefault(label, index)
+    shown = dict(list(first.items())[:64])
+    cost_table(
+        [(label, study.scenarios[index], _round(round(gradients_of(study.scenarios[index])))) for label, index in shown.items()]
+    )
+    if len(first) > len(shown):
+        print(f"... and {len(first) - len(shown):,} more")
+    where = "in this process" if side_by_side == 1 else f"{side_by_side} at a time"
+    print(f"about {show_seconds(seconds)} of wall time {where} (timed on short runs here)")
+    return 0
+
+
+def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any], folder: Path) -> None:
+    study = result.study
+    if arguments.json:
+        runs = [{"variant": label, **each.summary} for label, each in finished]
+        rows = result.table.astype(object).where(pd.notna(result.table), None).to_dict("records") if finished else []
+        print(json.dumps({"study": study.name, "runs": runs, "table": rows}, allow_nan=False, default=_plain))
+    elif finished:
+        comparison_table(result.table, study)
+        edges = [] if result.choices is None else list(result.choices["variant"][result.choices["at_edge"]])
+        if edges:
+            names = ", ".join(dict.fromkeys(edges))
+            print(f"the chosen {study.tune.field} lies at the edge of what was tried for: {names}; widen it")
+    if finished and not arguments.no_figures and len(set(study.labels)) <= MOST_LABELS:
+        from asyncsim.plots import write_figures
+
+        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder)
+        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+    if finished:
+        _say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
+    _say(arguments, f"runs: {folder}")
+
+
+def _where(file: str, error: str) -> str:
+    from asyncsim.cli.running import _where as where
+
+    return where(file, error)
+
+
+def _round(value: float) -> int:
+    """To three digits: an estimate should look like one."""
+    digits = max(0, len(str(int(value))) - 3)
+    return int(round(value, -digits))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _say(arguments: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr if arguments.json else sys.stdout)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10_000:
+        raise ValueError(text)
+    return value
+
+
+_share.__name__ = "number of at least 0"

@@ -1,0 +1,135 @@
+"""Recorded durations, replayed in order."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+
+from asyncsim.cluster.delays import MAX_SECONDS, Delay, delays
+from asyncsim.cluster.fields import Positive
+from asyncsim.cluster.recordings import Recording, Unusable, read_recording
+from asyncsim.errors import UserError
+from asyncsim.registry import located
+from asyncsim.streams import Exhausted, Streams
+from asyncsim.units import NANOSECONDS
+
+AtEnd = Literal["error", "repeat", "stop"]
+
+
+@delays.register("recorded")
+class Recorded(Delay):
+    """Durations from a file, replayed: each worker takes its own rows, in order. Nothing is random.
+
+    ``file`` is CSV or Parquet with columns ``worker`` (0, 1, ...) and ``column`` (seconds); if there is a column ``kind``, rows
+    of kind ``span`` count. Or it is the folder of a finished run (or a table with the columns of its events): then the
+    durations are those of the run's events by step, to the nanosecond, slowdowns included.
+
+    ``end``: what happens when a worker has no row left: an ``error``, ``repeat`` from its first row, or ``stop`` (it leaves for
+    good). ``scale`` multiplies. Inside another delay there is no step to go by: there each draw is any row of the file.
+    Paths and ``sha256`` are as for `empirical`.
+    """
+
+    file: str = Field(min_length=1)
+    worker: str = "worker"
+    column: str = "seconds"
+    span: Literal["compute", "download", "upload"] = "compute"
+    scale: Positive = 1.0
+    end: AtEnd = "error"
+    sha256: str | None = None
+    _recording: Recording = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _read(self, info: ValidationInfo) -> Recorded:
+        path = Path((info.context or {}).get("folder") or ".") / Path(self.file).expanduser()
+        try:
+            recording = read_recording(path, self.worker, self.column, self.span, self.scale)
+        except Unusable as error:
+            raise self._wrong(error.field, str(error)) from None
+        if self.sha256 not in (None, recording.sha256):
+            raise self._wrong("sha256", f"{path} has changed: its SHA-256 is {recording.sha256}")
+        if max(float(values.max(initial=0)) for values in recording.durations.values()) > MAX_SECONDS * NANOSECONDS:
+            raise self._wrong("scale", f"{path}: a duration is longer than {MAX_SECONDS:g} s after `scale`")
+        self.__dict__ |= {"file": str(path.resolve()), "sha256": recording.sha256}
+        self._recording = recording
+        return self
+
+    def _wrong(self, field: str, message: str) -> ValueError:
+        return located("recorded", [((field,), getattr(self, field), message)])
+
+    @property
+    def recording(self) -> Recording:
+        return self._recording
+
+    @property
+    def elapsed(self) -> bool:
+        return self._recording.rounds
+
+    @property
+    def expected(self) -> float:
+        return float(self._pool().mean() / NANOSECONDS)
+
+    def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        pool = self._pool()
+        return pool[rng.integers(len(pool), size=size)] / NANOSECONDS
+
+    def draws(self, streams: Streams, purpose: str, worker: int) -> Replay:
+        durations = self._recording.durations
+        if worker not in durations:
+            there = sorted(durations)
+            listed = ", ".join(map(str, there[:8])) + (", ..." if len(there) > 8 else "")
+            raise UserError(f"{self.file}: no rows of kind `{self.span}` for worker {worker}; there are rows for {listed}")
+        return Replay(self, worker)
+
+    def _pool(self) -> np.ndarray:
+        return np.concatenate(list(self._recording.durations.values()))
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Recorded) and self.settings() == other.settings()
+
+    def __hash__(self) -> int:
+        return hash((self.sha256, self.span, self.scale, self.end))
+
+
+class Replay:
+    """The rows of one worker, by step; like ``streams.Draws``, but read and not drawn."""
+
+    __slots__ = ("_delay", "_durations", "_worker")
+
+    def __init__(self, delay: Recorded, worker: int) -> None:
+        self._delay = delay
+        self._worker = worker
+        self._durations = delay.recording.durations[worker]
+
+    def __getitem__(self, step: int) -> float | Fraction:
+        return _seconds(self._row(step))
+
+    def total(self, first: int, count: int) -> float | Fraction:
+        """What ``count`` batches from ``first`` on take: one row where rows are whole rounds, else ``count`` of them."""
+        if self._delay.elapsed:
+            return self[first // count]
+        return _seconds(sum(self._row(step) for step in range(first, first + count)))
+
+    def _row(self, step: int) -> int:
+        rows = len(self._durations)
+        if step >= rows:
+            match self._delay.end:
+                case "stop":
+                    raise Exhausted
+                case "error":
+                    raise UserError(
+                        f"{self._delay.file}: worker {self._worker} has {rows} rows and needs row {step + 1}; "
+                        "allowed are `end: repeat`, `end: stop`, or a shorter run"
+                    )
+                case "repeat":
+                    step %= rows
+        return int(self._durations[step])
+
+
+def _seconds(nanoseconds: int) -> float | Fraction:
+    """Seconds that become these nanoseconds again: a float, or a fraction where no float would do (from about 26 days on)."""
+    seconds = nanoseconds / NANOSECONDS
+    return seconds if round(seconds * NANOSECONDS) == nanoseconds else Fraction(nanoseconds, NANOSECONDS)

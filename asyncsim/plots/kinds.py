@@ -1,0 +1,184 @@
+"""The kinds of figures by name: what draws each, which tables it reads, which options it takes. One row a kind."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncsim.errors import UserError, nearest
+from asyncsim.plots.convergence import convergence
+from asyncsim.plots.fields import labels_for
+from asyncsim.plots.gantt import gantt
+from asyncsim.plots.heat_map import heat_map
+from asyncsim.plots.over_time import gap_distribution, gap_over_time, penalty_over_time, staleness_over_time
+from asyncsim.plots.scaling import final_metric, speedup, time_to_target
+from asyncsim.plots.shares import time_shares
+from asyncsim.plots.staleness import staleness_histogram
+from asyncsim.plots.style import DOUBLE, RC, SINGLE
+from asyncsim.records import Result
+from asyncsim.records.directory import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Kind(NamedTuple):
+    """``options`` are those of ``metric, against, x, y, level, of, baseline`` that ``draw`` understands."""
+
+    draw: Callable[..., Any]
+    tables: tuple[str, ...]
+    options: tuple[str, ...]
+    text: str
+
+
+KINDS: dict[str, Kind] = {
+    "convergence": Kind(convergence, ("metrics",), ("metric", "against"), "a metric against time, updates or samples"),
+    "final": Kind(final_metric, (), ("metric", "x"), "the metric at the end against worker counts"),
+    "time_to_target": Kind(time_to_target, (), ("metric", "level", "x"), "virtual time to a target against worker counts"),
+    "speedup": Kind(speedup, (), ("of", "metric", "level", "baseline"), "speed-up against worker counts"),
+    "heat_map": Kind(heat_map, (), ("metric", "x", "y"), "a metric over two fields"),
+    "staleness": Kind(staleness_histogram, ("updates",), (), "distribution of staleness"),
+    "staleness_over_time": Kind(staleness_over_time, ("updates",), ("against",), "staleness as the run goes on"),
+    "gap": Kind(gap_distribution, ("updates",), (), "distribution of the gap"),
+    "gap_over_time": Kind(gap_over_time, ("updates",), ("against",), "the gap as the run goes on"),
+    "penalty_over_time": Kind(penalty_over_time, ("updates",), ("against",), "the penalty as the run goes on"),
+    "gantt": Kind(gantt, ("events",), (), "who did what when, of the first three different timelines"),
+    "time_shares": Kind(time_shares, (), (), "utilisation and idle time, from the summaries"),
+}
+FORMATS = ("png", "pdf", "svg")
+
+
+def kind_of(name: str) -> Kind:
+    """A kind by its name, written with ``_`` or ``-``. Raises ``UserError``."""
+    kind = KINDS.get(name.replace("-", "_"))
+    if kind is None:
+        raise UserError(f"kind: {name!r} is unknown{nearest(name.replace('-', '_'), KINDS)}; there are: {', '.join(KINDS)}")
+    return kind
+
+
+def tables_for(name: str, level: float | None = None) -> tuple[str, ...]:
+    """The tables that a kind reads; a level that is no scenario's target is looked for in the metrics."""
+    return ("metrics",) if level is not None else kind_of(name).tables
+
+
+def figure(
+    name: str, results: Sequence[Result], labels: Sequence[str] | str | None = None, width: float | None = None, **options: Any
+) -> Figure:  # fmt: skip
+    """A whole figure of one kind, at the width of one column (several Gantt charts: of two), not yet written.
+
+    The caller closes it. Raises ``UserError`` for options that the kind has not, and what the kind itself raises.
+    """
+    import matplotlib.pyplot as plt
+
+    kind = kind_of(name)
+    options = {key: value for key, value in options.items() if value is not None}
+    unknown = [key for key in options if key not in kind.options]
+    if unknown:
+        can = ", ".join(kind.options) or "no options"
+        raise UserError(f"kind {name}: takes no {', '.join(unknown)} (it takes {can})")
+    before = plt.get_fignums()
+    try:
+        with plt.rc_context(RC):
+            if kind.draw is gantt:
+                return _gantts(results, labels, width)
+            if kind.draw is not heat_map:
+                options["labels"] = labels
+            drawn = kind.draw(results, **options).figure
+            if width is not None:
+                drawn.set_size_inches(width, drawn.get_size_inches()[1] * (width / SINGLE) ** 0.35)
+            return drawn
+    except BaseException:
+        for number in set(plt.get_fignums()) - set(before):
+            plt.close(number)
+        raise
+
+
+def _gantts(results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None) -> Figure:
+    import matplotlib.pyplot as plt
+
+    if labels is None or isinstance(labels, str):
+        labels = labels_for(results, labels)
+    first: dict[str, Result] = {}
+    for label, run in zip(labels, results, strict=True):
+        first.setdefault(label, run)
+    shown = list(distinct_timelines(first).items())
+    size = width or (SINGLE if len(shown) == 1 else DOUBLE)
+    lanes = max(min(16, run.summary.get("workers", 8)) for _, run in shown)
+    drawn, lanes_axes = plt.subplots(
+        1, len(shown), figsize=(size, 1.3 + 0.13 * lanes), layout="constrained", squeeze=False
+    )  # fmt: skip
+    for ax, (label, run) in zip(lanes_axes[0], shown, strict=True):
+        gantt(run, ax=ax).set_title(label)
+        if ax.get_legend() is not None:
+            ax.get_legend().remove()
+        if ax is not lanes_axes[0][0]:
+            ax.set_ylabel("")
+    entries = {text: handle for ax in lanes_axes[0] for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if entries:
+        drawn.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4 if size <= SINGLE else 7))
+    return drawn
+
+
+def distinct_timelines(runs: dict[str, Result], most: int = 3) -> dict[str, Result]:
+    """One run for each different timeline with more than one worker (any, if there is none), labels joined."""
+    shared: dict[str, list[str]] = {}
+    several = {label: run for label, run in runs.items() if run.summary.get("workers", 2) > 1} or runs
+    for label, run in several.items():
+        shared.setdefault(run.fingerprints.get("timeline", label), []).append(label)
+    return {_joined(labels): runs[labels[0]] for labels in list(shared.values())[:most]}
+
+
+def _joined(labels: list[str], longest: int = 40) -> str:
+    whole = ", ".join(labels)
+    return whole if len(whole) <= longest else f"{labels[0]} and {len(labels) - 1} more"
+
+
+def write_figure(drawn: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG, PDF or SVG, by the ending of ``path``, and close it. The same figure gives the same bytes.
+
+    Raises ``UserError`` (another ending, a folder that is not there, a full disk).
+    """
+    path = Path(path)
+    try:
+        check_format(path)
+    except UserError:
+        _close(drawn)
+        raise
+    write_atomically(path, figure_bytes(drawn, path.suffix.lower().removeprefix(".")))
+    return path
+
+
+def figure_bytes(drawn: Figure, form: str) -> bytes:
+    """A figure in one of ``FORMATS``, without a date, and closed."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    try:
+        with plt.rc_context(RC):
+            drawn.savefig(buffer, format=form, metadata={"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form))
+    finally:
+        _close(drawn)
+    return buffer.getvalue()
+
+
+def _close(drawn: Figure) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close(drawn)
+
+
+def check_format(path: Path) -> None:
+    """Raises ``UserError`` for an ending that is no format of ours, or a folder that is not there."""
+    if path.suffix.lower().removeprefix(".") not in FORMATS:
+        raise UserError(f"{path}: name a file that ends in {', '.join(f'.{form}' for form in FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+
+
+def headless() -> None:
+    """Draw without a display, unless a notebook or the user has chosen how to draw."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)

@@ -1,0 +1,106 @@
+"""Axes that can be read: plain numbers on logarithmic axes, and a place for what has no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from asyncsim.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+
+def name_of(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def percent(metric: str) -> bool:
+    """Metrics that are shares, and written in per cent."""
+    return metric.endswith(("_error", "_accuracy"))
+
+
+def logarithmic(ax: Axes, which: Literal["x", "y"], values: Iterable[float], shares: bool = False) -> None:
+    """A logarithmic axis with ticks at 1, 2, 5 (or at powers of ten, over many decades), written out: ``0.05``, ``200``, ``5 %``.
+
+    Left linear if no value is positive.
+    """
+    positive = [float(value) for value in values if value is not None and math.isfinite(value) and value > 0]
+    if not positive:
+        return
+    low, high = min(positive), max(positive)
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    room = max(1.06, (high / low) ** 0.05)
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low / room, high * room)
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    _ticks(axis, _round_numbers(low / room, high * room), shares)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 7:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / 7)]
+
+
+def _ticks(axis: Axis, ticks: Sequence[float], shares: bool = False) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    labels = [f"{100 * tick:.3g} %" if shares else plain(tick) for tick in ticks]
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_ticklabels(labels)
+
+
+def plain(value: float) -> str:
+    """``0.002``, ``15``, ``20,000``, ``5M``; powers of ten only where a plain number would be long."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if 1e6 <= abs(value) < 1e9:
+        return f"{value / 1e6:g}M"
+    exponent = math.floor(math.log10(abs(value)))
+    mantissa = value / 10.0**exponent
+    return f"$10^{{{exponent}}}$" if math.isclose(mantissa, 1) else f"${mantissa:.3g}\\cdot 10^{{{exponent}}}$"
+
+
+def few_ticks(ax: Axes) -> None:
+    """At most six numbers along a linear x axis, with thousands marked."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def in_percent(axis: Axis) -> None:
+    """Ticks of a linear axis of shares as ``20 %``."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def workers_axis(ax: Axes, counts: Iterable[float]) -> None:
+    """Worker counts (or other whole or positive settings) along x, logarithmic, a tick at each that there is room for."""
+    counts = sorted({float(count) for count in counts})
+    if not counts or counts[0] <= 0:
+        return
+    room = max(1.12, (counts[-1] / counts[0]) ** 0.06)
+    ax.set_xlim(counts[0] / room, counts[-1] * room)
+    ax.set_xscale("log")
+    _ticks(ax.xaxis, counts if len(counts) <= 9 else counts[:: math.ceil(len(counts) / 9)])
+
+
+def numeric(values: Iterable[object], field: str) -> np.ndarray:
+    """Values of a field that is to be an axis. Raises ``UserError`` for what is no number."""
+    found = list(values)
+    wrong = [value for value in found if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong:
+        raise UserError(f"field {field!r} is no number in every run (one has {wrong[0]!r}); choose another axis")
+    return np.array(found, dtype=float)

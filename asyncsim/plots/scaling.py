@@ -1,0 +1,273 @@
+"""What becomes of a run as workers are added: final metric, time to target, speed-up against N."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from asyncsim.errors import UserError
+from asyncsim.plots.fields import check_field, field_value
+from asyncsim.plots.scales import in_percent, logarithmic, name_of, numeric, percent, workers_axis
+from asyncsim.plots.style import Look, axes, grouped, legend, looks
+from asyncsim.plots.tables import curve, diverged, final, headline, only_ended
+from asyncsim.records import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
+
+Labels = Sequence[str] | str | None
+
+
+ROW = 0.068
+"""Height of a row of crosses, as a share of the axes."""
+
+
+class Point(NamedTuple):
+    """One label at one place: a number of each run that has one, of ``runs``; ``diverged`` of those have none for that reason."""
+
+    x: float
+    values: tuple[float, ...]
+    runs: int
+    diverged: int
+    mean: float
+
+
+def final_metric(
+    results: Result | Sequence[Result],
+    metric: str | None = None,
+    x: str = "workers",
+    labels: Labels = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The metric at the end of the runs (or any number of the summary) against worker counts, a line a method.
+
+    Points are means over seeds, bars go from the smallest to the largest. Runs that diverged stand as crosses along the top, with
+    their count; the mean over the others is then an open point. ``x`` may be another field of the scenario.
+    """
+    runs = only_ended(_listed(results))
+    metric = metric or headline(runs)
+    ax = axes(ax)
+    series = _series(results, lambda run: final(run, metric), x, labels)
+    values = _draw(ax, series)
+    ax.set_ylabel(name_of(metric))
+    if metric.endswith("_error"):
+        logarithmic(ax, "y", values, shares=True)
+    elif percent(metric):
+        in_percent(ax.yaxis)
+    _finish(ax, series, x, "diverged")
+    return ax
+
+
+def time_to_target(
+    results: Result | Sequence[Result],
+    metric: str | None = None,
+    level: float | None = None,
+    x: str = "workers",
+    labels: Labels = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Virtual seconds until the target is first reached, against worker counts.
+
+    The target is the scenario's (``run.target``), or ``metric`` at ``level``: at least, for an accuracy; at most, for all else.
+    Runs that never reached it stand as crosses along the top, with their count, and the mean over the others is an open point.
+    """
+    measure = _reaching(_listed(results), metric, level)
+    ax = axes(ax)
+    series = _series(results, measure, x, labels)
+    values = _draw(ax, series)
+    ax.set_ylabel(f"virtual time (s) to\n{_goal(_listed(results), metric, level)}")
+    logarithmic(ax, "y", values)
+    _finish(ax, series, x, "never reached")
+    return ax
+
+
+def speedup(
+    results: Result | Sequence[Result],
+    of: Literal["auto", "target", "samples"] = "auto",
+    metric: str | None = None,
+    level: float | None = None,
+    baseline: str | None = None,
+    labels: Labels = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """How many times faster than with the fewest workers: in time to the target, or in samples per virtual second.
+
+    Ratios of mean times; bars go from the slowest to the fastest seed. Each label is compared with its own runs of the fewest
+    workers, or with those of the label ``baseline``. Dashed in grey: as many times faster as there are more workers. ``auto``
+    means the target where the runs have one, else samples.
+    """
+    runs = only_ended(_listed(results))
+    if of == "auto":
+        of = "target" if level is not None or any("time_to_target" in run.summary for run in runs) else "samples"
+    if of == "target":
+        measure = _reaching(runs, metric, level)
+    elif of == "samples":
+        measure = lambda run: 1.0 / rate if (rate := final(run, "samples_per_second")) > 0 else math.nan  # noqa: E731
+    else:
+        raise UserError(f"of: {of!r} is none of auto, target, samples")
+    ax = axes(ax)
+    series = _series(results, measure, "workers", labels)
+    if baseline is not None and baseline not in series:
+        raise UserError(f"baseline: {baseline!r} is no label; there are: {', '.join(series)}")
+    faster, starts = {}, []
+    for name, points in series.items():
+        base = series[baseline or name][0]
+        starts.append(base.x)
+        faster[name] = [
+            p._replace(values=tuple(base.mean / value for value in p.values), mean=base.mean / p.mean) for p in points
+        ]
+    values = _draw(ax, faster)
+    counts = sorted({point.x for points in series.values() for point in points})
+    if len(set(starts)) == 1:
+        ideal = [count / starts[0] for count in counts]
+        ax.plot(counts, ideal, color="#888888", linestyle="--", linewidth=0.9, zorder=1, label="as many as workers")
+        values = [*values, *(each for each in ideal if each <= 4 * max(values, default=1.0))]
+        base = f"N = {starts[0]:g}" + (f", {baseline}" if baseline else "")
+    else:
+        base = "each one's smallest N"
+    ax.set_ylabel(f"speed-up over {base}\n" + ("(time to target)" if of == "target" else "(samples per virtual second)"))
+    logarithmic(ax, "y", values)
+    _finish(ax, faster, "workers", "never reached")
+    return ax
+
+
+def _over(base: float, point: Point) -> Point:
+    """Times as speed-ups over ``base``."""
+    return point._replace(values=tuple(base / value for value in point.values), mean=base / point.mean)
+
+
+def _listed(results: Result | Sequence[Result]) -> list[Result]:
+    return [results] if isinstance(results, Result) else list(results)
+
+
+def _series(
+    results: Result | Sequence[Result], measure: Callable[[Result], float], x: str, labels: Labels
+) -> dict[str, list[Point]]:  # fmt: skip
+    """Points of every label, by x. Runs that have not ended are left out."""
+    runs = _listed(results)
+    check_field(runs, x)
+    series: dict[str, list[Point]] = {}
+    for name, group in grouped(runs, labels, without=(x,)).items():
+        group = [run for run in group if "updates" in run.summary]
+        places = numeric([field_value(run, x) for run in group], x)
+        points = []
+        for place in np.unique(places):
+            here = [run for run, at in zip(group, places, strict=True) if at == place]
+            values = [math.nan if diverged(run) else measure(run) for run in here]
+            finite = tuple(value for value in values if math.isfinite(value))
+            mean = float(np.mean(finite)) if finite else math.nan
+            points.append(Point(float(place), finite, len(here), sum(diverged(run) for run in here), mean))
+        if points:
+            series[name] = points
+    return series
+
+
+def _reaching(runs: list[Result], metric: str | None, level: float | None) -> Callable[[Result], float]:
+    if level is None:
+        if metric is not None:
+            raise UserError("a target needs a level too, such as --metric test_accuracy --level 0.9")
+        if not any("time_to_target" in run.summary for run in runs):
+            raise UserError("these runs have no target (`run.target` in the scenario); give a metric and a level")
+        return lambda run: final(run, "time_to_target") if "time_to_target" in run.summary else math.nan
+    metric = metric or headline(runs)
+
+    def measure(run: Result) -> float:
+        x, y = curve(run, metric, "time")
+        reached = x[y >= level] if metric.endswith("_accuracy") else x[y <= level]
+        return float(reached[0]) if len(reached) else math.nan
+
+    return measure
+
+
+def _goal(runs: list[Result], metric: str | None, level: float | None) -> str:
+    if level is not None:
+        metric = metric or headline(runs)
+        sign = "≥" if metric.endswith("_accuracy") else "≤"
+        return f"{name_of(metric)} {sign} {f'{100 * level:g} %' if percent(metric) else f'{level:g}'}"
+    targets = {str(run.manifest.get("scenario", {}).get("run", {}).get("target")) for run in runs}
+    target = runs[0].manifest.get("scenario", {}).get("run", {}).get("target")
+    if len(targets) != 1 or not target:
+        return "target"
+    sign, level = ("≥", target["at_least"]) if target.get("at_least") is not None else ("≤", target["at_most"])
+    return f"{name_of(target['metric'])} {sign} {f'{100 * level:g} %' if percent(target['metric']) else f'{level:g}'}"
+
+
+def _draw(ax: Axes, series: dict[str, list[Point]]) -> list[float]:
+    """Lines, bars and points; returns all values drawn. What has none is drawn by ``_finish``, when the axis has its limits."""
+    drawn: list[float] = []
+    for (name, points), look in zip(series.items(), looks(series).values(), strict=True):
+        known = [point for point in points if point.values]
+        means = np.array([point.mean for point in known])
+        ends = np.array([(min(point.values), max(point.values)) for point in known]).reshape(-1, 2)
+        x = [point.x for point in known]
+        ax.errorbar(
+            x, means, yerr=_bars(means, ends), color=look.colour, linestyle=look.dash, marker=look.point,
+            capsize=2, elinewidth=0.8, label=name,
+        )  # fmt: skip
+        partly = [(point.x, point.mean) for point in known if len(point.values) < point.runs]
+        if partly:
+            ax.plot(*zip(*partly, strict=True), look.point, color=look.colour, markerfacecolor="white", zorder=4, label="_partly")
+        drawn.extend(ends.ravel())
+    return drawn
+
+
+def _bars(means: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """Lengths below and above the points, ``(2, points)``."""
+    return np.abs(ends.T - means) if len(means) else None
+
+
+def _finish(ax: Axes, series: dict[str, list[Point]], x: str, missing: str) -> None:
+    """Worker axis, legend, and at the top a row for runs without a number, for every label that has some."""
+    counts = [point.x for points in series.values() for point in points]
+    if x in ("workers", "cluster.workers") or (min(counts) > 0 and max(counts) > 20 * min(counts)):
+        workers_axis(ax, counts)
+    ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x.replace("_", " "))
+    lacking = {name: [p for p in points if len(p.values) < p.runs] for name, points in series.items()}
+    lacking = {name: points for name, points in lacking.items() if points}
+    shades = looks(series)
+    floor = 1.0 - ROW * (len(lacking) + 1)
+    if lacking:
+        _make_room(ax, floor)
+        ax.add_patch(_cover(ax, floor - 0.01))
+        ax.plot([0, 1], [floor - 0.01] * 2, transform=ax.transAxes, color="#999999", linewidth=0.6, label="_floor")
+        ax.annotate(missing, (0.015, 1.0 - ROW / 2), xycoords="axes fraction", va="center", fontsize=7, color="#444444")
+    for row, (name, points) in enumerate(reversed(lacking.items())):
+        _row(ax, points, shades[name], floor + 0.03 + ROW * row)
+    legend(ax)
+
+
+def _make_room(ax: Axes, floor: float) -> None:
+    """Raise the upper end of y, so that what is drawn ends a bit below the share ``floor`` of the axes. No tick above that."""
+    ticks = [tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= ax.get_ylim()[1]]
+    low, high = ax.get_ylim()
+    share = floor - 0.03
+    if ax.get_yscale() == "log":
+        ax.set_ylim(low, low * (high / low) ** (1 / share))
+    else:
+        formatter = ax.yaxis.get_major_formatter()
+        ax.set_ylim(low, low + (high - low) / share)
+        ax.set_yticks(ticks)
+        ax.yaxis.set_major_formatter(formatter)
+
+
+def _cover(ax: Axes, floor: float) -> Patch:
+    """A sheet over grid and lines above ``floor``: positions there mean nothing."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((0, floor), 1, 1 - floor, transform=ax.transAxes, facecolor="white", edgecolor="none", zorder=1.9)
+
+
+def _row(ax: Axes, points: Iterable[Point], look: Look, height: float) -> None:
+    for point in points:
+        lost = point.runs - len(point.values)
+        where = ax.get_xaxis_transform()
+        ax.plot(point.x, height, "x", transform=where, color=look.colour, clip_on=False, markersize=5, markeredgewidth=1.5)
+        if point.runs > 1:
+            ax.annotate(
+                f"{lost}/{point.runs}", (point.x, height), xycoords=where, xytext=(4, 0), textcoords="offset points",
+                fontsize=6, va="center", color=look.colour, annotation_clip=False,
+            )  # fmt: skip

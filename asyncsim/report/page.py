@@ -1,0 +1,124 @@
+"""One HTML page about the runs in a folder: no script, style, font or picture from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asyncsim.errors import UserError
+from asyncsim.plots.fields import labels_for
+from asyncsim.plots.kinds import KINDS, figure, figure_bytes, headless
+from asyncsim.plots.runs import find_runs, read_runs
+from asyncsim.plots.tables import task_metrics
+from asyncsim.records import Result
+from asyncsim.records.directory import TABLES, write_atomically
+from asyncsim.report import sections
+from asyncsim.report.markup import document, escape, tag
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_TABLES = 60
+"""Of more runs than this, figures that need pushes or events show the first run of each label only."""
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page to ``out`` (by default ``report.html`` in ``folder``) and return its path. The same runs, the same bytes.
+
+    Raises ``UserError``: no run that can be read, or a place that can't be written to.
+    """
+    folder = Path(folder)
+    target = Path(out) if out is not None else folder / "report.html"
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{target}: name a file that ends in .html")
+    page = render(folder)
+    write_atomically(target, page.encode())
+    return target
+
+
+def render(folder: Path) -> str:
+    """The page as text."""
+    paths = find_runs([folder])
+    runs, broken = read_runs(paths)
+    if not runs:
+        raise UserError(f"{folder}: none of its {len(broken)} runs can be read; first: {next(iter(broken.values()))}")
+    pairs = sorted(zip(labels_for(runs), runs, strict=True), key=lambda pair: (_natural(pair[0]), _natural(str(pair[1].path))))
+    labels, runs = [label for label, _ in pairs], [run for _, run in pairs]
+    title = folder.resolve().name
+    body = [
+        sections.head(title, runs, labels),
+        sections.troubles(folder, runs, broken),
+        sections.methods(runs, labels),
+        _figures(runs, labels),
+        sections.every_run(folder, runs, labels),
+        sections.scenarios(runs, labels),
+        sections.environment(runs),
+        sections.fingerprints(folder, runs),
+    ]
+    return document(title, "\n".join(part for part in body if part))
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    """Sorts ``N = 2`` before ``N = 16``."""
+    return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part) for part in re.split(r"(\d+)", text)]
+
+
+def _figures(runs: list[Result], labels: list[str]) -> str:
+    """The figures that can be drawn of these runs; the others are left out."""
+    headless()
+    parts = []
+    for kind, caption, options, width in _wanted(runs, labels):
+        chosen, names = _with_tables(kind, runs, labels)
+        try:
+            drawn = figure(kind, chosen, names, width, **options)
+        except (UserError, ValueError):  # these runs have no such numbers
+            continue
+        image = tag("img", None, src=_picture(drawn), alt=caption)
+        parts.append(tag("figure", image + tag("figcaption", escape(caption))))
+    return tag("section", tag("h2", "Figures") + tag("div", "".join(parts), class_="figures")) if parts else ""
+
+
+def _wanted(runs: list[Result], labels: list[str]) -> Iterator[tuple[str, str, dict[str, str], float | None]]:
+    many = len({run.summary.get("workers") for run in runs if run.summary.get("workers")}) > 1
+    if any(task_metrics(run) for run in runs) and len(set(labels)) <= 12:
+        yield "convergence", "Against virtual time: means over seeds, bands from the smallest to the largest", {}, None
+        yield "convergence", "The same against updates", {"against": "updates"}, None
+    if many:
+        yield "final", "At the end of the runs, against worker counts", {}, None
+        yield "time_to_target", "Virtual time to the target, against worker counts", {}, None
+        yield "speedup", "Speed-up against worker counts", {}, None
+    if len(set(labels)) <= 12:
+        yield "staleness", "Staleness of the pushes", {}, None
+        yield "gap_over_time", "Gap in equal spans of the run: means, and the 5th to 95th percentile of the pushes", {}, None
+        yield "penalty_over_time", "Penalty in equal spans of the run", {}, None
+        yield "time_shares", "How the workers' time was spent", {}, None
+        yield "gantt", "Who did what when, at the start", {}, None
+
+
+def _with_tables(kind: str, runs: list[Result], labels: list[str]) -> tuple[list[Result], list[str] | None]:
+    """The runs with the tables that a figure needs. Labels of figures against N leave out the worker count."""
+    tables = KINDS[kind].tables
+    if kind in ("final", "time_to_target", "speedup"):
+        return runs, None
+    pairs = list(zip(runs, labels, strict=True))
+    if len(runs) > MOST_TABLES and tables not in ((), ("metrics",)):
+        pairs = list({label: (run, label) for run, label in reversed(pairs)}.values())[::-1]
+    loaded = [(_loaded(run, tables), label) for run, label in pairs]
+    kept = [(run, label) for run, label in loaded if all(len(getattr(run, name)) for name in tables)]
+    return [run for run, _ in kept], [label for _, label in kept]
+
+
+def _loaded(run: Result, tables: tuple[str, ...]) -> Result:
+    missing = [name for name in tables if name not in run.tables]
+    if not missing:
+        return run
+    found, broken = read_runs([run.path], [name for name in TABLES if name in tables])
+    return found[0] if not broken else run
+
+
+def _picture(drawn: Figure) -> str:
+    """A figure as a data URI, closed: inside one, pictures share no ids and can fetch nothing."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(figure_bytes(drawn, 'svg')).decode()}"

@@ -1,0 +1,107 @@
+"""The timeline once more, up to a checkpoint: decisions are read, not made, and nothing is computed.
+
+Generators cannot be saved, but the same scenario gives the same events. What a policy decided (applied, buffered, dropped) stands
+in the checkpoint, one byte an arrival, so it does not matter what the policy looked at. The snapshots and futures that workers
+held at the checkpoint are handed out when they are read and submitted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from simpy.core import EmptySchedule
+
+from asyncsim.errors import Deadlock
+from asyncsim.policies import Snapshot
+from asyncsim.simulation.server import APPLIED
+
+if TYPE_CHECKING:
+    from asyncsim.engine.futures import Future
+    from asyncsim.simulation.simulation import Simulation
+
+Held = tuple[int, int]
+"""(worker, step) of work that a worker has begun."""
+
+
+class Departed(Exception):
+    """The replayed timeline is not the one of the checkpoint."""
+
+
+class Past:
+    """Stands in for server and engine while ``sim`` is replayed.
+
+    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
+    ``finished``: the decisions end with the run.
+    """
+
+    numeric = True
+
+    def __init__(
+        self,
+        sim: Simulation,
+        decisions: bytes | bytearray,
+        snapshots: Mapping[Held, Snapshot],
+        submit: Callable[..., Future | None],
+        finished: bool,
+    ) -> None:
+        self.sim = sim
+        self.decisions = decisions
+        self.snapshots = snapshots
+        self.submit = submit
+        self.version = 0
+        self.pushes = 0
+        self.policy = sim.server.policy
+        self.length = sim.server.length
+        self.num_workers = sim.server.num_workers
+        self._decided = 0
+        self._finished = finished
+
+    @property
+    def finished(self) -> bool:
+        return self._finished and self._decided == len(self.decisions)
+
+    def read(self, worker: int, now: int) -> Snapshot:
+        self.sim.progress.read(worker)
+        held = self.snapshots.get((worker, self.sim.workers[worker].step))
+        return Snapshot(None, self.version, now, 1.0) if held is None else held
+
+    def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
+        self.pushes += 1
+        self.sim.progress.push(worker, snapshot.version, counts=up)
+        self._decide()
+
+    def settle(self, now: int) -> None:
+        self._decide()
+
+    def evaluate(self, now: int) -> None:
+        """Its row stands in the checkpoint."""
+
+    def _decide(self) -> None:
+        if self._decided == len(self.decisions):
+            raise Departed("more results arrive than there were decisions")
+        if self.decisions[self._decided] == APPLIED:
+            self.version += 1
+            self.sim.progress.version = self.version
+        self._decided += 1
+
+
+def replay(sim: Simulation, past: Past, steps: int) -> None:
+    """Bring ``sim`` to the point after ``steps`` events; its server and engine are left as they are.
+
+    Raises ``Departed`` if that cannot be the point at which the decisions end.
+    """
+    server, engine, directory = sim.server, sim.engine, sim.recorder.directory
+    sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]
+    try:
+        for count in range(steps):
+            sim.env.step()
+            if not count & 0xFFF:
+                sim.recorder.breathe()
+    except (Deadlock, EmptySchedule) as error:
+        raise Departed(str(error) or "nothing more happens") from None
+    finally:
+        sim.server, sim.engine, sim.recorder.directory = server, engine, directory
+    sim.steps = steps
+    if past._decided != len(past.decisions):
+        raise Departed(f"{len(past.decisions)} decisions, of which {past._decided} were asked for")

@@ -1,0 +1,148 @@
+"""A sweep that is over, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from asyncsim.errors import UserError
+from asyncsim.records import Result, load_result
+from asyncsim.records.directory import write_atomically
+from asyncsim.scenario import Document, Study, build_scenario
+from asyncsim.scenario.tuning import Tune
+from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
+from asyncsim.sweep.table import comparison, runs_table
+from asyncsim.sweep.tune import tuned_study, tuned_table
+
+FORMAT = 1
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The results of a study in the order of its scenarios, None where a run failed; ``errors`` says why, by index.
+
+    After tuning, ``study`` and ``results`` are those at the chosen values, ``common`` those at the scenario's own value, and
+    ``choices`` has a row a variant and point: the chosen value, and what validation said of each that was tried.
+    """
+
+    study: Study
+    results: tuple[Result | None, ...]
+    errors: Mapping[int, str] = field(default_factory=dict)
+    path: Path | None = None
+    common: SweepResult | None = None
+    choices: pd.DataFrame | None = None
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run (`runs_table`)."""
+        return runs_table(self.study, self.results)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a variant and point (`comparison`); after tuning the columns ``..._common`` are those at the common value."""
+        table = comparison(self.study, self.results)
+        return table if self.common is None else tuned_table(self, table)
+
+    def write(self, folder: Path) -> None:
+        """``runs.csv``, ``table.csv``, after tuning ``choices.csv``, and ``sweep.json``; each appears whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = {"runs.csv": self.runs, "table.csv": self.table}
+        if self.choices is not None:
+            tables["choices.csv"] = self.choices
+        for name, table in tables.items():
+            write_atomically(folder / name, table.to_csv(index=False).encode())
+        write_atomically(folder / FILE, (json.dumps(self._document(folder), indent=1, default=str) + "\n").encode())
+
+    def _document(self, folder: Path) -> dict[str, Any]:
+        study = self.study
+        runs = [
+            {
+                "folder": run_folder(folder.parent, study, index).name,
+                "variant": study.variants[index],
+                "point": dict(study.points[index]),
+                "error": self.errors.get(index),
+                "scenario": scenario.document(),
+            }
+            for index, scenario in enumerate(study.scenarios)
+        ]
+        tune = None if study.tune is None else study.tune.settings()
+        return {"format": FORMAT, "name": study.name, "baseline": study.baseline, "tune": tune, "runs": runs}
+
+
+def simulate_sweep(
+    study: Study,
+    out: str | Path | None = None,
+    executor: Executor | None = None,
+    force: bool = False,
+    report: Callable[[Report], None] | None = None,
+    phase: Callable[[Study], None] | None = None,
+) -> SweepResult:
+    """Run a study, tune it first if its file says so, and with ``out`` write the tables beside its runs.
+
+    ``phase`` is called before each set of runs: a study with ``tune`` has several (trials, the chosen values, the common one).
+    """
+    errors: dict[int, str] = {}
+
+    def run(part: Study) -> tuple[Result | None, ...]:
+        errors.clear()
+
+        def seen(event: Report) -> None:
+            if event.error is not None:
+                errors[event.index] = event.error
+            if report is not None:
+                report(event)
+
+        if phase is not None:
+            phase(part)
+        return tuple(simulate_study(part, out, force=force, report=seen, executor=executor))
+
+    path = None if out is None else run_folder(Path(out), study, 0).parent
+    if study.tune is None:
+        return _written(SweepResult(study, run(study), dict(errors), path))
+    chosen, choices = tuned_study(study, run)
+    common = SweepResult(study, run(study), dict(errors), path)
+    return _written(SweepResult(chosen, run(chosen), dict(errors), path, common, choices))
+
+
+def _written(result: SweepResult) -> SweepResult:
+    if result.path is not None and result.study.several and any(each is not None for each in result.results):
+        result.write(result.path)
+    return result
+
+
+def load_sweep(folder: str | Path) -> SweepResult:
+    """Read a sweep's folder, with the results of its runs as far as they are there. Raises ``UserError``."""
+    folder = Path(folder)
+    try:
+        document = json.loads((folder / FILE).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a sweep's folder (there is no {FILE} in it)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / FILE}: cannot be read: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{folder / FILE}: is not what this version of asyncsim writes")
+    runs = document["runs"]
+    study = Study(
+        document["name"],
+        tuple(build_scenario(Document(run["scenario"], str(folder / FILE))) for run in runs),
+        tuple(run["variant"] for run in runs),
+        document["baseline"],
+        tuple(run["point"] for run in runs),
+        None if document["tune"] is None else Tune.model_validate(document["tune"]),
+    )
+    results = tuple(_loaded(folder / run["folder"]) for run in runs)
+    errors = {index: run["error"] for index, run in enumerate(runs) if run["error"] is not None}
+    return SweepResult(study, results, errors, folder)
+
+
+def _loaded(folder: Path) -> Result | None:
+    if not (folder / "summary.json").exists():
+        return None
+    return load_result(folder)

@@ -1,0 +1,149 @@
+"""Choosing a field, such as the learning rate, for every variant and point on the validation split."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from asyncsim.records import Result
+from asyncsim.scenario import Scenario, Study
+from asyncsim.scenario.tuning import Tune
+from asyncsim.sweep.runner import missing
+from asyncsim.sweep.table import comparison, plain
+
+if TYPE_CHECKING:
+    from asyncsim.sweep.result import SweepResult
+
+Run = Callable[[Study], Sequence[Result | None]]
+
+
+class Trial(NamedTuple):
+    """A value, and the mean of the metric over the trial's seeds; infinitely bad if one diverged or failed."""
+
+    value: float
+    score: float
+
+
+def tuned_study(study: Study, run: Run) -> tuple[Study, pd.DataFrame]:
+    """The study at the values that validation chose, and the table of choices; ``run`` does the trials of all methods at once."""
+    tune = study.tune
+    labels = list(dict.fromkeys(study.labels))
+    trials = _on_grid(study, tune, labels, run) if tune.sampler == "grid" else _by_optuna(study, tune, labels, run)
+    best = {label: _best(tune, trials[label]) for label in labels}
+    scenarios = tuple(
+        scenario if best[label] is None else _at(scenario, tune.field, best[label].value)
+        for scenario, label in zip(study.scenarios, study.labels, strict=True)
+    )
+    return replace(study, scenarios=scenarios), _choices(study, labels, trials, best)
+
+
+def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
+    """The comparison at the chosen values, beside the metrics at the common value."""
+    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
+    keys = ["variant", *result.study.fields]
+    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
+    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
+    values = result.choices[[*keys, "chosen", "common"]].rename(
+        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
+    )  # fmt: skip
+    return values.merge(table, how="right", on=keys).merge(beside, how="left", on=keys)
+
+
+def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
+    scores = _scores(study, tune, [(label, value) for label in labels for value in tune.grid], run)
+    size = len(tune.grid)
+    return {label: scores[first * size : (first + 1) * size] for first, label in enumerate(labels)}
+
+
+def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
+    """Optuna's TPE, one sampler a method, all with the same seed; a round asks every method for one value."""
+    try:
+        import optuna
+    except ImportError:
+        raise missing("tune", "Optuna") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "maximize" if tune.maximise else "minimize"
+    searches = {
+        label: optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=0)) for label in labels
+    }  # fmt: skip
+    trials: dict[str, list[Trial]] = {label: [] for label in labels}
+    for _ in range(tune.trials):
+        asked = [searches[label].ask() for label in labels]
+        values = [trial.suggest_float(tune.field, tune.low, tune.high, log=tune.log) for trial in asked]
+        for label, trial, done in zip(
+            labels, asked, _scores(study, tune, list(zip(labels, values, strict=True)), run), strict=True
+        ):
+            trials[label].append(done)
+            worst = -1e300 if tune.maximise else 1e300
+            searches[label].tell(trial, done.score if math.isfinite(done.score) else worst)
+    return trials
+
+
+def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run) -> list[Trial]:
+    """One trial for each (label, value), in that order."""
+    first = {label: index for index, label in reversed(list(enumerate(study.labels)))}
+    indices = [first[label] for label, _ in wanted for _ in range(tune.seeds)]
+    scenarios = [tune.trial(study.scenarios[first[label]], value, seed) for label, value in wanted for seed in range(tune.seeds)]
+    part = Study(
+        f"{study.name}/tune", tuple(scenarios), tuple(study.variants[index] for index in indices), None,
+        tuple(
+            {**study.points[index], tune.field: value}
+            for index, value in zip(indices, (value for _, value in wanted for _ in range(tune.seeds)), strict=True)
+        ),
+    )  # fmt: skip
+    results = run(part)
+    worst = -math.inf if tune.maximise else math.inf
+    trials = []
+    for place, (_, value) in enumerate(wanted):
+        mine = results[place * tune.seeds : (place + 1) * tune.seeds]
+        values = [_metric(result, tune.metric) for result in mine]
+        trials.append(Trial(value, worst if None in values else float(np.mean(values))))
+    return trials
+
+
+def _metric(result: Result | None, metric: str) -> float | None:
+    return None if result is None or result.summary["status"] == "diverged" else result.summary.get(metric)
+
+
+def _best(tune: Tune, trials: list[Trial]) -> Trial | None:
+    """None if no value gave a number."""
+    usable = [trial for trial in trials if math.isfinite(trial.score)]
+    if not usable:
+        warnings.warn(f"no value of {tune.field} gave a finite {tune.metric}; the scenario's own is kept", stacklevel=2)
+        return None
+    return (max if tune.maximise else min)(usable, key=lambda trial: trial.score)
+
+
+def _at(scenario: Scenario, field: str, value: float) -> Scenario:
+    return scenario.evolve({field: value})
+
+
+def value_of(scenario: Scenario, field: str) -> Any:
+    """What a scenario says at a dotted path."""
+    place: Any = scenario.document()
+    for part in field.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return place
+
+
+def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
+    """A row a variant and point: common and chosen value, its score, whether that is an edge of what was tried, all trials."""
+    rows = []
+    for label in labels:
+        index = study.labels.index(label)
+        common, chosen = value_of(study.scenarios[index], study.tune.field), best[label]
+        tried = sorted(trial.value for trial in trials[label])
+        rows.append({
+            "variant": study.variants[index], **{field: plain(study.points[index].get(field)) for field in study.fields},
+            "field": study.tune.field, "common": common, "chosen": common if chosen is None else chosen.value,
+            study.tune.metric: math.nan if chosen is None else chosen.score,
+            "at_edge": chosen is None or (len(tried) > 1 and chosen.value in (tried[0], tried[-1])),
+            "tried": "; ".join(f"{trial.value:.6g}: {trial.score:.6g}" for trial in trials[label]),
+        })  # fmt: skip
+    return pd.DataFrame(rows)

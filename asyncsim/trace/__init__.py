@@ -1,0 +1,5 @@
+"""A run as a trace that Perfetto and ``chrome://tracing`` open."""
+
+from asyncsim.trace.export import write_trace
+
+__all__ = ["write_trace"]

@@ -1,0 +1,79 @@
+"""What a tracker is, and how one is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+from asyncsim.errors import UserError, nearest
+
+KINDS = {
+    "tensorboard": ("asyncsim.trackers.tensorboard", "TensorBoard"),
+    "mlflow": ("asyncsim.trackers.mlflow", "MLflow"),
+    "wandb": ("asyncsim.trackers.wandb", "WandB"),
+}  # fmt: skip
+
+
+class Tracker(Protocol):
+    """Told about one run after the other: ``start``, then ``log`` at every evaluation in order, then ``finish``.
+
+    It only looks on: it cannot change a run, and if it raises it is left out from there.
+    """
+
+    def start(self, manifest: Mapping[str, Any]) -> None:
+        """A run begins. ``manifest`` is that of its folder: name, hash, versions, and the whole ``scenario``."""
+
+    def log(self, metrics: Mapping[str, float], time_seconds: float, updates: int) -> None:
+        """What an evaluation found, at a virtual time and an update; all numbers are finite. Besides the task's metrics there
+        are ``lr``, ``samples`` and, of the pushes since the evaluation before, ``staleness``, ``gap``, ``penalty``, ``loss``."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The run is over; ``summary["status"]`` is finished, diverged, interrupted or failed."""
+
+
+def make_tracker(name: str) -> Tracker:
+    """The tracker that ``kind:where`` names, such as ``tensorboard:logs``. ``UserError`` if there is no such kind, or if its
+    package is not installed."""
+    kind, colon, where = name.partition(":")
+    if kind not in KINDS:
+        raise UserError(f"tracker {kind!r}: unknown{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
+    if not colon or not where:
+        raise UserError(f"tracker {name!r}: say where it should write, such as {kind}:logs/{kind}")
+    module, cls = KINDS[kind]
+    return getattr(import_module(module), cls)(where)
+
+
+def needed(package: str, extra: str) -> Any:
+    """The module ``package``; ``UserError`` that names the extra if it is not installed."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"tracker {extra}: the package {error.name or package} is not installed; pip install 'asyncsim[{extra}]'"
+        ) from None
+
+
+def run_name(manifest: Mapping[str, Any]) -> str:
+    """``<name>-s<seed>-<hash>``, different for different runs of a study."""
+    return f"{manifest['name']}-s{manifest['scenario'].get('seed', 0)}-{manifest['hash']}"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted path; what is no number or text becomes text."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return found
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of a summary."""
+    return {
+        name: float(value)
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
+    }

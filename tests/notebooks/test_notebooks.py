@@ -1,0 +1,45 @@
+"""Every notebook runs from top to bottom on small settings, and is in the repository with its outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def test_there_are_some():
+    assert [path.stem[:2] for path in NOTEBOOKS if path.stem[0] in "1245"] == ["1_", "2_", "4_", "5_"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_readable_where_it_lies(path):
+    """With outputs, figures, no errors, no warnings, no absolute paths, and not too large."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert path.stat().st_size < 400_000
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
+    assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
+    text = "".join(str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", "")) for output in outputs)
+    assert "/site-packages" not in text
+    assert str(FOLDER.parent) not in text
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert "ASYNCSIM_NOTEBOOK_FAST" in code[0].source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs(path, monkeypatch):
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("ASYNCSIM_NOTEBOOK_FAST", "1")
+    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    notebook = module.execute(path)
+    assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))

@@ -1,0 +1,41 @@
+"""What must hold after any death; and every test leaves PyTorch's threads as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from dying import kill, same
+
+import asyncsim
+from asyncsim.records import Result
+from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.scenario import Scenario
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_they_were() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def resumes(tmp_path: Path) -> Callable[..., Result]:
+    """``resumes(scenario, at, ...)``: killed at each of these arrivals in turn, and resumed, it is as if nothing had been."""
+
+    def check(scenario: Scenario, *at: int, expected: Result | None = None) -> Result:
+        expected = expected or asyncsim.simulate(scenario)
+        assert expected.summary["pushes"] > max(at)
+        for arrival in at:
+            run = tmp_path / f"run{arrival}"
+            kill(scenario, run, arrival)
+            assert checkpoint_files(run), "nothing to resume from"
+            same(asyncsim.resume(run), expected)
+            same(asyncsim.load_result(run), expected)
+            assert sorted(path.name for path in run.iterdir() if path.is_dir()) == []
+        return expected
+
+    return check

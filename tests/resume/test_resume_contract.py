@@ -1,0 +1,67 @@
+"""Every plugin can be resumed: a new method, optimizer, transform, program, consistency rule or engine is covered by being
+registered (those with required settings need them in ``REQUIRED``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dying import made
+
+from asyncsim.consistency import consistencies
+from asyncsim.engine.spec import engines
+from asyncsim.methods import methods
+from asyncsim.policies import optimizers, policies
+from asyncsim.simulation.programs import programs
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
+    "accumulate": {"count": 3}, "rennala": {"batch": 3},
+}  # fmt: skip
+OFTEN = {"updates": 2}
+PLAIN = {"kind": "sgd", "lr": 1.0}
+LATE = {"server": {"service": "100ms"}, "uplink": {"latency": "200ms"}, "downlink": {"latency": "300ms"}}
+
+
+def names(registry: Any) -> list[str]:
+    return [name for name, cls in registry if cls.__module__.startswith("asyncsim.")]
+
+
+def spec(kind: str) -> dict[str, Any]:
+    return {"kind": kind} | REQUIRED.get(kind, {})
+
+
+@pytest.mark.parametrize("kind", names(methods))
+def test_methods(resumes, kind):
+    local = {"optimizer": PLAIN} if kind in ("local_sgd", "fedbuff", "fedasync") else {}
+    resumes(made(method=spec(kind), cluster=LATE, run={"updates": 40}, checkpoint=OFTEN, **local), 38)
+
+
+@pytest.mark.parametrize("kind", names(policies))
+def test_transforms(resumes, kind):
+    resumes(made(method={"kind": "custom", "policy": [spec(kind)]}, run={"updates": 30}, checkpoint=OFTEN), 29)
+
+
+@pytest.mark.parametrize("kind", names(optimizers))
+def test_optimizers(resumes, kind):
+    resumes(made(method="asgd", optimizer={"kind": kind, "lr": 0.01}, run={"updates": 30}), 25)
+
+
+@pytest.mark.parametrize("kind", names(programs))
+def test_programs(resumes, kind):
+    schedule = {"kind": "cosine", "unit": "updates", "length": 40}
+    resumes(made(method={"kind": "softsync", "n": 1, "program": spec(kind)}, optimizer=PLAIN, schedule=schedule,
+                 run={"updates": 30}, checkpoint=OFTEN), 118)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", names(consistencies))
+def test_consistencies(resumes, kind):
+    method = {"kind": "asgd"} if kind != "bsp" else {"kind": "custom", "policy": [{"kind": "accumulate", "members": True}]}
+    resumes(made(method=method | {"consistency": spec(kind)}, run={"updates": 30}, checkpoint=OFTEN), 28)
+
+
+@pytest.mark.parametrize("kind", names(engines))
+@pytest.mark.parametrize("method", ["gap_aware", "bsp", "ringmaster"])
+def test_engines(resumes, kind, method):
+    faults = {"faults": {"up": {"kind": "exponential", "mean": "10s"}, "down": "2s"}}
+    resumes(made(method=spec(method), engine=spec(kind), cluster=faults, run={"updates": 30}, checkpoint=OFTEN), 29)

@@ -1,0 +1,80 @@
+"""Every method under every kind of trouble: the run ends, the laws hold, the plan is the run's timeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from laws import check_all
+
+import asyncsim
+from asyncsim.methods import methods
+
+WORKERS = 5
+CHAIN = [{"kind": "drop_stale", "bound": 6}, {"kind": "clip", "max_norm": 1}, {"kind": "accumulate", "count": 2}]
+SETTINGS = {
+    "custom": {"policy": CHAIN},
+    "k_sync": {"k": 3}, "backup_workers": {"backups": 2}, "rennala": {"batch": 2}, "softsync": {"n": 2}, "ssp": {"bound": 1},
+    "ringmaster": {"threshold": 3, "stops": True}, "fedbuff": {"buffer": 3, "local_steps": 2}, "local_sgd": {"local_steps": 2},
+    "fedasync": {"local_steps": 1}, "dana": {"compensate": 0.5},
+}  # fmt: skip
+METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
+METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
+
+GAMMA = {"kind": "gamma_heterogeneous", "mean": 1.0}
+CRASHES = {"faults": {"up": {"kind": "exponential", "mean": 4}, "down": {"kind": "exponential", "mean": 2}}}
+ONE_STOP = [{"at": "3s", "workers": [1], "stop": True}]
+STOPS = [{"at": at, "workers": [worker], "stop": True} for at, worker in ((0, 4), (2.5, 0), (2.5, 2), (6, 1))]
+SLOW = [{"at": "2s", "workers": [0, 3], "slowdown": 5, "duration": "4s"}, {"at": 0, "workers": [2], "slowdown": 0.3}]
+TWO_STATE = {"kind": "two_state", "base": GAMMA, "factor": 6, "normal": {"kind": "exponential", "mean": 3}, "slow": "2s"}
+NETWORK = {
+    "server": {"service": {"kind": "gamma", "mean": 0.15, "cv": 0.5}}, "downlink": "50ms",
+    "uplink": {"latency": {"kind": "exponential", "mean": 0.1}, "bandwidth": "1kB/s"},
+}  # fmt: skip
+TROUBLES = {
+    "none": {}, "crashes": CRASHES, "stop": {"events": ONE_STOP}, "stops": {"events": STOPS}, "slow": {"events": SLOW},
+    "two_state": {"compute": TWO_STATE}, "network": NETWORK,
+    "all": {"compute": TWO_STATE, **CRASHES, **NETWORK, "events": SLOW + STOPS},
+}  # fmt: skip
+TIED = {"all, tied": {"compute": "1s", "faults": {"up": "4s", "down": "1s"}, "events": STOPS + SLOW, "server": {"service": "1s"}}}
+
+
+def name(method: dict) -> str:
+    return "-".join([method["kind"], *(key for key in ("cancel", "per") if key in method)])
+
+
+@pytest.mark.parametrize("trouble", [*TROUBLES, *TIED])
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_the_run_ends_and_the_laws_hold(make, method, trouble):
+    """40 updates, whatever happens, in finite virtual time; the same timeline with and without gradients; no more gradients than
+    are used (an engine may leave the last, unfilled buffer alone)."""
+    scenario = make(WORKERS, method=method, updates=40, cluster={"compute": GAMMA} | (TROUBLES | TIED)[trouble])
+    planned, run = asyncsim.plan(scenario), asyncsim.simulate(scenario)
+    assert planned.fingerprints["timeline"] == run.fingerprints["timeline"]
+    check_all(run)
+    assert run.summary["updates"] == planned.summary["updates"] == 40
+    assert run.summary["status"] == "finished"
+    assert np.isfinite(run.parameters).all()
+    assert run.summary["time"] < 10_000
+    assert run.summary["gradients_computed"] <= (run.updates["outcome"] != "dropped").sum()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_divergence_is_a_result(make, method):
+    """A learning rate of 1e30: the first or second update is not finite any more, in whatever way the method scales gradients. No
+    error, nothing more is computed, the timeline is the plan's, and metrics are NaN from there on."""
+    local = {"local_lr": 1e30} if "local_lr" in methods[method["kind"]].model_fields else {}
+    task = {"kind": "quadratic", "dim": 2, "curvature": 1e30}
+    scenario = make(WORKERS, GAMMA, {**method, **local}, updates=30, task=task, optimizer={"kind": "sgd", "lr": 1e30},
+                    evaluate={"updates": 1})  # fmt: skip
+    result = asyncsim.simulate(scenario)
+    summary = result.summary
+    assert summary["status"] == "diverged"
+    assert summary["updates"] == 30
+    assert result.fingerprints["timeline"] == asyncsim.plan(scenario).fingerprints["timeline"]
+    after = result.metrics[result.metrics["version"] >= summary["diverged_at_update"]]
+    assert after["test_distance"].isna().all()
+    assert len(after) > 20
+    late = result.updates[result.updates["time"] > summary["diverged_at_time"]]
+    assert late["loss"].isna().all()
+    assert late["gap"].isna().all()
+    check_all(result)

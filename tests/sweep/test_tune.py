@@ -1,0 +1,75 @@
+"""Fair comparison: the learning rate of every method by validation, on runs of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from asyncsim import UserError
+from asyncsim.scenario import Document, expand
+from asyncsim.scenario.tuning import FIRST_SEED
+from asyncsim.sweep import simulate_sweep
+
+# f(x) = x^2 / 2 without noise: after t steps at rate r one worker is at (1 - r)^t, so the best of these rates is 0.8; with 8
+# workers in turn (constant times) every gradient is 7 versions old and rates above 0.209 diverge, so it is 0.05 (0.1 oscillates).
+DATA = {
+    "task": {"kind": "quadratic", "dim": 1, "noise": 0.0},
+    "cluster": {"compute": "1s"},
+    "dtype": "float64",
+    "optimizer": {"kind": "sgd", "lr": 0.01},
+    "run": {"updates": 80, "target": {"metric": "test_loss", "at_most": 1e-3, "stop": False}},
+    "sweep": {"grid": {"cluster.workers": [1, 8]}, "seeds": 2},
+    "tune": {"field": "optimizer.lr", "grid": [0.002, 0.05, 0.8], "metric": "validation_loss", "seeds": 2},
+}
+
+
+def test_the_right_rate_for_each_point(tmp_path):
+    phases = []
+    study = expand(Document(DATA, "test"), {}, None, "s")
+    result = simulate_sweep(study, tmp_path, phase=phases.append)
+    assert list(result.choices["chosen"]) == [0.8, 0.05]
+    assert list(result.choices["at_edge"]) == [True, False]
+    assert [len(phase) for phase in phases] == [2 * 3 * 2, 4, 4]
+    trials = phases[0].scenarios
+    assert {scenario.seed for scenario in trials} == {FIRST_SEED, FIRST_SEED + 1}
+    assert {scenario.evaluate.splits for scenario in trials} == {("validation",)}
+    assert {scenario.run.target for scenario in trials} == {None}
+    assert [scenario.optimizer.lr for scenario in result.study.scenarios] == [0.8, 0.8, 0.05, 0.05]
+    one, eight = (row for _, row in result.table.iterrows())
+    assert (one["optimizer.lr"], one["optimizer.lr_common"]) == (0.8, 0.01)
+    assert one["test_loss"] < 1e-9 < one["test_loss_common"] == pytest.approx(0.5 * 0.99**160)
+    assert (eight["reached"], eight["reached_common"]) == (2, 0)
+    assert {path.name for path in (tmp_path / "s").glob("*.*") if path.is_file() and path.name[0] != "."} == {
+        "table.csv", "runs.csv", "choices.csv", "sweep.json",
+    }  # fmt: skip
+    again = []
+    simulate_sweep(study, tmp_path, report=lambda report: again.append(report.reused))
+    assert again == [True] * 20
+
+
+def test_a_rate_that_diverges_is_never_chosen_and_none_keeps_the_common_one():
+    data = {**DATA, "run": {"updates": 6000}, "tune": {"grid": [5.0, 7.0]}, "sweep": {"grid": {"cluster.workers": [8]}}}
+    with pytest.warns(UserWarning, match="no value of optimizer.lr gave a finite validation_loss"):
+        result = simulate_sweep(expand(Document(data, "test"), {}, None, "s"))
+    assert list(result.choices["chosen"]) == [0.01]
+    result = simulate_sweep(expand(Document({**data, "tune": {"grid": [5.0, 0.02]}}, "test"), {}, None, "s"))
+    assert list(result.choices["chosen"]) == [0.02]
+
+
+def test_optuna():
+    pytest.importorskip("optuna")
+    tune = {"kind": "optuna", "trials": 8, "low": 0.001, "high": 2.0, "metric": "validation_loss"}
+    study = expand(Document({**DATA, "tune": tune}, "test"), {}, None, "s")
+    first, second = (simulate_sweep(study).choices for _ in range(2))
+    assert first.equals(second)
+    assert first["chosen"][1] < 0.21 < first["chosen"][0] < 2
+    nested = expand(Document({**DATA, "tune": {"grid": {**tune}}}, "test"), {}, None, "s")
+    assert nested.tune.trials == 8
+
+
+def test_without_optuna_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    study = expand(Document({**DATA, "tune": {"kind": "optuna", "low": 0.1, "high": 1}}, "test"), {}, None, "s")
+    with pytest.raises(UserError, match=r"Optuna is not installed; it comes with `pip install asyncsim\[tune\]`"):
+        simulate_sweep(study)

@@ -1,0 +1,78 @@
+"""Plugins: decorators, entry points, hints."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+
+import pytest
+from pydantic import ValidationError
+
+import asyncsim
+from asyncsim import registry
+from asyncsim.errors import UserError
+from asyncsim.policies import policies
+from asyncsim.registry import Registry, Spec
+from asyncsim.scenario import Document, build_scenario
+
+
+class Shape(Spec):
+    size: int = 1
+
+
+def test_the_same_class_may_be_defined_again_and_another_may_not():
+    shapes = Registry("test shape a")
+    for _ in range(2):  # a notebook cell that is run twice
+
+        @shapes.register("round")
+        class Round(Shape):
+            pass
+
+    with pytest.raises(UserError, match="already defined"):
+        shapes.register("round")(type("Square", (Shape,), {}))
+    assert shapes.parse("round") == shapes.parse({"kind": "round", "size": 1})
+
+
+def test_an_unknown_kind_names_the_nearest_and_the_known():
+    shapes = Registry("test shape b")
+    shapes.register("circle")(type("Circle", (Shape,), {}))
+    with pytest.raises(ValidationError, match="did you mean `circle`; known: circle"):
+        shapes.parse({"kind": "circel"})
+
+
+def test_a_policy_of_an_installed_package_is_found(tmp_path, monkeypatch):
+    """An entry point of group asyncsim.policy is loaded when a name is looked up, and the policy runs by its name."""
+    (tmp_path / "halving_package.py").write_text(
+        textwrap.dedent("""
+        from asyncsim.policies import Transform
+
+        class Halve(Transform):
+            after: int = 2
+
+            def update(self, push, state, server):
+                if push.staleness >= self.after:
+                    push.penalise(2.0)
+                return push
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    points = {"asyncsim.policy": [EntryPoint("halve", "halving_package:Halve", "asyncsim.policy")]}
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
+    monkeypatch.setattr(policies, "_loaded", False)
+    monkeypatch.setattr(policies, "_classes", dict(policies._classes))
+    data = {
+        "task": "quadratic", "cluster": {"workers": 4, "compute": "1s"}, "run": {"updates": 8},
+        "method": {"kind": "custom", "policy": [{"kind": "halve", "after": 3}]},
+    }  # fmt: skip
+    result = asyncsim.simulate(build_scenario(Document(data, "test")))
+    assert list(result.updates["penalty"]) == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]  # staleness 0, 1, 2, 3, 3, ...
+    sys.modules.pop("halving_package")
+
+
+def test_a_broken_package_is_named(monkeypatch):
+    shapes = Registry("test shape c")
+    point = EntryPoint("hexagon", "no_such_package:Hexagon", shapes.group)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == shapes.group else [])
+    with pytest.raises(UserError, match=r"hexagon.*no_such_package"):
+        shapes.names()

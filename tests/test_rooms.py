@@ -1,0 +1,232 @@
+"""The plan of the house: who may import what, and how large a module may be. Checked on the source, nothing is run.
+
+Rooms stand on floors; imports go downward, or stay in the room. Rules for ``asyncsim`` itself, by kind of import:
+
+- *run time*: at the top of a module or inside a function. Down or within the room only; what goes sideways on one floor stands in
+  ``SIDEWAYS`` with its reason.
+- *types only*: under ``if TYPE_CHECKING``. Down, within the room, or sideways; never up.
+
+Other packages: ``PACKAGES`` says what each room may import anywhere at run time, and ``LOCAL`` what only inside functions, so
+that importing the room does not import it. Standard library: free.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "asyncsim"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+FLOORS: dict[str, float] = {
+    # 0: knows nothing of the others
+    "errors": 0.0, "units": 0.0, "streams": 0.0, "registry": 0.1, "records": 0.1, "trackers": 0.2,
+    # 1: data about the fleet
+    "cluster": 1,
+    # 2: numbers without a clock
+    "tasks": 2, "engine": 2, "policies": 2, "consistency": 2,
+    # 3: the clock, and what it needs to be stopped and set going again
+    "simulation": 3, "checkpoint": 3.1,
+    # 4: putting it together, in this order
+    "methods": 4.0, "scenario": 4.1, "run": 4.2, "resuming": 4.25, "sweep": 4.3,
+    # 5: for people
+    "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,
+    # The front door: names from every room, each imported when it is first used.
+    "__init__": 6,
+}  # fmt: skip
+
+SIDEWAYS = {
+    ("engine", "tasks"): "a gradient in closed form must recognise the loss that it differentiates",
+}
+
+PACKAGES: dict[str, set[str]] = {
+    "errors": set(), "units": {"pydantic"}, "streams": {"numpy"}, "registry": {"pydantic", "pydantic_core"},
+    "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
+    "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
+    "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
+    "scenario": {"pydantic", "ruamel"}, "run": set(), "resuming": set(), "sweep": {"numpy", "pandas", "greenlet", "filelock"},
+    "plots": {"numpy", "pandas"}, "trace": {"numpy"}, "trackers": set(),
+    "report": {"numpy", "pandas", "ruamel"}, "cli": {"rich", "pandas", "ruamel"}, "__main__": set(), "__init__": set(),
+}  # fmt: skip
+LOCAL: dict[str, set[str]] = {
+    "tasks": {"torch", "PIL"},  # models and images, when a task is built
+    "engine": {"torch"},
+    "checkpoint": {"torch"},  # when there are tensors to restore
+    "run": {"torch"},  # `simulate`, not `plan`
+    "trackers": {"torch", "mlflow"},  # those that are installed and asked for; torch has TensorBoard's writer
+    "cluster": {"pyarrow"},  # a recorded run may be a Parquet table
+    "sweep": {"ray", "optuna"},  # no dependencies: only where they are installed and asked for
+    "plots": {"matplotlib"},  # `write_figures` chooses the backend first
+}
+WITH_TORCH = {
+    "tasks": {"batches", "bowl", "dropout", "objective", "statistics", "task",
+              "models.attention", "models.residual", "models.wide"},
+    "engine": {"batched", "dense", "graphed", "kernels", "serial", "threaded", "vectorised"},
+}  # fmt: skip
+"""Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""
+TORCH_FREE = ("errors", "units", "streams", "registry", "records", "cluster", "policies", "consistency", "simulation", "methods",
+              "scenario", "plots", "report", "trace", "cli")  # fmt: skip
+
+
+class Import(NamedTuple):
+    """One imported module. ``where`` is top, function or types."""
+
+    file: str
+    line: int
+    room: str
+    target: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.target} ({self.where})"
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0].removesuffix(".py")
+
+
+def inner(path: Path) -> str:
+    """The module's name within its room."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts[1:])
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import in a module, however deep, with the names resolved to modules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    def visit(node: ast.AST, where: str) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            here = where
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                here = "types"
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and where == "top":
+                here = "function"
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                for target in targets(child):
+                    yield Import(str(path.relative_to(ROOT.parent)), child.lineno, room_of(path), target, where)
+            else:
+                yield from visit(child, here)
+
+    yield from visit(tree, "top")
+
+
+def targets(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    assert node.level == 0, "imports are absolute in this project"
+    # `from asyncsim.simulation import faults` may name a module: the deeper name decides nothing but the room
+    return [f"asyncsim.{alias.name}" for alias in node.names] if node.module == "asyncsim" else [str(node.module)]
+
+
+ALL = [each for path in MODULES for each in imports(path) if each.room in FLOORS]  # one test says which rooms have no floor
+OWN = [each for each in ALL if each.target.split(".")[0] == "asyncsim"]
+FOREIGN = [each for each in ALL if each.target.split(".")[0] not in {"asyncsim", "__future__", *sys.stdlib_module_names}]
+
+
+def target_room(target: str) -> str:
+    """The room of ``asyncsim.room.module``; the front door for ``asyncsim`` and the names in it."""
+    parts = target.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else "__init__"
+
+
+def show(wrong: list[Import]) -> str:
+    return "\n".join(map(str, wrong))
+
+
+def test_every_module_is_in_a_room():
+    """A new room needs a floor, in the table above and in the plan."""
+    assert {room_of(path) for path in MODULES} <= set(FLOORS)
+    assert len(ALL) > 300  # the parser finds imports at all
+
+
+def test_imports_go_downward():
+    """At run time: to a lower floor, or within the room, or sideways where ``SIDEWAYS`` says why."""
+
+    def fine(each: Import) -> bool:
+        target = target_room(each.target)
+        same_floor = int(FLOORS[each.room]) == int(FLOORS[target])
+        return (
+            each.room == target
+            or FLOORS[target] < FLOORS[each.room]
+            or (same_floor and (each.room, target) in SIDEWAYS)
+            or each.target == "asyncsim"  # the front door holds the version, and imports nothing
+        )
+
+    wrong = [each for each in OWN if each.where != "types" and each.room != "__init__" and not fine(each)]
+    assert not wrong, show(wrong)
+
+
+def test_types_do_not_look_up():
+    """Under ``TYPE_CHECKING``: down, within the room, or sideways."""
+    wrong = [
+        each for each in OWN if each.where == "types" and int(FLOORS[target_room(each.target)]) > int(FLOORS[each.room])
+    ]  # fmt: skip
+    assert not wrong, show(wrong)
+
+
+def test_the_table_of_exceptions_has_no_dead_entries():
+    """What is allowed is also needed: an entry nobody uses would hide the next mistake."""
+    sideways = {(each.room, target_room(each.target)) for each in OWN if each.where != "types"}
+    assert set(SIDEWAYS) <= sideways
+    for room, packages in LOCAL.items():
+        assert packages <= {each.target.split(".")[0] for each in FOREIGN if each.room == room}, room
+    for room, modules in WITH_TORCH.items():
+        assert modules <= {inner(path) for path in MODULES if room_of(path) == room}, room
+
+
+def test_other_packages_stay_in_their_rooms():
+    """matplotlib only in plots, simpy only in simulation, and every other package where the table says."""
+
+    def fine(each: Import) -> bool:
+        package = each.target.split(".")[0]
+        if package in PACKAGES[each.room] or each.where == "types":
+            return True
+        return each.where == "function" and package in LOCAL.get(each.room, set())
+
+    wrong = [each for each in FOREIGN if not fine(each) and not _computes(each)]
+    assert not wrong, show(wrong)
+    for package, room in (("matplotlib", "plots"), ("simpy", "simulation")):
+        assert {each.room for each in FOREIGN if each.target.split(".")[0] == package and each.where != "types"} == {room}
+
+
+def _computes(each: Import) -> bool:
+    """Torch at the top of a module that computes."""
+    module = inner(ROOT.parent / each.file)
+    return each.target.split(".")[0] == "torch" and module in WITH_TORCH.get(each.room, set())
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_torch_stays_out(room):
+    """In these rooms torch is named for type checkers only: not at the top of a module, nor in a function. That they handle
+    tensors (policies) does not matter: tensors bring their methods with them."""
+    wrong = [each for each in FOREIGN if each.room == room and each.target.split(".")[0] == "torch" and each.where != "types"]
+    assert not wrong, show(wrong)
+
+
+def test_a_plan_imports_neither_torch_nor_matplotlib():
+    """The rule at work: a fresh interpreter that loads every shipped scenario and plans its first run has not loaded them."""
+    script = (
+        "import sys, asyncsim, asyncsim.cli, asyncsim.plots, asyncsim.sweep\n"
+        "from pathlib import Path\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.*ml')):\n"
+        "    asyncsim.plan(asyncsim.load_study(path, {'run': {'updates': 5}}).scenarios[0])\n"
+        "print(sorted({'torch', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", script, str(ROOT.parent / "scenarios")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_modules_are_small():
+    """No module over 400 lines; the median under 150 (packages' empty front doors not counted)."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 400} == {}
+    assert median(count for count in lines.values() if count > 1) < 150
