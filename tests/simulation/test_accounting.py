@@ -108,3 +108,19 @@ def test_shares_of_the_time_are_those_of_a_hand_made_run(make):
     shares = {name: summary[name] * 12 for name in ("utilisation", "upload", "serve", "down", "lost", "unfinished")}
     assert shares == pytest.approx({"utilisation": 6, "upload": 1, "serve": 1, "down": 2, "lost": 1, "unfinished": 1})
     assert summary["pushes"] == 1
+
+
+def test_local_steps_take_the_batches_of_a_plain_worker_in_turn(make):
+    """Common random numbers: round r of 3 local steps takes as long as batches 3r, 3r + 1, 3r + 2 of the same worker in ASGD.
+
+    Seconds are added before they become nanoseconds, hence within one of them for each of the three.
+    """
+    compute = {"kind": "exponential", "mean": 1.0}
+    plain = asyncsim.plan(make(2, compute, updates=200)).events
+    local = asyncsim.plan(make(2, compute, {"kind": "fedbuff", "buffer": 1, "local_steps": 3}, updates=40)).events
+    for worker in (0, 1):
+        batches, rounds = (
+            (table["end_ns"] - table["start_ns"])[table["worker"] == worker].to_numpy() for table in (plain, local)
+        )  # fmt: skip
+        assert len(rounds) > 10
+        assert abs(rounds - batches[: 3 * len(rounds)].reshape(-1, 3).sum(axis=1)).max() <= 3
