@@ -134,9 +134,9 @@ def test_threads_are_the_scenarios_and_then_as_they_were(make, monkeypatch):
     seen, inside = [], []
     init = asyncsim.run.Simulation.run
 
-    def watched(self: Any) -> Any:
+    def watched(self: Any, *arguments: Any) -> Any:
         inside.append(torch.get_num_threads())
-        return init(self)
+        return init(self, *arguments)
 
     monkeypatch.setattr(asyncsim.run.Simulation, "run", watched)
     for threads in (1, 2):

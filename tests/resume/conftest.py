@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dying
 import pytest
 import torch
 from dying import kill, same
 
 import asyncsim
 from asyncsim.records import Result
-from asyncsim.records.checkpoints import checkpoint_files
 from asyncsim.scenario import Scenario
 
 
@@ -32,7 +32,7 @@ def resumes(tmp_path: Path) -> Callable[..., Result]:
         for arrival in at:
             run = tmp_path / f"run{arrival}"
             kill(scenario, run, arrival)
-            assert checkpoint_files(run), "nothing to resume from"
+            assert dying.saved(run), "nothing to resume from"
             same(asyncsim.resume(run), expected)
             same(asyncsim.load_result(run), expected)
             assert sorted(path.name for path in run.iterdir() if path.is_dir()) == []

@@ -9,6 +9,7 @@ import pytest
 
 import asyncsim
 from asyncsim.records import Result
+from asyncsim.records.checkpoints import checkpoint_files
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.server import Server
 
@@ -61,3 +62,8 @@ def same(one: Result, other: Result) -> None:
 
 def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def saved(run: Path) -> bool:
+    """Is there something to resume from?"""
+    return bool(checkpoint_files(run))

@@ -67,7 +67,7 @@ def at_random(resumes: Any, name: str, count: int) -> None:
     half = len(chosen) // 2
     resumes(often, *chosen[:half] or chosen[:1], expected=expected)
     with pytest.MonkeyPatch.context() as patch:  # a checkpoint may be far, where updates are rare
-        patch.setattr("conftest.checkpoint_files", lambda _: True)
+        patch.setattr("dying.saved", lambda _: True)
         resumes(scenario, *chosen[half:], expected=expected)
 
 

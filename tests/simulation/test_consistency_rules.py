@@ -150,6 +150,25 @@ def test_ssp_bound_holds_among_crashing_workers(make, monkeypatch, seed, links):
     assert max(spreads(make, monkeypatch, None, compute, seed, CRASHES | links)) > 2
 
 
+def test_a_crash_lets_those_go_on_who_waited_for_it(make):
+    """SSP(0), times 1 and 10 s. Worker 0 waits from 1 on for worker 1, which crashes at 3: worker 0 is alone and goes on at once.
+    Worker 1 is back at 7, just before worker 0 delivers its fifth, so at clock 4: worker 0 waits until it crashes, at 10."""
+    cluster = {"overrides": {1: {"compute": "10s", "faults": {"up": "3s", "down": "4s"}}}}
+    result = asyncsim.plan(make(2, "1s", {"kind": "ssp", "bound": 0}, cluster=cluster, run={"time": "10.5s"}))
+    assert log(result, 99) == [
+        ("compute", 0, 0, 1),
+        ("compute", 1, 0, 3),
+        ("wait", 0, 1, 3),
+        ("compute", 0, 3, 4),
+        ("compute", 0, 4, 5),
+        ("compute", 0, 5, 6),
+        ("down", 1, 3, 7),
+        ("compute", 0, 6, 7),
+        ("compute", 1, 7, 10),
+        ("wait", 0, 7, 10),
+    ]
+
+
 # First come, first served.
 
 

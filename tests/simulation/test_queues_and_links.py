@@ -104,6 +104,19 @@ def test_a_transfer_takes_latency_plus_size_over_bandwidth(make, latency, bandwi
     check_all(result)
 
 
+def test_random_latencies_are_drawn_anew_for_each_message(make):
+    """Exponential, mean 0.2 s, on both links: no two alike, means within 4 standard errors (mean / sqrt(n)), uplink and downlink
+    uncorrelated (|r| < 4 / sqrt(n))."""
+    link = {"latency": {"kind": "exponential", "mean": 0.2}}
+    events = asyncsim.plan(make(2, "1s", updates=2000, cluster={"uplink": link, "downlink": link})).events
+    events = events.assign(length=events["end"] - events["start"]).set_index(["worker", "step"])
+    up, down = (events.loc[events["kind"] == kind, "length"] for kind in ("upload", "download"))
+    for lengths in (up, down):
+        assert lengths.is_unique
+        assert lengths.mean() == pytest.approx(0.2, abs=4 * 0.2 / math.sqrt(len(lengths)))
+    assert abs(np.corrcoef(up, down.loc[up.index])[0, 1]) < 4 / math.sqrt(len(up))
+
+
 @pytest.mark.parametrize(("dtype", "width"), [("float32", 4), ("float64", 8)])
 def test_the_message_is_the_parameters_by_default(make, dtype, width):
     """P parameters of 4 or 8 bytes at 1 byte a nanosecond take 4 P or 8 P ns, each way; other workers' links don't matter."""
