@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
 from asyncsim.plots.convergence import convergence
 from asyncsim.plots.kinds import figure, write_figure
+from asyncsim.plots.scales import logarithmic
 from asyncsim.plots.style import DOUBLE, RC
 from asyncsim.plots.tables import headline
 from asyncsim.records import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path) -> list[Path]:
@@ -29,6 +34,7 @@ def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path
             drawn, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained", sharey=True)
             metric = headline(chosen)
             convergence(chosen, metric, "time", named, left)
+            _far_apart(left, chosen)
             convergence(chosen, metric, "updates", named, right).set_ylabel("")
             for ax in (left, right):
                 ax.get_legend().remove()
@@ -41,6 +47,13 @@ def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path
             chosen, named = zip(*kept, strict=True)
             written.append(write_figure(figure(name, chosen, list(named)), folder / f"{name}.png"))
     return written
+
+
+def _far_apart(ax: Axes, results: Sequence[Result]) -> None:
+    """A logarithmic time axis where one run takes ten times as long as another: the short one would not be seen."""
+    ends = [run.summary["time"] for run in results if run.summary.get("time")]
+    if ends and max(ends) >= 10 * min(ends):
+        logarithmic(ax, "x", [min(ends) / 100, max(ends)])
 
 
 def _evaluated(result: Result) -> bool:
