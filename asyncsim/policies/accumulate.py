@@ -48,4 +48,6 @@ class Accumulate(Transform):
             return True
         if self.count is not None and not self.members:
             return False
+        if len(buffer) < server.members:  # the count below is not for every push of a large fleet
+            return False
         return sum(push.worker not in server.departed for push in buffer) >= server.members
