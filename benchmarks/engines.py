@@ -13,7 +13,7 @@ import threading
 import time
 
 import torch
-from measure import machine, ratio
+from measure import machine, plain_loop, ratio
 
 import asyncsim
 from asyncsim.engine import kernels
@@ -44,21 +44,6 @@ def scenario(task: dict, updates: int, workers: int, engine: dict, hetero: bool 
         "optimizer": {"kind": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 5e-4},
     }  # fmt: skip
     return build_scenario(Document(data, "benchmark"))
-
-
-def plain_loop(run: Scenario) -> None:
-    """The loop a user would write without a simulator."""
-    torch.set_num_threads(1)
-    task = run.task.build(run.seed)
-    task.bind(task.init())
-    rule = run.optimizer
-    optimizer = torch.optim.SGD(task.module.parameters(), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay)
-    for step in range(run.run.updates):
-        inputs, targets = task.batch(0, step)
-        optimizer.zero_grad()
-        task.loss(task.module(inputs), targets).backward()
-        optimizer.step()
-    task.evaluate(torch.nn.utils.parameters_to_vector(task.module.parameters()).detach())
 
 
 def thread_per_worker(run: Scenario) -> None:

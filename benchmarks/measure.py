@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from asyncsim.scenario import Scenario
+
 
 def ratio(ours: Callable[[], object], other: Callable[[], object], pairs: int = 7) -> tuple[float, float, float, float]:
     """Median, smallest and largest ``time(ours) / time(other)`` of interleaved pairs, and the median seconds of ``other``."""
@@ -24,8 +28,6 @@ def ratio(ours: Callable[[], object], other: Callable[[], object], pairs: int = 
 
 def machine() -> str:
     """CPU model, as far as the system tells, and versions."""
-    import torch
-
     model = platform.processor() or platform.machine()
     try:
         with Path("/proc/cpuinfo").open() as file:
@@ -33,6 +35,24 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return f"{model}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def plain_loop(run: Scenario, fused: bool = False) -> None:
+    """The loop a user would write without a simulator, on the batches of worker 0, with one thread."""
+    torch.set_num_threads(1)
+    task = run.task.build(run.seed)
+    task.bind(task.init())
+    options = {"fused": True} if fused else {}
+    optimizer = torch.optim.SGD(
+        task.module.parameters(), lr=run.optimizer.lr, momentum=run.optimizer.momentum,
+        weight_decay=run.optimizer.weight_decay, **options,
+    )  # fmt: skip
+    for step in range(run.run.updates):
+        inputs, targets = task.batch(0, step)
+        optimizer.zero_grad()
+        task.loss(task.module(inputs), targets).backward()
+        optimizer.step()
+    task.evaluate(torch.nn.utils.parameters_to_vector(task.module.parameters()).detach())
 
 
 def _seconds(function: Callable[[], object]) -> float:

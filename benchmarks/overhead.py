@@ -12,7 +12,7 @@ import argparse
 from functools import partial
 
 import torch
-from measure import machine, ratio
+from measure import machine, plain_loop, ratio
 
 import asyncsim
 from asyncsim.scenario import Document, Scenario, build_scenario
@@ -32,23 +32,6 @@ def scenario(task: dict, method: str, updates: int) -> Scenario:
         "optimizer": {"kind": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4},
     }  # fmt: skip
     return build_scenario(Document(data, "benchmark"))
-
-
-def plain_loop(run: Scenario, fused: bool) -> None:
-    """The loop a user would write, on the batches of worker 0."""
-    task = run.task.build(run.seed)
-    task.bind(task.init())
-    options = {"fused": True} if fused else {}
-    optimizer = torch.optim.SGD(
-        task.module.parameters(), lr=run.optimizer.lr, momentum=run.optimizer.momentum,
-        weight_decay=run.optimizer.weight_decay, **options,
-    )  # fmt: skip
-    for step in range(run.run.updates):
-        inputs, targets = task.batch(0, step)
-        optimizer.zero_grad()
-        task.loss(task.module(inputs), targets).backward()
-        optimizer.step()
-    task.evaluate(torch.nn.utils.parameters_to_vector(task.module.parameters()).detach())
 
 
 def main() -> None:

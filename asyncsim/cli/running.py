@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from asyncsim.cli import sweeping
+from asyncsim.cli.arguments import changes_of, cores
 from asyncsim.cli.display import Display, engine_table, summary_table
 from asyncsim.errors import UserError
-from asyncsim.scenario import Study, load_study, parse_changes, read_document
+from asyncsim.scenario import Study, load_study, read_document
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +73,7 @@ def bench_engine(arguments: argparse.Namespace) -> int:
     from asyncsim.sweep.bench import ROUNDS, measure_engines
 
     scenario = _study(arguments).scenarios[0]
-    timings = measure_engines(scenario, arguments.updates, _cores())
+    timings = measure_engines(scenario, arguments.updates, cores())
     best = min(timings, key=lambda timing: timing.seconds)
     if arguments.json:
         _print_json({"best": best.engine, "engines": [timing._asdict() for timing in timings]})
@@ -85,23 +85,13 @@ def bench_engine(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> Study:
-    changes = parse_changes(arguments.set)
-    if arguments.seed is not None:
-        changes["seed"] = arguments.seed
-    if arguments.device is not None:
-        changes["device"] = arguments.device
-    return load_study(arguments.file, changes)
+    return load_study(arguments.file, changes_of(arguments))
 
 
 def _where(file: str, error: str) -> str:
     """``file:line`` of the field that an error begins with, or the file."""
     field = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: )", error)
     return read_document(file).where(tuple(field[0].split("."))) if field else file
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print_json(value: dict[str, Any]) -> None:

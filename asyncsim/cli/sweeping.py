@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from asyncsim.cli.arguments import changes_of, cores
 from asyncsim.cli.display import Display, comparison_table, cost_table
 from asyncsim.errors import UserError
-from asyncsim.scenario import Study, load_study, parse_changes
+from asyncsim.scenario import Study, load_study
 from asyncsim.scenario.document import parse_value
 from asyncsim.scenario.points import parse_axes
 from asyncsim.units import show_seconds
@@ -106,17 +106,12 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
 
 def study_of(arguments: argparse.Namespace) -> Study:
     """The study of a file, with what the command line says on top."""
-    changes = parse_changes(arguments.set)
-    if arguments.seed is not None:
-        changes["seed"] = arguments.seed
-    if arguments.device is not None:
-        changes["device"] = arguments.device
     sweep: dict[str, Any] = {"grid": parse_axes("--grid", arguments.grid), "zip": parse_axes("--zip", arguments.zip)}
     if arguments.seeds is not None:
         if arguments.seed is not None:
             raise UserError("--seed is one run a point, --seeds are several; give one of them")
         sweep["seeds"] = parse_value(f"[{arguments.seeds}]" if "," in arguments.seeds else arguments.seeds)
-    return load_study(arguments.file, changes, sweep)
+    return load_study(arguments.file, changes_of(arguments), sweep)
 
 
 def executor_of(arguments: argparse.Namespace) -> Any:
@@ -125,7 +120,7 @@ def executor_of(arguments: argparse.Namespace) -> Any:
     kind = arguments.executor
     if arguments.ray_address is not None and kind == "auto":
         kind = "ray"
-    processes = arguments.processes or (1 if kind == "fleet" else _cores())
+    processes = arguments.processes or (1 if kind == "fleet" else cores())
     return Executor(kind, processes, arguments.ray_address, arguments.cpus, arguments.gpus)
 
 
@@ -213,10 +208,6 @@ def _round(value: float) -> int:
     """To three digits: an estimate should look like one."""
     digits = max(0, len(str(int(value))) - 3)
     return int(round(value, -digits))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,24 @@
+"""What several commands read from the command line and the machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from asyncsim.scenario import parse_changes
+
+
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """``--set``, ``--seed`` and ``--device`` as changes of the scenario."""
+    changes = parse_changes(arguments.set)
+    if arguments.seed is not None:
+        changes["seed"] = arguments.seed
+    if arguments.device is not None:
+        changes["device"] = arguments.device
+    return changes
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
