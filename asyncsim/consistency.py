@@ -31,6 +31,10 @@ class Progress(Protocol):
         """Version on which the worker's last delivered push was computed; -1 before the first."""
         ...
 
+    def pushes(self, worker: int) -> int:
+        """Pushes that the worker delivered since the last update."""
+        ...
+
     def reading(self, worker: int) -> int:
         """Version of the snapshot that the worker computes on now."""
         ...
@@ -121,3 +125,20 @@ class SSP(Consistency):
 
     def expects(self, worker: int, progress: Progress) -> str:
         return f"the slowest clock to reach {progress.clock(worker) - (self.bound or 0)}"
+
+
+@consistencies.register("lockstep")
+class Lockstep(Consistency):
+    """A worker reads unless it has delivered ``every`` pushes since the last update: the barrier between the groups of a
+    pipeline, each of which gives so many to every update."""
+
+    every: int = Field(1, ge=1)
+
+    def admits(self, worker: int, progress: Progress) -> bool:
+        return progress.pushes(worker) < self.every
+
+    def pulse(self, progress: Progress) -> Hashable:
+        return progress.version
+
+    def expects(self, worker: int, progress: Progress) -> str:
+        return f"version {progress.version + 1}"

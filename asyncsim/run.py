@@ -13,23 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncsim
+from asyncsim.assembling import assemble
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
-from asyncsim.engine.spec import EngineSpec
 from asyncsim.errors import UserError
-from asyncsim.methods import Bundle
-from asyncsim.policies import Policy
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.directory import FORMAT
-from asyncsim.records.fates import Fates
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.scenario import Scenario, dump_scenario
-from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.simulation import Simulation
-from asyncsim.streams import Streams
 from asyncsim.trackers import Followers, Tracker
 from asyncsim.units import NANOSECONDS
 
@@ -113,7 +108,7 @@ def proceed(
 
 def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
     """What must be the same for a checkpoint to give the same bits."""
-    engine = scenario.engine.resolve(task, scenario.cluster.num_workers).settings()
+    engine = scenario.engine_for(task).settings()
     return {
         "scenario": run_hash, "versions": versions(), "machine": platform.machine(), "device": scenario.device.partition(":")[0],
         "engine": engine, "data": data_digest(task),
@@ -145,8 +140,8 @@ def _run(
 ) -> Result:
     followers = followers or Followers(())
     started = time.perf_counter() - (0.0 if start is None else start.wall_seconds)
-    spec = None if task is None else scenario.engine.resolve(task, scenario.cluster.num_workers)
-    sim = _assemble(scenario, task, spec, directory)
+    spec = None if task is None else scenario.engine_for(task)
+    sim = assemble(scenario, task, spec, directory)
     server, recorder, engine = sim.server, sim.recorder, sim.engine
     if wait is not None and hasattr(engine, "wait"):
         engine.wait = wait
@@ -205,50 +200,11 @@ def _run(
     return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
 
 
-def _assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
-    """The parts of a run, put together; no ``task`` and ``spec``: the timeline alone."""
-    bundle = scenario.bundle()
-    streams = Streams(scenario.seed)
-    num_workers = scenario.cluster.num_workers
-    params = None if task is None else task.init()
-    progress = WorkerProgress(num_workers)
-    recorder = Recorder(
-        scenario.metrics if task is not None else (), directory, updates=scenario.records.updates, events=scenario.records.events
-    )  # fmt: skip
-    server = Server(
-        Policy(bundle.transforms, bundle.step, params, num_workers), params, task, scenario.schedule, scenario.run,
-        scenario.evaluate, progress, recorder, samples=scenario.task.batch * bundle.program.batches,
-        scheduled=not bundle.program.local,
-    )  # fmt: skip
-    engine = None
-    if spec is not None:
-        averaged = any(transform.averages for transform in bundle.transforms)
-        engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
-    return Simulation(
-        scenario.cluster, bundle.program, bundle.consistency, server, progress, engine, recorder, streams,
-        scenario.message_bytes if any(_sized(profile) for profile in _link_owners(scenario)) else 0.0,
-    )  # fmt: skip
-
-
-def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """Which work will be used, found by simulating the timeline first, for engines that compute ahead; None: all but what is in
-    flight at the end, and looking ahead would cost more than it saves."""
-    cluster = scenario.cluster
-    losses = cluster.faults or cluster.groups or cluster.overrides or cluster.events or bundle.consistency.recalling
-    if not spec.ahead or not (losses or any(transform.drops for transform in bundle.transforms)):
-        return None
-    sim = _assemble(scenario, None, None, None)
-    for _ in sim.run():
-        pass
-    sim.recorder.breathe(last=True)
-    return Fates(sim.recorder.updates.arrays())
-
-
 def summarise(scenario: Scenario, sim: Simulation, wall_seconds: float) -> dict[str, Any]:
     """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
     server, recorder = sim.server, sim.recorder
     seconds = sim.env.now / NANOSECONDS
-    reading = [server.version - sim.progress.reading(worker) for worker in sim.progress.in_flight()]
+    reading = [each.version - each.reading(member) for each in sim.progress for member in each.in_flight()]
     values: dict[str, Any] = {
         "name": scenario.name, "method": scenario.method.kind, "seed": scenario.seed, "workers": server.num_workers,
         "status": "diverged" if server.diverged else "finished",
@@ -286,16 +242,6 @@ def _moment(server: Server, now: int) -> Moment:
     )  # fmt: skip
 
 
-def _sized(profile: Any) -> bool:
-    return any(link is not None and link.bandwidth is not None for link in (profile.uplink, profile.downlink))
-
-
-def _link_owners(scenario: Scenario) -> list[Any]:
-    """Everything in the cluster section that may define a link."""
-    cluster = scenario.cluster
-    return [cluster, *cluster.groups, *cluster.overrides.values()]
-
-
 def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> None:
     """Make the folder agree with the checkpoint that the run goes on from."""
     if start.path.parents[1] == directory.path:
@@ -330,7 +276,7 @@ def prepared(scenario: Scenario) -> Iterator[Task]:
     """The task of a scenario, on its device, with PyTorch as the run needs it."""
     with _numerics(scenario):
         device = _device(scenario.device)
-        yield scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.cluster.num_workers)
+        yield scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.groups)
 
 
 @contextmanager

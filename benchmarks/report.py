@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
     parts = [f"Measured on {datetime.date.today():%Y-%m-%d}.\n"]
+    words = PAGE.read_text().partition(MARK)[0]
     for title, script, options, paired in SECTIONS:
         print(f"{title} ...", flush=True)
         pairs = ["--pairs", str(arguments.pairs)] if paired else []
         command = [sys.executable, str(HERE / script), *options, *pairs]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         parts.append(f"## {title}\n\n{done.stdout.strip()}\n")
-    words = PAGE.read_text().partition(MARK)[0]
-    PAGE.write_text(f"{words}{MARK}\n\n" + "\n".join(parts))
+        PAGE.write_text(f"{words}{MARK}\n\n" + "\n".join(parts))
 
 
 if __name__ == "__main__":

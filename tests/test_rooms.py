@@ -31,11 +31,11 @@ FLOORS: dict[str, float] = {
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
-    "tasks": 2, "engine": 2, "policies": 2, "consistency": 2,
+    "tasks": 2, "engine": 2, "policies": 2, "consistency": 2, "gossip": 2,
     # 3: the clock, and what it needs to be stopped and set going again
     "simulation": 3, "checkpoint": 3.1,
     # 4: putting it together, in this order
-    "methods": 4.0, "scenario": 4.1, "run": 4.2, "resuming": 4.25, "sweep": 4.3,
+    "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "run": 4.2, "resuming": 4.25, "sweep": 4.3,
     # 5: for people
     "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,
     # The front door: names from every room, each imported when it is first used.
@@ -51,7 +51,8 @@ PACKAGES: dict[str, set[str]] = {
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
-    "scenario": {"pydantic", "ruamel"}, "run": set(), "resuming": set(), "sweep": {"numpy", "pandas", "greenlet", "filelock"},
+    "gossip": {"pydantic"},
+    "scenario": {"pydantic", "ruamel"}, "assembling": set(), "run": set(), "resuming": set(), "sweep": {"numpy", "pandas", "greenlet", "filelock"},
     "plots": {"numpy", "pandas"}, "trace": {"numpy"}, "trackers": set(),
     "report": {"numpy", "pandas", "ruamel"}, "cli": {"rich", "pandas", "ruamel"}, "__main__": set(), "__init__": set(),
 }  # fmt: skip
@@ -66,9 +67,9 @@ LOCAL: dict[str, set[str]] = {
     "plots": {"matplotlib"},  # `write_figures` chooses the backend first
 }
 WITH_TORCH = {
-    "tasks": {"batches", "bowl", "dropout", "objective", "statistics", "task",
+    "tasks": {"batches", "bowl", "dropout", "objective", "stages", "statistics", "task",
               "models.attention", "models.residual", "models.wide"},
-    "engine": {"batched", "dense", "graphed", "kernels", "serial", "threaded", "vectorised"},
+    "engine": {"batched", "dense", "graphed", "kernels", "serial", "stages", "threaded", "vectorised"},
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""
 TORCH_FREE = ("errors", "units", "streams", "registry", "records", "cluster", "policies", "consistency", "simulation", "methods",

@@ -22,21 +22,13 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     packer = Packer()
     server = sim.server.state()
-    policy = server.pop("policy")
+    shards = [_pack_shard(packer, shard) for shard in server.pop("shards")]
     held = [[*key, packer.pack(list(value), "the work in flight")] for key, value in sim.held.items()]
-    chain = [
-        [[key, packer.pack(value, f"the transform `{transform.kind}`, in its state {key!r},")] for key, value in state.items()]
-        for transform, state in zip(sim.server.policy.transforms, policy["transforms"], strict=True)
-    ]
-    step = [
-        [key, packer.pack(value, f"the optimizer `{sim.server.policy.step.kind}`, in its state {key!r},")]
-        for key, value in policy["step"].items()
-    ]
     state = {
         "server": packer.pack(server, "the server"),
-        "chain": chain,
-        "step": step,
+        "shards": shards,
         "held": held,
+        "signals": [[*key, packer.pack(value, "an error signal")] for key, value in sim.signals.items()],
         "rows": [[*map(_number, row[:-1]), packer.pack(_loss(row[-1]), "a row")] for row in sim.recorder.updates.rows],
         "engine": [sim.engine.computed, sim.engine.cancelled],
         "point": point(sim),
@@ -46,13 +38,36 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return state | {"futures": packer.futures, "devices": packer.devices}, packer.arrays
 
 
+def _pack_shard(packer: Packer, shard: dict[str, Any]) -> Any:
+    """A shard's state; what of a policy cannot be saved is named."""
+    if "rows" in shard:
+        rest = {key: value for key, value in shard.items() if key != "rows"}
+        return {"rest": packer.pack(rest, "the server"), "rows": [_pack_shard(packer, row) for row in shard["rows"]]}
+    policy = shard.pop("policy")
+    chain = [
+        [[key, packer.pack(value, f"the transform `{kind}`, in its state {key!r},")] for key, value in state.items()]
+        for kind, state in zip(policy["kinds"], policy["transforms"], strict=True)
+    ]
+    rule = policy["kind"]
+    step = [[key, packer.pack(value, f"the optimizer `{rule}`, in its state {key!r},")] for key, value in policy["step"].items()]
+    return {"rest": packer.pack(shard, "the server"), "chain": chain, "step": step}
+
+
+def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
+    rest = unpacker.unpack(value["rest"])
+    if "rows" in value:
+        return rest | {"rows": [_unpack_shard(unpacker, row) for row in value["rows"]]}
+    chain = [{key: unpacker.unpack(item) for key, item in each} for each in value["chain"]]
+    return rest | {"policy": {"transforms": chain, "step": {key: unpacker.unpack(item) for key, item in value["step"]}}}
+
+
 def point(sim: Simulation) -> dict[str, Any]:
     """Where the timeline stands: a replay must come to the same."""
-    progress = sim.progress
+    reading = [each.reading(member) for each in sim.progress for member in each.in_flight()]
     up = sim.over and not sim.server.finished  # the time is up
     return {
         "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
-        "recalled": sim.recalled, "crashes": sim.crashes, "reading": [progress.reading(each) for each in progress.in_flight()],
+        "recalled": sim.recalled, "crashes": sim.crashes, "reading": reading,
         "waiting": list(sim.waiting), "held": [list(key) for key in sim.held],
     }  # fmt: skip
 
@@ -73,11 +88,9 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     past = Past(sim, server["decisions"], held, unpacker.submit, finished=state["finished"] and not extended)
     try:
         replay(sim, past, state["point"]["steps"])
-        server["policy"] = {
-            "transforms": [{key: unpacker.unpack(value) for key, value in each} for each in state["chain"]],
-            "step": {key: unpacker.unpack(value) for key, value in state["step"]},
-        }
+        server["shards"] = [_unpack_shard(unpacker, each) for each in state["shards"]]
         sim.server.restore(server)
+        sim.signals.update({(worker, batch): unpacker.unpack(value) for worker, batch, value in state["signals"]})
         _agree(checkpoint, sim)
     except (Departed, ValueError) as error:
         raise UserError(

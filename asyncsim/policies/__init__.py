@@ -5,6 +5,7 @@ from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.delay_compensation import DelayCompensation
 from asyncsim.policies.gap_aware import GapAware
+from asyncsim.policies.look_ahead import LookAheadMomentum
 from asyncsim.policies.mixing import Mixing
 from asyncsim.policies.push import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.schedule import Schedule, schedules
@@ -21,6 +22,7 @@ __all__ = [
     "DelayCompensation",
     "DropStale",
     "GapAware",
+    "LookAheadMomentum",
     "Mixing",
     "Policy",
     "Push",

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 class Accumulate(Transform):
     """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
 
-    Without ``count`` it waits for one push of every member (synchronous SGD). With ``members`` (set by the barrier methods) it
+    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier methods) it
     is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one had pushed
-    before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. What is buffered when
-    the run ends is not applied.
+    before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total`` applies the
+    sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
     """
 
     averages: ClassVar[bool] = True
     count: int | None = Field(None, ge=1)
     members: bool = False
+    each: int = Field(1, ge=1)
+    total: bool = False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"buffer": []}
@@ -40,7 +42,12 @@ class Accumulate(Transform):
         if not buffer or not self.complete(buffer, server):
             return None
         state["buffer"] = []
-        return buffer[0] if len(buffer) == 1 else mean_push(buffer)
+        if len(buffer) == 1:
+            return buffer[0]
+        mean = mean_push(buffer)
+        if self.total and mean.payload is not None:
+            mean.replaced = mean.gradient * len(buffer)
+        return mean
 
     def complete(self, buffer: list[Push], server: ServerView) -> bool:
         """Is this all there is to wait for?"""
@@ -48,6 +55,7 @@ class Accumulate(Transform):
             return True
         if self.count is not None and not self.members:
             return False
-        if len(buffer) < server.members:  # the count below is not for every push of a large fleet
+        needed = self.each * server.members
+        if len(buffer) < needed:  # the count below is not for every push of a large fleet
             return False
-        return sum(push.worker not in server.departed for push in buffer) >= server.members
+        return sum(push.worker not in server.departed for push in buffer) >= needed

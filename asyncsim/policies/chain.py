@@ -58,6 +58,12 @@ class Policy:
             transform.applied(direction, state, server)
         return params
 
-    def view(self, params: Tensor, lr: float) -> Tensor:
+    def view(self, params: Tensor, server: ServerView) -> Tensor:
         """What a worker that reads now is handed, shape ``(P,)``."""
-        return self.step.view(params, self.state["step"], lr)
+        return self.step.view(params, self.state["step"], server)
+
+    def late_view(self, params: Tensor, server: ServerView) -> Tensor:
+        """What a backward pass uses that does not use the parameters of its forward pass, shape ``(P,)``."""
+        for transform, state in zip(self.transforms, self.state["transforms"], strict=True):
+            params = transform.late_view(params, state, server)
+        return self.step.late_view(params, self.state["step"], server)

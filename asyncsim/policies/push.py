@@ -77,6 +77,8 @@ class ServerView(Protocol):
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+    stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
+    num_stages: int
 
     def view(self) -> Tensor:
         """What a worker that read now would be handed, shape ``(P,)``: the parameters, or a look-ahead of them."""

@@ -30,8 +30,12 @@ class StepRule(Spec):
         """The step to take, shape ``(P,)``; valid until the next call. Divided by ``push.penalty`` as the rule sees fit."""
         raise NotImplementedError
 
-    def view(self, params: Tensor, state: State, lr: float) -> Tensor:
+    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
         """What a worker that reads now is handed, shape ``(P,)``."""
+        return params
+
+    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+        """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
         return params
 
     def decayed(self, push: Push, server: ServerView) -> Tensor:

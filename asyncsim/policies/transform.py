@@ -40,6 +40,10 @@ class Transform(Spec):
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
         """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
 
+    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+        """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
+        return params
+
     def settle(self, state: State, server: ServerView) -> Push | None:
         """Called when a worker left for good: a buffer that was waiting for it may be complete now."""
         return None

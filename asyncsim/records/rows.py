@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop")
+EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop", "forward", "backward")
 """What a worker does in a span of virtual time:
 
-``wait`` for the consistency rule, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the server, ``serve``
-(the server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant).
+``wait`` for the consistency rule or another stage, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the
+server, ``serve`` (the server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant). One stage of
+a pipeline does ``forward`` and ``backward`` passes; where both passes of one batch are done in one go, that is ``compute``.
 """
+
+WORK = ("compute", "forward", "backward")
+"""Kinds that are computing."""
 
 NOTHING_LOST = ("wait", "queue", "serve", "down")
 """Kinds that lose no work when they are cut short: what is at the server stays there."""

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
-from asyncsim.engine.spec import Auto, EngineSpec, engines
+from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
 from asyncsim.methods import ASGD, Bundle, Method, methods
 from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
@@ -20,9 +20,13 @@ from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document
 from asyncsim.scenario.merge import merged
 from asyncsim.scenario.problems import scenario_error
+from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
-from asyncsim.tasks import TaskSpec, tasks
+from asyncsim.tasks import Cut, TaskSpec, tasks
 from asyncsim.units import Bytes
+
+if TYPE_CHECKING:
+    from asyncsim.tasks.task import Task
 
 NAME = r"\w[\w .+=,@-]*"
 NAME_RULE = "is made of letters, digits, spaces and . _ + = , @ -, and starts with a letter or digit"
@@ -46,6 +50,7 @@ class Scenario(Spec):
     name: str = Field("scenario", min_length=1, max_length=100)
     task: Annotated[TaskSpec, tasks]
     cluster: Cluster = Cluster()
+    stages: Stages = Stages()
     method: Annotated[Method, methods] = ASGD()
     optimizer: Annotated[StepRule, optimizers] = SGD()
     schedule: Annotated[Schedule, schedules] = Constant()
@@ -76,12 +81,18 @@ class Scenario(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> Scenario:
-        try:
-            self.bundle()
-        except ValidationError:
-            raise
-        except ValueError as error:
-            raise located("scenario", [(("method",), None, str(error))]) from None
+        count, workers = self.stages.count, self.cluster.num_workers
+        if workers % count:
+            message = f"{count} stages need a multiple of {count} workers, one worker a stage; this fleet has {workers}"
+            raise located("scenario", [(("stages",), count, message)])
+        for section, part in (("method", self.bundle), ("stages", self.cut)):
+            try:
+                part()
+            except ValidationError:
+                raise
+            except ValueError as error:
+                raise located("scenario", [((section,), None, str(error))]) from None
+        self._pipeline_fits()
         if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
             message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
             raise located("scenario", [(("evaluate", "splits"), list(self.evaluate.splits), message)])
@@ -91,6 +102,16 @@ class Scenario(Spec):
             raise located("scenario", [(("run", "target", "metric"), target.metric, f"this run evaluates only: {known}")])
         return self
 
+    def _pipeline_fits(self) -> None:
+        """Batches that can be cut, and an engine that can do it."""
+        program = self.bundle().program
+        if self.task.batch % program.parts:
+            message = f"cannot be cut into {program.parts} equal micro-batches; take a multiple"
+            raise located("scenario", [(("task", "batch"), self.task.batch, message)])
+        if self.staged and self.engine.kind not in ("auto", "serial"):
+            message = "computes whole models; a model in stages takes the engine serial, which auto chooses"
+            raise located("scenario", [(("engine",), self.engine.kind, message)])
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metric columns of this run, such as ``test_accuracy``."""
@@ -98,7 +119,25 @@ class Scenario(Spec):
 
     def bundle(self) -> Bundle:
         """The method taken apart, for this fleet and optimiser."""
-        return self.method.bundle(self.cluster.num_workers, self.optimizer)
+        return self.method.bundle(self.groups, self.optimizer, self.stages.count)
+
+    @property
+    def groups(self) -> int:
+        """Data-parallel replicas of the whole model: workers that share a shard."""
+        return self.cluster.num_workers // self.stages.count
+
+    def cut(self) -> Cut:
+        """Where the model is cut, and what each stage costs."""
+        return self.stages.cut(self.task)
+
+    @property
+    def staged(self) -> bool:
+        """Are passes of stages computed, rather than gradients of whole models?"""
+        return self.stages.count > 1 or self.bundle().program.staged
+
+    def engine_for(self, task: Task) -> EngineSpec:
+        """The engine that computes this run."""
+        return Serial() if self.staged else self.engine.resolve(task, self.groups)
 
     @property
     def message_bytes(self) -> float:

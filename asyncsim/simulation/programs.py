@@ -25,9 +25,23 @@ class Program(Spec):
     """True where the schedule drives a learning rate of the worker's own."""
 
     @property
+    def parts(self) -> int:
+        """Equal parts of a batch that are pushed one by one."""
+        return 1
+
+    @property
     def batches(self) -> int:
         """Batches (compute times) a round."""
         return 1
+
+    def keep(self, stage: int) -> int:
+        """Versions of its parameters that a shard has to keep."""
+        return 1
+
+    @property
+    def staged(self) -> bool:
+        """Are models cut into stages, also where there is only one?"""
+        return False
 
     def kernel(self, snapshot: Snapshot) -> Kernel:
         """What is computed on the snapshot."""
@@ -37,10 +51,14 @@ class Program(Spec):
 
     def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
         snapshot = yield from sim.read(worker)
-        work = sim.submit(worker, snapshot, self)
-        yield from sim.compute(worker, self.batches)
+        work = sim.submit(worker, snapshot, self.kernel)
+        yield from sim.compute(worker, worker.seconds(self.batches))
         yield from sim.upload(worker)
         yield from sim.push(worker, snapshot, work)
+
+    def abandon(self, sim: Simulation, worker: Worker) -> None:
+        """The round has been interrupted: what it was about is lost."""
+        sim.give_up(worker)
 
 
 @programs.register("replica")

@@ -15,6 +15,7 @@ class WorkerProgress:
         self.departed: frozenset[int] = frozenset()  # workers that have left for good
         self._clock = [0] * num_workers
         self._delivered = [-1] * num_workers
+        self._pushes = [(0, 0)] * num_workers  # the version at a worker's last push, and its pushes at that version
         self._reading: dict[int, int] = {}  # worker -> version of what it has in flight, oldest first
         self._up = Counter({0: num_workers})  # clock -> workers that are up
         self._slowest = 0
@@ -39,6 +40,10 @@ class WorkerProgress:
     def reading(self, worker: int) -> int:
         return self._reading.get(worker, -1)
 
+    def pushes(self, worker: int) -> int:
+        version, count = self._pushes[worker]
+        return count if version == self.version else 0
+
     def in_flight(self) -> KeysView[int]:
         """Workers that hold a snapshot whose result has not reached the server, in the order of their reads."""
         return self._reading.keys()
@@ -53,6 +58,7 @@ class WorkerProgress:
     def push(self, worker: int, read_version: int, counts: bool) -> None:
         """A result computed on ``read_version`` was received. ``counts``: its worker is in the group (up)."""
         self._delivered[worker] = max(self._delivered[worker], read_version)
+        self._pushes[worker] = self.version, self.pushes(worker) + 1
         clock = self._clock[worker]
         self._clock[worker] = clock + 1
         if counts:

@@ -14,7 +14,7 @@ from simpy.core import EmptySchedule
 
 from asyncsim.errors import Deadlock
 from asyncsim.policies import Snapshot
-from asyncsim.simulation.server import APPLIED
+from asyncsim.simulation.server import APPLIED, NOTHING
 
 if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
@@ -49,9 +49,9 @@ class Past:
         self.decisions = decisions
         self.snapshots = snapshots
         self.submit = submit
-        self.version = 0
+        self.versions = [0] * len(sim.progress)  # of the shards
         self.pushes = 0
-        self.policy = sim.server.policy
+        self.shards = sim.server.shards
         self.length = sim.server.length
         self.num_workers = sim.server.num_workers
         self._decided = 0
@@ -61,28 +61,42 @@ class Past:
     def finished(self) -> bool:
         return self._finished and self._decided == len(self.decisions)
 
-    def read(self, worker: int, now: int) -> Snapshot:
-        self.sim.progress.read(worker)
-        held = self.snapshots.get((worker, self.sim.workers[worker].step))
-        return Snapshot(None, self.version, now, 1.0) if held is None else held
+    @property
+    def version(self) -> int:
+        return min(self.versions)
+
+    def read(self, worker: int, now: int, version: int | None = None) -> Snapshot:
+        at = self.sim.workers[worker]
+        self.sim.progress[at.stage].read(at.member)
+        held = self.snapshots.get((worker, at.step))
+        version = self.versions[at.stage] if version is None else version
+        return Snapshot(None, version, now, 1.0) if held is None else held
+
+    def current(self, worker: int) -> None:
+        """What is needed of it stands in the checkpoint."""
 
     def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
         self.pushes += 1
-        self.sim.progress.push(worker, snapshot.version, counts=up)
-        self._decide()
+        at = self.sim.workers[worker]
+        if self._next() != NOTHING:
+            self.sim.progress[at.stage].push(at.member, snapshot.version, counts=up)
+        self._decide(at.stage)
 
-    def settle(self, now: int) -> None:
-        self._decide()
+    def settle(self, worker: int, now: int) -> None:
+        self._decide(self.sim.workers[worker].stage)
 
     def evaluate(self, now: int) -> None:
         """Its row stands in the checkpoint."""
 
-    def _decide(self) -> None:
+    def _next(self) -> int:
         if self._decided == len(self.decisions):
             raise Departed("more results arrive than there were decisions")
-        if self.decisions[self._decided] == APPLIED:
-            self.version += 1
-            self.sim.progress.version = self.version
+        return self.decisions[self._decided]
+
+    def _decide(self, stage: int) -> None:
+        if self._next() == APPLIED:
+            self.versions[stage] += 1
+            self.sim.progress[stage].version = self.versions[stage]
         self._decided += 1
 
 

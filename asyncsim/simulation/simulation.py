@@ -18,25 +18,29 @@ from asyncsim.consistency import Consistency
 from asyncsim.errors import Deadlock
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
+from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
-from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.queueing import Queue
 from asyncsim.simulation.server import Server
-from asyncsim.simulation.worker import IDLE, Worker
-from asyncsim.streams import Draws, Exhausted, Streams
+from asyncsim.simulation.worker import IDLE, Costs, Worker
+from asyncsim.streams import Exhausted, Streams
 from asyncsim.units import NANOSECONDS, nanoseconds
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asyncsim.engine.futures import Engine, Future
+    from asyncsim.engine.kernels import Kernel
     from asyncsim.policies import Snapshot
 
-WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP = range(len(EVENT_KINDS))
+WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
 STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
 
 
 class Simulation:
     """What programs see. Its generator methods are the verbs of a worker: read, compute, upload, push.
 
-    ``engine`` None simulates the timeline alone.
+    ``engine`` None simulates the timeline alone. ``progress`` is that of the members of each shard.
     """
 
     def __init__(
@@ -45,32 +49,32 @@ class Simulation:
         program: Program,
         consistency: Consistency,
         server: Server,
-        progress: WorkerProgress,
         engine: Engine | None,
         recorder: Recorder,
         streams: Streams,
-        message_bytes: float,
+        costs: Costs,
     ) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.program = program
         self.consistency = consistency
         self.server = server
-        self.progress = progress
+        self.progress = [shard.progress for shard in server.shards]
         self.engine = engine
         self.recorder = recorder
-        self.workers = [Worker(profile, streams, message_bytes) for profile in cluster.worker_profiles()]
+        self.costs = costs
+        self.workers = [Worker(profile, streams, costs) for profile in cluster.worker_profiles()]
         self.over = False
         self.recalled = 0
         self.crashes = 0
         self.waiting: dict[int, simpy.Event] = {}  # in the order in which they came
         self.steps = 0  # events until now: with them the timeline can be brought to the same point again
         self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives
+        self.signals: dict[tuple[int, int], Tensor] = {}  # error signals computed and not used yet, by (worker, batch)
         self._record = recorder.events.append
-        self._pulse = consistency.pulse(progress)
+        self._pulses = [consistency.pulse(progress) for progress in self.progress]
         service = cluster.server.service
-        self._service = Draws(streams, "service", (), service.sample) if service.expected else None
-        self._free_at = 0  # when the server has served all that is in its queue
-        self._queued = 0
+        self.queues = [Queue(service, streams, index) for index in range(len(self.progress))] if service.expected else None
+        self.pipeline = Pipeline(self) if len(self.progress) > 1 or program.staged else None
         self._stalled = max(STALLED, 100 * len(self.workers))
         self._fruitful = (0, 0)  # pushes and crashes when the version last changed
         for worker in self.workers:
@@ -107,16 +111,17 @@ class Simulation:
 
     # What a worker does. Each verb marks what the worker is at, so that an interrupt can record it.
 
-    def read(self, worker: Worker) -> Generator[Any, Any, Snapshot]:
-        """Wait until the consistency rule admits the worker, take a snapshot, and carry it over the downlink."""
+    def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
+        """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
+        and carry it over the downlink."""
         index = worker.index
-        if self.consistency.blocking and not self.consistency.admits(index, self.progress):
+        if self.consistency.blocking and not self.consistency.admits(worker.member, self.progress[worker.stage]):
             self._begin(worker, WAIT)
             event = self.waiting[index] = self.env.event()
             self._check_deadlock()
             yield event
             self._end(worker)
-        snapshot = self.server.read(index, self.env.now)
+        snapshot = self.server.read(index, self.env.now, version)
         self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
         if worker.download is not None:
@@ -125,24 +130,31 @@ class Simulation:
             self._end(worker)
         return snapshot
 
-    def submit(self, worker: Worker, snapshot: Snapshot, program: Program) -> Future | None:
+    def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
         """The work is determined from here on; nothing is computed yet."""
         if self.engine is None or not self.server.numeric:
             return None
-        worker.work = self.engine.submit(program.kernel(snapshot), snapshot.params, worker.index, worker.step)
-        self.held[worker.index, worker.step] = snapshot, worker.work
-        if worker.work is not None:
-            worker.work.snapshot = snapshot
-        return worker.work
+        work = worker.work = self.engine.submit(kernel(snapshot), snapshot.params, worker.index, worker.step)
+        self.held[worker.index, worker.step] = snapshot, work
+        if work is not None:
+            work.snapshot = snapshot
+        return work
 
-    def compute(self, worker: Worker, batches: int) -> Generator[Any, Any, None]:
+    def compute(self, worker: Worker, seconds: float, kind: int = COMPUTE) -> Generator[Any, Any, None]:
+        """Be busy for that many seconds of full speed."""
         env = self.env
         start = env.now
-        end = worker.finish(start, batches)
-        worker.activity, worker.since = COMPUTE, start
+        end = worker.finish(start, seconds)
+        worker.activity, worker.since = kind, start
         yield env.timeout(end - start)
-        self._record((COMPUTE, worker.index, worker.step, worker.version, start, end, True))
+        self._record((kind, worker.index, worker.step, worker.version, start, end, True))
         worker.activity = IDLE
+
+    def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:
+        """Be idle until something happens."""
+        self._begin(worker, WAIT)
+        yield event
+        self._end(worker)
 
     def upload(self, worker: Worker) -> Generator[Any, Any, None]:
         if worker.upload is not None:
@@ -153,16 +165,12 @@ class Simulation:
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
         worker.work = None
-        self.progress.sent(worker.index)
-        if self._service is None:
+        self.progress[worker.stage].sent(worker.member)
+        if self.queues is None:
             self._arrive(worker, worker.step, snapshot, work)
             return
-        now = self.env.now
-        begin = max(now, self._free_at)
-        self._free_at = begin + nanoseconds(self._service[self.server.pushes + self._queued])
-        self._queued += 1
-        worker.serve_from = begin
-        worker.served = self.env.timeout(self._free_at - now)
+        worker.serve_from, done = self.queues[worker.stage].join(self.env.now)
+        worker.served = self.env.timeout(done - self.env.now)
         worker.served.callbacks.append(lambda _, step=worker.step: self._served(worker, step, snapshot, work))
         self._begin(worker, QUEUE)
         yield worker.served
@@ -178,7 +186,7 @@ class Simulation:
                     yield self.env.timeout(worker.down_until - self.env.now)
                     self._end(worker)
                     worker.up = True
-                    self.progress.join(worker.index)
+                    self.progress[worker.stage].join(worker.member)
                 if worker.served is not None:  # what it pushed before the crash comes first
                     self._begin(worker, QUEUE)
                     yield worker.served
@@ -201,7 +209,7 @@ class Simulation:
             return False
         if worker.up:
             worker.up = False
-            self.progress.leave(worker.index)
+            self.progress[worker.stage].leave(worker.member)
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = cause.until
@@ -211,23 +219,30 @@ class Simulation:
             self._record((STOP, worker.index, worker.step, -1, self.env.now, self.env.now, True))
             if worker.served is None:
                 self._depart(worker)
+            if self.pipeline is not None:
+                self.pipeline.stop(worker)
         self._admit()
         self._check_deadlock()
         return worker.gone
 
     def _depart(self, worker: Worker) -> None:
         """Nothing more will come of a worker that left for good."""
-        self.progress.depart(worker.index)
-        self._changed(lambda: self.server.settle(self.env.now))
-        if not self.over and self.progress.members == 0:
+        progress = self.progress[worker.stage]
+        progress.depart(worker.member)
+        self._changed(worker.stage, lambda: self.server.settle(worker.index, self.env.now))
+        if not self.over and progress.members == 0:
             raise self._deadlock("every worker has left")
 
     def _abandon(self, worker: Worker) -> None:
-        """Record what was done of the current activity and give up the work in flight; it is never computed."""
+        """Record what was done of the current activity; the program says what becomes of the work in flight."""
         if worker.activity != IDLE:
             self._end(worker, complete=False)
         self.waiting.pop(worker.index, None)
-        self.progress.sent(worker.index)
+        self.program.abandon(self, worker)
+
+    def give_up(self, worker: Worker) -> None:
+        """The work in flight is lost, and never computed."""
+        self.progress[worker.stage].sent(worker.member)
         if worker.served is None:
             self.held.pop((worker.index, worker.step), None)
         if worker.work is not None:
@@ -236,7 +251,7 @@ class Simulation:
         worker.step += 1
 
     def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
-        self._queued -= 1
+        self.queues[worker.stage].leave()
         worker.served = None
         if worker.activity == QUEUE:
             self._end(worker)
@@ -249,33 +264,37 @@ class Simulation:
         self.held.pop((worker.index, step), None)
         if self.over:
             return
-        self._changed(lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up))
+        self._changed(worker.stage, lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up))
 
-    def _changed(self, act: Any) -> None:
-        """Let the server act; if that made a new version, end the run, recall, and admit as the rules say."""
-        version = self.server.version
+    def _changed(self, stage: int, act: Any) -> None:
+        """Let a shard act; if that made a new version, end the run, recall, and admit as the rules say."""
+        progress = self.progress[stage]
+        version = progress.version
         act()
-        if self.server.version != version:
+        if progress.version != version:
             self._fruitful = (self.server.pushes, self.crashes)
             self.over = self.server.finished
             if self.consistency.recalling and not self.over:
-                stale = takewhile(lambda index: self.consistency.recalls(index, self.progress), self.progress.in_flight())
-                for index in sorted(stale):
-                    self.workers[index].process.interrupt(faults.RECALL)
+                stale = takewhile(lambda member: self.consistency.recalls(member, progress), progress.in_flight())
+                for member in sorted(stale):
+                    self.workers[member * len(self.progress) + stage].process.interrupt(faults.RECALL)
         else:
             self._check_stalled()
         self._admit()
 
     def _admit(self) -> None:
-        """Ask the rule again for the waiting workers, first come first served, if what it looks at has changed."""
+        """Ask the rule again for the waiting workers, first come first served, where what it looks at has changed."""
         if not self.consistency.blocking:
             return
-        pulse = self.consistency.pulse(self.progress)
-        if pulse == self._pulse:
+        pulses = [self.consistency.pulse(progress) for progress in self.progress]
+        if pulses == self._pulses:
             return
-        self._pulse = pulse
-        for index in [index for index in self.waiting if self.consistency.admits(index, self.progress)]:
+        self._pulses = pulses
+        for index in [index for index in self.waiting if self._admits(self.workers[index])]:
             self.waiting.pop(index).succeed()
+
+    def _admits(self, worker: Worker) -> bool:
+        return self.consistency.admits(worker.member, self.progress[worker.stage])
 
     def _evaluations(self, every: int) -> Generator[Any, Any, None]:
         while True:
@@ -301,7 +320,9 @@ class Simulation:
         worker.activity = IDLE
 
     def _check_deadlock(self) -> None:
-        if self.waiting and not self.over and len(self.waiting) == self.progress.members and not self._queued:
+        if not self.waiting or self.over or (self.queues is not None and any(queue.length for queue in self.queues)):
+            return
+        if len(self.waiting) == sum(progress.members for progress in self.progress):
             raise self._deadlock("every worker waits")
 
     def _check_stalled(self) -> None:
@@ -313,14 +334,15 @@ class Simulation:
         lines = [f"deadlock at {self.env.now / NANOSECONDS:g} s of virtual time, version {self.server.version}: {reason}"]
         expected: dict[str, list[int]] = {}
         for index in self.waiting:
-            expected.setdefault(self.consistency.expects(index, self.progress), []).append(index)
+            worker = self.workers[index]
+            expected.setdefault(self.consistency.expects(worker.member, self.progress[worker.stage]), []).append(index)
         lines += [f"  {_who(indices)} for {what}" for what, indices in expected.items()]
         gone = [worker.index for worker in self.workers if worker.gone]
         if gone:
             lines.append(f"  gone for good: {_ranges(gone)}")
-        held = [len(state["buffer"]) for state in self.server.policy.state["transforms"] if state.get("buffer")]
+        held = sum(shard.buffered for shard in self.server.shards)
         if held:
-            lines.append(f"  the server holds {held[0]} buffered pushes and waits for more")
+            lines.append(f"  the server holds {held} buffered pushes and waits for more")
         return Deadlock("\n".join(lines))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
 from asyncsim.streams import Streams
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
 
 IDLE = -1
+
+
+class Costs(NamedTuple):
+    """What the stages of a model cost in time, one entry a stage; a whole model is one stage.
+
+    Stage ``k`` takes ``shares[k]`` of the time of a gradient of the whole model, ``forward`` of that in the forward pass.
+    ``message_bytes`` of parameters or gradient travel between worker and shard; None: the shard lies on the worker itself.
+    ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``, over ``link`` (None: the sender's uplink).
+    """
+
+    shares: tuple[float, ...] = (1.0,)
+    forward: float = 1 / 3
+    message_bytes: tuple[float | None, ...] = (0.0,)
+    boundary_bytes: tuple[float, ...] = ()
+    link: Link | None = None
 
 
 class Worker:
@@ -30,12 +45,17 @@ class Worker:
         "download",
         "gone",
         "index",
+        "late_times",
+        "member",
         "process",
         "profile",
+        "send_down",
+        "send_up",
         "serve_from",
         "served",
         "since",
         "speed",
+        "stage",
         "step",
         "times",
         "up",
@@ -44,13 +64,25 @@ class Worker:
         "work",
     )  # fmt: skip
 
-    def __init__(self, profile: WorkerProfile, streams: Streams, message_bytes: float) -> None:
-        self.index = profile.index
+    def __init__(self, profile: WorkerProfile, streams: Streams, costs: Costs) -> None:
+        index, num_stages = profile.index, len(costs.shares)
+        self.index = index
+        self.member, self.stage = divmod(index, num_stages)  # the member of its shard, and which shard
         self.profile = profile
-        self.times = profile.compute.draws(streams, "compute", profile.index)
+        self.times = profile.compute.draws(streams, "compute", index)
+        self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # steps far behind
         self.speed = profile.speed(streams)
-        self.upload = transfer(profile.uplink, streams, "uplink", profile.index, message_bytes)
-        self.download = transfer(profile.downlink, streams, "downlink", profile.index, message_bytes)
+        nbytes = costs.message_bytes[self.stage]
+        self.upload = self.download = self.send_up = self.send_down = None
+        if nbytes is not None:
+            self.upload = transfer(profile.uplink, streams, "uplink", index, nbytes)
+            self.download = transfer(profile.downlink, streams, "downlink", index, nbytes)
+        if num_stages > 1:
+            link = costs.link or profile.uplink
+            if self.stage < num_stages - 1:
+                self.send_up = transfer(link, streams, "activation", index, costs.boundary_bytes[self.stage])
+            if self.stage > 0:
+                self.send_down = transfer(link, streams, "error", index, costs.boundary_bytes[self.stage - 1])
         self.step = 0
         self.activity = IDLE
         self.since = 0
@@ -63,10 +95,13 @@ class Worker:
         self.work: Future | None = None  # computed on, and not yet delivered
         self.process: Process | None = None
 
-    def finish(self, now: int, batches: int) -> int:
-        """When the work of this step, begun now, is done: ``batches`` compute times at the machine's speed, 1 ns at least."""
+    def seconds(self, batches: int) -> float:
+        """Compute time of this step, ``batches`` draws, at full speed."""
         first = self.step * batches
-        seconds = self.times[first] if batches == 1 else self.times.total(first, batches)
+        return self.times[first] if batches == 1 else self.times.total(first, batches)
+
+    def finish(self, now: int, seconds: float) -> int:
+        """When work of that many seconds at full speed, begun now, is done; 1 ns later at least."""
         return max(now + 1, self.speed.finish(now, seconds))
 
 

@@ -7,6 +7,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """The layers that keep statistics, in order."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+
+
+def size_of_statistics(module: nn.Module) -> int:
+    """B."""
+    return sum(2 * layer.num_features for layer in batch_norms(module))
+
+
 class Statistics:
     """The means and variances of a module's batch-norm layers as one flat vector ``(B,)``: mean, variance, layer by layer.
 
@@ -15,8 +25,8 @@ class Statistics:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
-        self.size = sum(2 * layer.num_features for layer in layers)
+        layers = batch_norms(module)
+        self.size = size_of_statistics(module)
         like = layers[0].running_mean if layers else torch.empty(0)
         self._flat = torch.empty(self.size, dtype=like.dtype, device=like.device)
         pieces = iter(self._flat.split([layer.num_features for layer in layers for _ in range(2)]))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -39,7 +39,8 @@ from asyncsim.tasks.dropout import Dropout
 from asyncsim.tasks.layout import Layout
 from asyncsim.tasks.objective import Classification, Custom, Objective
 from asyncsim.tasks.partition import Partition, Shuffled
-from asyncsim.tasks.statistics import Statistics
+from asyncsim.tasks.stages import StageModule
+from asyncsim.tasks.statistics import Statistics, size_of_statistics
 
 BatchNorm = Literal["recalibrate", "running"]
 
@@ -73,6 +74,7 @@ class Task:
         self.metrics = objective.metrics
         self.batch_size = source.batch_size
         self.train_size = source.size
+        self.stages: list[StageModule] = []
         self._adopt()
         self._initial = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
 
@@ -126,6 +128,23 @@ class Task:
         # One call for all views: half the time of split and view, in a place where microseconds count.
         for parameter, view in zip(self.parameters, _unflatten_dense_tensors(params, self.parameters), strict=True):
             parameter.data = view
+
+    def split(self, layers: Sequence[int]) -> None:
+        """Cut the module into ``stages`` of so many of its layers (the entries of an ``nn.Sequential``) each; none: it is one."""
+        if not layers:
+            self.stages = [StageModule(self.module, 0, slice(0, self.statistics_size), self._statistics)]
+            return
+        self.stages = []
+        first_layer = first_parameter = first_statistic = 0
+        for count in layers:
+            piece = self.module[first_layer : first_layer + count]
+            statistics = slice(first_statistic, first_statistic + size_of_statistics(piece))
+            self.stages.append(StageModule(piece, first_parameter, statistics, self._statistics))
+            first_layer, first_parameter, first_statistic = first_layer + count, self.stages[-1].parameters.stop, statistics.stop
+
+    def join(self, pieces: list[Tensor]) -> Tensor:
+        """Pieces of vectors, one a stage, as one vector."""
+        return torch.cat(pieces)
 
     def batch(self, worker: int, step: int) -> Samples:
         """Inputs and targets, ``(B, ...)`` each: a function of (seed, worker, step), in fresh tensors."""

@@ -65,7 +65,7 @@ class Toy:
 
     def read(self, worker: int) -> None:
         """The worker takes what it would be handed now."""
-        self.server.look = self.policy.view(self.server.params, self.server.lr)
+        self.server.look = self.policy.view(self.server.params, self.server)
         self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:
@@ -80,7 +80,7 @@ class Toy:
         if not isinstance(result, Verdict):
             server.params = self.policy.apply(result, server)
             server.version += 1
-            server.look = self.policy.view(server.params, server.lr)
+            server.look = self.policy.view(server.params, server)
         return result
 
 

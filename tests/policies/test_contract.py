@@ -43,6 +43,8 @@ POLICIES: dict[str, list[Row]] = {
 OPTIMIZERS: dict[str, list[Row]] = {
     "adam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
+    "look_ahead_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "discount": False}),
+                            Row({"momentum": 0.0})],
     "sgd": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.25}),
             Row({"lr": 0.05, "momentum": 0.9, "nesterov": True})],
     "worker_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "look_ahead": False}), Row({"momentum": 0.0})],
@@ -357,7 +359,7 @@ def test_a_step_rule_alone_hands_out_the_parameters_first(optimizer):
     """Before the first step there is no momentum to look ahead with: what is handed out is the very tensor of the parameters."""
     start = torch.ones(4, dtype=torch.float64)
     policy = Policy((), optimizer, start, 3)
-    assert policy.view(start, optimizer.lr) is start
+    assert policy.view(start, View(start, lr=optimizer.lr)) is start
 
 
 def test_weight_decay_is_that_of_the_current_parameters(optimizer):

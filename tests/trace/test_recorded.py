@@ -10,7 +10,7 @@ import asyncsim
 from asyncsim.cluster import Recorded
 from asyncsim.errors import UserError
 from asyncsim.scenario.problems import ScenarioError
-from asyncsim.simulation.worker import Worker
+from asyncsim.simulation.worker import Costs, Worker
 from asyncsim.streams import Streams
 from asyncsim.units import nanoseconds
 
@@ -111,9 +111,9 @@ def test_large_times_survive_a_worker(make, tmp_path):
     rows = [{"kind": 2, "worker": 0, "step": i, "start_ns": 0, "end_ns": t, "complete": True} for i, t in enumerate(ticks)]
     pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
     profile = make({"workers": 1, "compute": {"kind": "recorded", "file": "t.parquet"}}).cluster.profile(0)
-    worker = Worker(profile, Streams(0), 0.0)
+    worker = Worker(profile, Streams(0), Costs())
     for worker.step in range(3):
-        assert worker.finish(0, 1) == ticks[worker.step]
+        assert worker.finish(0, worker.seconds(1)) == ticks[worker.step]
 
 
 def test_each_worker_takes_its_rows_in_order(make, tmp_path):

@@ -1,19 +1,19 @@
-"""The literature's names: each is a short bundle of a policy, a consistency rule and a program."""
+"""Methods whose workers compute gradients of whole models."""
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field
 
-from asyncsim.consistency import ASP, BSP, SSP, Consistency, consistencies
+from asyncsim.consistency import ASP, BSP, SSP
+from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.policies import (
     SGD,
     Accumulate,
     DelayCompensation,
     DropStale,
     GapAware,
-    Mixing,
     StalenessAware,
     StepRule,
     Transform,
@@ -21,39 +21,7 @@ from asyncsim.policies import (
     optimizers,
     policies,
 )  # fmt: skip
-from asyncsim.registry import Registry, Spec
-from asyncsim.simulation.programs import LocalSGD, Program, Replica, programs
-
-methods = Registry("method")
-
-
-class Bundle(NamedTuple):
-    """A method taken apart: three independent choices and the step rule that ends the chain."""
-
-    transforms: tuple[Transform, ...]
-    step: StepRule
-    consistency: Consistency
-    program: Program
-
-
-class Method(Spec):
-    """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``consistency`` and ``program``
-    replace the method's."""
-
-    before: tuple[Annotated[Transform, policies], ...] = ()
-    consistency: Annotated[Consistency, consistencies] | None = None
-    program: Annotated[Program, programs] | None = None
-
-    def bundle(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        """The parts for a fleet of ``num_workers``; raises ``ValueError`` if the method does not fit it."""
-        parts = self.parts(num_workers, optimizer)
-        return Bundle(
-            self.before + parts.transforms, parts.step, self.consistency or parts.consistency, self.program or parts.program
-        )  # fmt: skip
-
-    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        """The method's own choices."""
-        return Bundle((), optimizer, ASP(), Replica())
+from asyncsim.simulation.programs import Replica
 
 
 @methods.register("asgd")
@@ -214,51 +182,6 @@ class Ringmaster(Method):
             raise ValueError("`stops` is a consistency rule (asp with recall_after) and cannot be combined with another one")
         consistency = ASP(recall_after=self.threshold if self.stops else None)
         return Bundle((DropStale(bound=self.threshold - 1),), optimizer, consistency, Replica())
-
-
-class LocalMethod(Method):
-    """Workers take ``local_steps`` SGD steps of their own at ``local_lr`` (the schedule multiplies it) and push the difference.
-
-    The scenario's optimiser is the server's; the plain algorithm is ``{kind: sgd, lr: 1}`` without momentum.
-    """
-
-    local_steps: int = Field(4, ge=1)
-    local_lr: float = Field(0.05, ge=0)
-    local_momentum: float = Field(0.0, ge=0, lt=1)
-
-    def local(self) -> LocalSGD:
-        return LocalSGD(steps=self.local_steps, lr=self.local_lr, momentum=self.local_momentum)
-
-
-@methods.register("local_sgd")
-class LocalSgdMethod(LocalMethod):
-    """Local SGD / FedAvg, synchronous: every worker takes its local steps, then the models are averaged."""
-
-    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        return Bundle((Accumulate(members=True),), optimizer, BSP(), self.local())
-
-
-@methods.register("fedbuff")
-class FedBuff(LocalMethod):
-    """FedBuff, Nguyen et al. 2022: average ``buffer`` model differences, each weighted by ``(1 + tau) ** -power``."""
-
-    buffer: int = Field(4, ge=1)
-    power: float = Field(0.5, ge=0)
-
-    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        weigh = StalenessAware(rule="polynomial", power=self.power)
-        return Bundle((weigh, Accumulate(count=self.buffer)), optimizer, ASP(), self.local())
-
-
-@methods.register("fedasync")
-class FedAsync(LocalMethod):
-    """FedAsync, Xie et al. 2019: the server moves ``rate * (1 + tau) ** -power`` of the way to the worker's model."""
-
-    rate: float = Field(0.6, gt=0, le=1)
-    power: float = Field(0.5, ge=0)
-
-    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        return Bundle((Mixing(rate=self.rate, power=self.power),), optimizer, ASP(), self.local())
 
 
 def _first(count: int) -> tuple[Transform, ...]:

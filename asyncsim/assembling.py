@@ -1,0 +1,112 @@
+"""From a scenario to the parts of a run, put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.engine.spec import EngineSpec
+from asyncsim.methods import Bundle
+from asyncsim.policies import Policy
+from asyncsim.records import Recorder, RunDirectory
+from asyncsim.records.fates import Fates
+from asyncsim.scenario import Scenario
+from asyncsim.simulation.mixing import Mixed, Row
+from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.server import Server
+from asyncsim.simulation.shard import Shard
+from asyncsim.simulation.simulation import Simulation
+from asyncsim.simulation.worker import Costs
+from asyncsim.streams import Streams
+from asyncsim.tasks.cutting import Cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.tasks.task import Task
+
+
+def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
+    """A simulation that is about to begin; no ``task`` and ``spec``: the timeline alone."""
+    bundle, cut = scenario.bundle(), scenario.cut()
+    streams = Streams(scenario.seed)
+    recorder = Recorder(
+        scenario.metrics if task is not None else (), directory, updates=scenario.records.updates, events=scenario.records.events
+    )  # fmt: skip
+    if task is not None and (scenario.stages.count > 1 or bundle.program.staged):
+        task.split(cut.layers)
+    shards = [_shard(scenario, bundle, task, stage) for stage in range(scenario.stages.count)]
+    engine = None
+    if spec is not None:
+        averaged = any(transform.averages for transform in bundle.transforms)
+        engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
+    return Simulation(
+        scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
+        engine, recorder, streams, costs(scenario, cut, bundle.program.parts),
+    )  # fmt: skip
+
+
+def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) -> Shard | Mixed:
+    """The shard of one stage, or of a whole model."""
+    program, count, groups = bundle.program, scenario.stages.count, scenario.groups
+    layers: tuple[slice, ...] = ()
+    params: Tensor | None = None
+    statistics: Tensor | None = None
+    if task is not None:
+        params, layers, statistics = task.init(), task.layout.layers, task.init_statistics()
+        if count > 1:
+            piece = task.stages[stage]
+            params, layers = params[piece.parameters].clone(), piece.layout.layers
+            statistics = None if statistics is None else statistics[piece.statistics]
+        if task.batch_norm != "running":
+            statistics = None
+    progress = WorkerProgress(groups)
+
+    def shard(kind: type[Shard]) -> Shard:
+        policy = Policy(bundle.transforms, bundle.step, params, groups)
+        one = kind(
+            policy, params, layers, scenario.schedule, scenario.run, progress,
+            scenario.task.batch * program.batches // program.parts,
+            scheduled=not program.local, keep=program.keep(stage), stage=stage, num_stages=count,
+        )  # fmt: skip
+        one.statistics = statistics
+        return one
+
+    return shard(Shard) if bundle.gossip is None else Mixed([shard(Row) for _ in range(groups)], bundle.gossip)
+
+
+def costs(scenario: Scenario, cut: Cut, micro_batches: int = 1) -> Costs:
+    """What travels, and how long each stage takes."""
+    sized = any(_sized(profile) for profile in _link_owners(scenario))
+    number = 8 if scenario.dtype == "float64" else 4
+    if scenario.stages.count == 1:
+        return Costs(message_bytes=(scenario.message_bytes if sized else 0.0,), forward=scenario.stages.forward)
+    whole = sum(cut.parameters)
+    messages = tuple(
+        None if scenario.groups == 1 else (scenario.message_bytes * part / whole if sized else 0.0) for part in cut.parameters
+    )
+    boundaries = tuple(float(numbers * number * scenario.task.batch // micro_batches) for numbers in cut.boundaries)
+    return Costs(cut.shares, scenario.stages.forward, messages, boundaries, scenario.stages.link)
+
+
+def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
+    """Which work will be used, found by simulating the timeline first, for engines that compute ahead; None: all but what is in
+    flight at the end, and looking ahead would cost more than it saves."""
+    cluster = scenario.cluster
+    losses = cluster.faults or cluster.groups or cluster.overrides or cluster.events or bundle.consistency.recalling
+    if not spec.ahead or not (losses or any(transform.drops for transform in bundle.transforms)):
+        return None
+    sim = assemble(scenario, None, None, None)
+    for _ in sim.run():
+        pass
+    sim.recorder.breathe(last=True)
+    return Fates(sim.recorder.updates.arrays())
+
+
+def _sized(profile: Any) -> bool:
+    return any(link is not None and link.bandwidth is not None for link in (profile.uplink, profile.downlink))
+
+
+def _link_owners(scenario: Scenario) -> list[Any]:
+    """Everything in the cluster section that may define a link."""
+    cluster = scenario.cluster
+    return [cluster, *cluster.groups, *cluster.overrides.values()]

@@ -1,0 +1,150 @@
+"""Forward and backward passes of one stage, computed when somebody needs them.
+
+A backward pass works on the very graph of its forward pass, so a batch costs one forward and one backward in all, as in
+training without a simulator. The parameters are leaves of the graph: with stashed parameters they are the snapshot itself; with
+current ones a copy that is overwritten before the backward pass, so the activations are old and the parameters new (what the
+public FDG, ADL and DDG code does by changing parameters in place under a living graph).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from asyncsim.engine.futures import Gradient
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
+    from asyncsim.tasks.task import Task
+
+Signals = dict[tuple[int, int], Tensor]
+"""Error signals that have been computed and not been used yet, by worker and batch."""
+
+
+class Source:
+    """A batch, or one of the equal parts of it, on its way through the stages."""
+
+    def __init__(self, member: int, batch: int, parts: int) -> None:
+        self.member = member
+        self.batch = batch
+        self.parts = parts
+        self._samples: tuple[Tensor, Tensor] | None = None
+
+    def samples(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Inputs and targets."""
+        if self._samples is None:
+            step, part = divmod(self.batch, self.parts)
+            inputs, targets = task.batch(self.member, step)
+            self._samples = inputs.chunk(self.parts)[part], targets.chunk(self.parts)[part]
+        return self._samples
+
+
+class Forward:
+    """The activation of one stage for one batch at one snapshot; ``params`` has shape ``(P_k,)``, None: it is over."""
+
+    def __init__(
+        self, stage: int, member: int, batch: int, parts: int, params: Tensor | None, below: Forward | None, copy: bool
+    ) -> None:
+        self.stage = stage
+        self.member = member
+        self.batch = batch
+        self.params = params
+        self.below = below
+        self.copy = copy  # the parameters of the graph will be overwritten
+        self.source: Source = below.source if below is not None else Source(member, batch, parts)
+        self.input: Tensor | None = None  # a leaf of the graph where a stage lies below
+        self.output: Tensor | None = None  # with its graph
+        self.statistics: Tensor | None = None
+        self.leaves: list[Tensor] = []
+
+    def run(self, task: Task, streams: Streams) -> Tensor:
+        """Compute the activation, once."""
+        if self.output is None:
+            if self.below is None:
+                self.input = self.source.samples(task)[0]
+            else:
+                self.input = self.below.run(task, streams).detach().requires_grad_()
+            self._run(task, streams, self.params.clone() if self.copy else self.params)
+            self.below = None
+        return self.output
+
+    def again(self, task: Task, streams: Streams, params: Tensor) -> None:
+        """Compute the activation anew from the same input, with other parameters."""
+        self.input = self.input.detach().requires_grad_(self.input.requires_grad)
+        self._run(task, streams, params)
+
+    def _run(self, task: Task, streams: Streams, params: Tensor) -> None:
+        if task.has_masks:
+            task.seed_masks(streams.integer("dropout", self.member, self.batch, self.stage))
+        stage = task.stages[self.stage]
+        self.leaves = stage.leaves(params)
+        self.output = stage.forward(self.leaves, self.input)
+        self.statistics = stage.read_statistics()
+
+
+class Backward:
+    """A kernel: gradient ``(P_k,)`` of a stage for one batch, and the error signal for the stage below.
+
+    ``key`` is worker and batch. ``upper`` gives the error signal from above; None at the last stage, which starts from the loss.
+    ``late`` are parameters ``(P_k,)`` to use in place of those of the forward pass; ``replay``: in a new forward pass. An error
+    signal stays in ``signals`` until the stage below uses it, which may be long after this gradient was applied.
+    """
+
+    def __init__(
+        self,
+        key: tuple[int, int],
+        forward: Forward,
+        upper: Backward | None,
+        shrink: float,
+        late: Tensor | None,
+        replay: bool,
+        signals: Signals,
+    ) -> None:
+        self.key = key
+        self.forward: Forward | None = forward
+        self.upper = upper
+        self.shrink = shrink
+        self.late = late
+        self.replay = replay
+        self.signals = signals
+        self.stage = forward.stage
+        self.computed: Gradient | None = None
+
+    def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
+        result, self.computed = self.run(task, streams), None  # the future keeps it from here on
+        return result
+
+    def error(self, task: Task, streams: Streams) -> Tensor:
+        """The error signal for the stage below, for good."""
+        if self.key not in self.signals:
+            self.run(task, streams)
+        return self.signals.pop(self.key)
+
+    def run(self, task: Task, streams: Streams) -> Gradient:
+        """Compute gradient and error signal, once."""
+        if self.computed is not None:
+            return self.computed
+        forward = self.forward
+        output = forward.run(task, streams)
+        if self.late is not None and self.replay:
+            forward.again(task, streams, self.late)
+            output = forward.output
+        elif self.late is not None:
+            for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):
+                leaf.data.copy_(value)  # under the graph, unseen by its version counters
+        inner = self.stage > 0
+        wanted = [*forward.leaves, forward.input] if inner else forward.leaves
+        if self.upper is None:
+            loss = task.loss(output, forward.source.samples(task)[1])
+            parts = torch.autograd.grad(loss, wanted)
+        else:
+            signal = self.upper.error(task, streams)
+            loss = torch.full((), torch.nan, device=output.device, dtype=output.dtype)
+            parts = torch.autograd.grad(output, wanted, signal if self.shrink == 1.0 else signal * self.shrink)
+        if inner:
+            *parts, self.signals[self.key] = parts
+        self.computed = Gradient(torch.cat([part.reshape(-1) for part in parts]), loss.detach(), forward.statistics)
+        self.forward = self.upper = self.late = None
+        return self.computed

@@ -1,0 +1,127 @@
+"""Who averages with whom: doubly stochastic matrices over graphs of the groups."""
+
+from __future__ import annotations
+
+import csv
+import math
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from asyncsim.errors import UserError
+from asyncsim.registry import Registry, Spec
+
+gossips = Registry("gossip", default="ring")
+
+Matrix = list[list[float]]
+Form = Literal["adapt_then_combine", "combine_then_adapt"]
+
+
+class Gossip(Spec):
+    """Every group keeps parameters of its own and mixes them with its neighbours' after every step.
+
+    ``form``: a group steps first and then all mix, or all mix the old parameters and then step.
+    """
+
+    form: Form = "adapt_then_combine"
+
+    @abstractmethod
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        """Whom a group hears, itself left out. ValueError if the graph is not defined for so many groups."""
+
+    def matrix(self, groups: int) -> Matrix:
+        """``P[s][r]``, doubly stochastic: Metropolis weights ``1 / (1 + max(degree))``, the rest on the diagonal."""
+        near = [self.neighbours(group, groups) - {group} for group in range(groups)]
+        matrix = [[0.0] * groups for _ in range(groups)]
+        for s in range(groups):
+            for r in sorted(near[s]):
+                matrix[s][r] = 1.0 / (1 + max(len(near[s]), len(near[r])))
+            matrix[s][s] = 1.0 - sum(matrix[s])
+        return matrix
+
+
+@gossips.register("complete")
+class Complete(Gossip):
+    """Everybody with everybody: the mean of all."""
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        return set(range(groups))
+
+
+@gossips.register("ring")
+class Ring(Gossip):
+    """The two beside one."""
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        return {(group - 1) % groups, (group + 1) % groups}
+
+
+@gossips.register("torus")
+class Torus(Gossip):
+    """The four around one, on a grid of ``rows`` rows that is closed in both directions."""
+
+    rows: int | None = Field(None, ge=1)
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        rows = self.rows or max(each for each in range(1, math.isqrt(groups) + 1) if groups % each == 0)
+        if groups % rows:
+            raise ValueError(f"a torus of {rows} rows needs a multiple of {rows} groups, not {groups}")
+        columns = groups // rows
+        row, column = divmod(group, columns)
+        around = ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
+        return {(r % rows) * columns + c % columns for r, c in around}
+
+
+@gossips.register("hypercube")
+class Hypercube(Gossip):
+    """Groups whose binary numbers differ in one digit."""
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        if groups & (groups - 1):
+            raise ValueError(f"a hypercube needs 1, 2, 4, 8, ... groups, not {groups}")
+        return {group ^ (1 << digit) for digit in range(groups.bit_length() - 1)}
+
+
+@gossips.register("exponential")
+class Exponential(Gossip):
+    """Those 1, 2, 4, 8, ... places ahead (a directed graph; Assran et al. 2019), all with one weight."""
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        return {(group + (1 << digit)) % groups for digit in range(max(1, (groups - 1).bit_length()))}
+
+    def matrix(self, groups: int) -> Matrix:
+        near = [self.neighbours(group, groups) | {group} for group in range(groups)]
+        return [[1.0 / len(near[s]) if r in near[s] else 0.0 for r in range(groups)] for s in range(groups)]
+
+
+@gossips.register("matrix")
+class FromFile(Gossip):
+    """A matrix from a CSV ``file`` without a header, one row a group."""
+
+    shorthand: ClassVar[str | None] = "file"
+    file: str
+
+    @field_validator("file")
+    @classmethod
+    def _from_scenario(cls, file: str, info: ValidationInfo) -> str:
+        """A relative path starts at the scenario's folder, or else at the working directory."""
+        return str((Path((info.context or {}).get("folder") or ".") / Path(file).expanduser()).resolve())
+
+    def neighbours(self, group: int, groups: int) -> set[int]:
+        return {r for r, weight in enumerate(self.matrix(groups)[group]) if weight}
+
+    def matrix(self, groups: int) -> Matrix:
+        try:
+            with Path(self.file).open(newline="", encoding="utf-8") as lines:
+                matrix = [[float(cell) for cell in row] for row in csv.reader(lines) if row]
+        except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+            raise UserError(f"{self.file}: no matrix of numbers: {error}") from None
+        if len(matrix) != groups or any(len(row) != groups for row in matrix):
+            raise UserError(f"{self.file}: has {len(matrix)} rows; a square of {groups} is needed, one row a group")
+        for place in range(groups):
+            for what, values in (("row", matrix[place]), ("column", [row[place] for row in matrix])):
+                if min(values) < 0 or not math.isclose(sum(values), 1.0, abs_tol=1e-9):
+                    raise UserError(f"{self.file}, {what} {place + 1}: weights must not be negative and add up to 1")
+        return matrix

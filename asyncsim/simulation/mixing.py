@@ -1,0 +1,159 @@
+"""Groups that keep models of their own and mix them with their neighbours': one shard as many rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.gossip import Gossip
+from asyncsim.policies import Snapshot, Verdict
+from asyncsim.simulation.shard import Arrival, Shard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.engine.futures import Future
+
+
+class Row(Shard):
+    """The parameters of one group. An update waits, as what it would make of them, until the groups mix."""
+
+    half: tuple[Tensor | None, int] | None = None  # parameters after the group's own step, and its samples
+
+    def advance(self, params: Tensor | None, samples: int, now: int) -> None:
+        self.half = params, samples
+
+    def mix(self, params: Tensor | None, samples: int, now: int) -> None:
+        """The next version."""
+        self.half = None
+        super().advance(params, samples, now)
+
+
+class Mixed:
+    """A shard in one row a group, ``u_s`` of shape ``(P_k,)``. A round ends when every group that is left has made its step::
+
+        adapt then combine:   u_s <- sum_r P[s, r] (u_r - lr d_r)
+        combine then adapt:   u_s <- sum_r P[s, r] u_r  -  lr d_s
+
+    Every row has a policy with its own state. Elsewhere it looks like one shard, whose parameters are the mean of the rows.
+    Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic.
+    """
+
+    def __init__(self, rows: list[Row], gossip: Gossip) -> None:
+        self.rows = rows
+        self.gossip = gossip
+        self.matrix = gossip.matrix(len(rows))
+        self.progress = rows[0].progress
+        self.version = 0
+        self.samples = 0
+
+    def state(self) -> dict[str, Any]:
+        halves = [row.half for row in self.rows]
+        return {"version": self.version, "samples": self.samples, "halves": halves, "rows": [row.state() for row in self.rows]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.version, self.samples = state["version"], state["samples"]
+        for row, its, half in zip(self.rows, state["rows"], state["halves"], strict=True):
+            row.restore(its)
+            row.half = half
+
+    @property
+    def num_workers(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lr(self) -> float:
+        return self.rows[0].lr
+
+    @property
+    def buffered(self) -> int:
+        return sum(row.buffered + (row.half is not None) for row in self.rows)
+
+    @property
+    def numeric(self) -> bool:
+        return self.rows[0].numeric
+
+    @numeric.setter
+    def numeric(self, value: bool) -> None:
+        for row in self.rows:
+            row.numeric = value
+
+    @property
+    def diverged(self) -> tuple[int, int] | None:
+        return min((row.diverged for row in self.rows if row.diverged), key=lambda each: each[1], default=None)
+
+    @property
+    def params(self) -> Tensor | None:
+        """The mean of the rows, shape ``(P_k,)``."""
+        return mean([row.params for row in self.rows])
+
+    @property
+    def statistics(self) -> Tensor | None:
+        return mean([row.statistics for row in self.rows])
+
+    def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
+        return self.rows[member].read(member, now, version)
+
+    def current(self, member: int) -> Tensor | None:
+        return self.rows[member].current(member)
+
+    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+        row = self.rows[member]
+        arrival = row.arrive(member, step, snapshot, work, now, up)
+        if arrival.verdict is Verdict.DROPPED:
+            row.half = row.params, 0  # no step in this round
+        if not self._mix(now) and arrival.verdict is None:
+            return arrival._replace(verdict=Verdict.BUFFERED)
+        return arrival
+
+    def settle(self, now: int) -> bool:
+        """A group has left for good: the round may be complete now."""
+        for row in self.rows:
+            row.settle(now)
+        return self._mix(now)
+
+    def check_finite(self) -> None:
+        for row in self.rows:
+            row.check_finite()
+
+    def _mix(self, now: int) -> bool:
+        """End the round, if everybody is there."""
+        left = [index for index in range(len(self.rows)) if index not in self.progress.departed]
+        if not left or any(self.rows[index].half is None for index in left):
+            return False
+        steps = [self.rows[index].half for index in left]
+        matrix = self._among(left)
+        if self.numeric:
+            old = [self.rows[index].params for index in left]
+            if self.gossip.form == "adapt_then_combine":
+                new = [combined(weights, [params for params, _ in steps]) for weights in matrix]
+            else:
+                new = [combined(w, old) + (half - own) for w, own, (half, _) in zip(matrix, old, steps, strict=True)]
+        else:
+            new = [self.rows[index].params for index in left]
+        self.samples += sum(samples for _, samples in steps)
+        self.version += 1
+        for index, params, (_, samples) in zip(left, new, steps, strict=True):
+            self.rows[index].mix(params, samples, now)
+        return True
+
+    def _among(self, left: list[int]) -> list[list[float]]:
+        """The weights of those that are left."""
+        rows = [[self.matrix[s][r] for r in left] for s in left]
+        for place, row in enumerate(rows):
+            row[place] += sum(weight for r, weight in enumerate(self.matrix[left[place]]) if r not in left)
+        return rows
+
+
+def combined(weights: list[float], vectors: list[Tensor]) -> Tensor:
+    """The weighted sum, in order; vectors without weight are left out."""
+    terms = [vector * weight for weight, vector in zip(weights, vectors, strict=True) if weight]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def mean(vectors: list[Tensor | None]) -> Tensor | None:
+    if vectors[0] is None or len(vectors) == 1:
+        return vectors[0]
+    return combined([1.0] * len(vectors), vectors) / len(vectors)

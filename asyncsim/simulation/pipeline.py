@@ -1,0 +1,162 @@
+"""What connects the stages of a group: channels with room for so many messages, and meeting points."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncsim.simulation import faults
+
+if TYPE_CHECKING:
+    import simpy
+
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.orders import Action
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+
+class Message(NamedTuple):
+    """An activation on its way up, or an error signal on its way down; ``content`` is what computes it (None in a plan)."""
+
+    batch: int
+    version: int  # of the snapshot that the first stage read for this batch
+    content: Any
+
+
+class Channel:
+    """One direction between two neighbouring stages: messages arrive in the order in which they were sent.
+
+    ``room`` counts what is under way and what waits at the receiver, so a sender asks for it before it begins a pass.
+    """
+
+    def __init__(self, env: simpy.Environment, capacity: int) -> None:
+        self.env = env
+        self.capacity = capacity
+        self.inbox: deque[Message] = deque()
+        self.fullest = 0
+        self._under_way = 0
+        self._latest = 0  # when the last message arrives
+        self._waiting: list[simpy.Event] = []
+
+    @property
+    def room(self) -> bool:
+        return self._under_way + len(self.inbox) < self.capacity
+
+    def changes(self) -> simpy.Event:
+        """An event that happens when a message arrives or is taken."""
+        event = self.env.event()
+        self._waiting.append(event)
+        return event
+
+    def send(self, message: Message, duration: int) -> None:
+        """The message arrives ``duration`` ns from now, but after those before it."""
+        if not self.room:
+            raise RuntimeError(f"a message for a channel that holds {self.capacity} already")
+        self._latest = max(self._latest, self.env.now + duration)
+        self._under_way += 1
+        if self._latest == self.env.now:
+            self._arrive(message)
+        else:
+            self.env.timeout(self._latest - self.env.now).callbacks.append(lambda _: self._arrive(message))
+
+    def take(self) -> Message:
+        """The oldest message, which has been dealt with."""
+        message = self.inbox.popleft()
+        self._wake()
+        return message
+
+    def _arrive(self, message: Message) -> None:
+        self._under_way -= 1
+        self.inbox.append(message)
+        self.fullest = max(self.fullest, len(self.inbox))
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            event.succeed()
+
+
+class Meeting:
+    """Stages of a group wait here for each other. Who is interrupted while it waits is not counted twice."""
+
+    def __init__(self, env: simpy.Environment, size: int) -> None:
+        self.env = env
+        self.size = size
+        self.present: set[int] = set()
+        self._event = env.event()
+
+    def join(self, stage: int) -> simpy.Event | None:
+        """The event to wait for; None for the last to come, which sets all free."""
+        self.present.add(stage)
+        if len(self.present) < self.size:
+            return self._event
+        self.present = set()
+        self._event.succeed()
+        self._event = self.env.event()
+        return None
+
+
+@dataclass
+class Stashed:
+    """A batch between its forward and its backward pass at one stage."""
+
+    snapshot: Snapshot
+    version: int  # of the snapshot that the first stage read
+    content: Any  # what computes the activation
+
+
+@dataclass
+class Place:
+    """Where one worker is in its sequence of passes, and what it holds. It survives a crash of the worker."""
+
+    actions: Iterator[Action]
+    action: Action
+    meeting: Meeting
+    below: Channel | None  # activations come from here
+    above: Channel | None  # activations go there
+    errors: Channel | None  # error signals come from here
+    answers: Channel | None  # error signals go there
+    stash: dict[int, Stashed] = field(default_factory=dict)  # by batch
+    met: simpy.Event | None = None  # of the meeting it waits at
+    undelivered: tuple[int, Snapshot, Any] | None = None  # a push that has not been sent yet
+
+    def advance(self) -> None:
+        self.action = next(self.actions)
+
+
+class Pipeline:
+    """The places and channels of all groups. Worker ``s * K + k`` is stage ``k`` of group ``s``."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        stages = len(sim.progress)
+        self.stopped: set[int] = set()  # first workers of groups that have left for good
+        self.places: list[Place] = []
+        for first in range(0, len(sim.workers), stages):
+            self.places += self._group(first // stages, stages)
+
+    def _group(self, group: int, stages: int) -> Iterator[Place]:
+        env, program = self.sim.env, self.sim.program
+        meeting = Meeting(env, stages)
+        up, down = ([Channel(env, program.queue) for _ in range(stages - 1)] for _ in range(2))
+        at: Callable[[list[Channel], int], Channel | None] = lambda channels, k: channels[k] if 0 <= k < stages - 1 else None  # noqa: E731
+        for k in range(stages):
+            actions = program.order.actions(k, stages, program.parts)
+            yield Place(actions, next(actions), meeting, at(up, k - 1), at(up, k), at(down, k), at(down, k - 1))
+
+    def stop(self, worker: Worker) -> None:
+        """A worker has left for good, and so does its whole group: what it holds is lost."""
+        sim, stages = self.sim, len(self.sim.progress)
+        first = worker.index - worker.stage
+        for batch in self.places[worker.index].stash:
+            sim.held.pop((worker.index, batch), None)
+        if first in self.stopped:
+            return
+        self.stopped.add(first)
+        for mate in sim.workers[first : first + stages]:
+            if not mate.gone:
+                mate.process.interrupt(faults.STOP)

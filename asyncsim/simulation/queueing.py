@@ -1,0 +1,29 @@
+"""The queue in front of a shard: first come, first served, one at a time."""
+
+from __future__ import annotations
+
+from asyncsim.cluster.delays import SteadyDelay
+from asyncsim.streams import Draws, Streams
+from asyncsim.units import nanoseconds
+
+
+class Queue:
+    """When a push that arrives now is served and done. Analytic: who comes later changes nothing for those before."""
+
+    def __init__(self, service: SteadyDelay, streams: Streams, stage: int = 0) -> None:
+        self._service = Draws(streams, "service", (stage,) if stage else (), service.sample)
+        self._arrived = 0
+        self._free_at = 0  # when all that is in the queue has been served
+        self.length = 0
+
+    def join(self, now: int) -> tuple[int, int]:
+        """A push arrives: when its service begins and ends (ns)."""
+        begin = max(now, self._free_at)
+        self._free_at = begin + nanoseconds(self._service[self._arrived])
+        self._arrived += 1
+        self.length += 1
+        return begin, self._free_at
+
+    def leave(self) -> None:
+        """The next one has been served."""
+        self.length -= 1

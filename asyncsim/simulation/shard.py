@@ -1,0 +1,239 @@
+"""One parameter shard: parameters with a version, and the policy that decides what an arrival does to them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncsim.policies import Policy, Push, Schedule, Snapshot, Verdict
+from asyncsim.simulation.length import RunLength
+from asyncsim.simulation.progress import WorkerProgress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.engine.futures import Future
+
+NAN = float("nan")
+CHANGING = (
+    "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
+    "_view", "_updated", "_unchecked",
+)  # fmt: skip
+"""What arrivals change of a shard, and a checkpoint keeps."""
+
+
+class Arrival(NamedTuple):
+    """What became of a push, for the records."""
+
+    verdict: Verdict | None  # None: an update
+    staleness: int
+    lr: float
+    gap: Tensor | float
+    penalty: Tensor | float
+    loss: Future | float
+
+
+class Shard:
+    """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
+
+    Also the ``ServerView`` of the policies. When an update leaves non-finite parameters the shard has diverged: the update and
+    its time are noted.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        params: Tensor | None,
+        layers: tuple[slice, ...],
+        schedule: Schedule,
+        length: RunLength,
+        progress: WorkerProgress,
+        samples: int,
+        *,
+        scheduled: bool = True,
+        keep: int = 1,
+        stage: int = 0,
+        num_stages: int = 1,
+    ) -> None:
+        self.policy = policy
+        self.params = params  # (P,), replaced by a new tensor at every update
+        self.layers = layers
+        self.schedule = schedule
+        self.scheduled = scheduled  # False: the schedule drives the workers' local learning rate, not the server's
+        self.length = length
+        self.progress = progress
+        self.samples_per_push = samples
+        self.stage = stage
+        self.num_stages = num_stages
+        self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
+        self.numeric = params is not None  # are gradients (still) computed?
+        self.version = 0
+        self.pushes = 0
+        self.samples = 0
+        self.lr = policy.step.lr
+        self.lr_max = 0.0
+        self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
+        self.keep = keep  # versions that may be asked for, the newest included
+        self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
+        self._view: tuple[int, Tensor | None] = (-1, None)
+        self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
+        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
+        self._updated = 0  # time of the last update
+        self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
+        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes during a run, but for the progress of the workers."""
+        kinds = {"kinds": [transform.kind for transform in self.policy.transforms], "kind": self.policy.step.kind}
+        values = {name: getattr(self, name) for name in CHANGING}
+        return values | {"older": list(self.older), "policy": self.policy.state | kinds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.policy.state = {part: state["policy"][part] for part in ("transforms", "step")}
+        for name in CHANGING:
+            setattr(self, name, state[name])
+        self.older = deque(state["older"], maxlen=self.keep - 1)
+
+    @property
+    def num_workers(self) -> int:
+        return self.progress.num_workers
+
+    @property
+    def members(self) -> int:
+        return self.progress.members
+
+    @property
+    def departed(self) -> frozenset[int]:
+        return self.progress.departed
+
+    @property
+    def buffered(self) -> int:
+        """Pushes that wait for others."""
+        return sum(len(state.get("buffer") or ()) for state in self.policy.state["transforms"])
+
+    def view(self) -> Tensor | None:
+        """What a worker that reads now is handed, shape ``(P,)``; one tensor a version."""
+        version, view = self._view
+        if version != self.version:
+            view = None if self.params is None else self.policy.view(self.params, self)
+            self._view = (self.version, view)
+        return view
+
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        if self._moved is not snapshot:
+            self._subtract(snapshot)
+        self._moved = None
+        return self._scratch
+
+    def _subtract(self, snapshot: Snapshot) -> None:
+        self._scratch = self.params - snapshot.params
+        self._moved = snapshot
+
+    def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
+        """Hand out the parameters: the newest, or those of a ``version`` that is still kept."""
+        self.progress.read(member)
+        factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
+        if version is None or version == self.version:
+            return Snapshot(self.view(), self.version, now, factor)
+        return Snapshot(self.older[version - self.version], version, now, factor)
+
+    def current(self, member: int) -> Tensor | None:
+        """What a late backward pass uses in place of the parameters that its forward pass read, shape ``(P,)``."""
+        return self.policy.late_view(self.params, self) if self.numeric else None
+
+    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+        """A result has been received: send it through the policy and apply what comes out."""
+        staleness = self.version - snapshot.version
+        self._set_rate(self.samples_per_push, now)
+        self.pushes += 1
+        self.progress.push(member, snapshot.version, counts=up)
+        gap = self._gap(snapshot, self.params)
+        if not self.numeric:
+            work = None
+        push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
+        verdict = self.take(push, now)
+        if verdict is Verdict.DROPPED and work is not None:
+            work.cancel()
+        penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
+        return Arrival(verdict, staleness, self.lr, gap, penalty, NAN if work is None else work)
+
+    def take(self, push: Push, now: int) -> Verdict | None:
+        """Act on a push; None if it became an update."""
+        result = self.policy.arrive(push, self)
+        if isinstance(result, Verdict):
+            return result
+        self.apply(result, now)
+        return None
+
+    def settle(self, now: int) -> bool:
+        """A worker left for good: apply what a buffer now gives up, if anything."""
+        push = self.policy.settle(self)
+        if push is not None:
+            self.apply(push, now)
+        return push is not None
+
+    def apply(self, push: Push, now: int) -> None:
+        if push.samples != self.samples_per_push:  # a mean of several pushes
+            self._set_rate(push.samples, now)
+        params = self.params
+        if self.numeric:
+            params = self.policy.apply(push, self)
+            self.keep_statistics(push.payload)
+            push.payload.release()
+        self.advance(params, push.samples, now)
+
+    def advance(self, params: Tensor | None, samples: int, now: int) -> None:
+        """The next version."""
+        if self.keep > 1:
+            self.older.append(self.view())
+        self.params = params
+        self.version += 1
+        self.samples += samples
+        self._updated = now
+        self.progress.version = self.version
+
+    def keep_statistics(self, payload: Future) -> None:
+        """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
+        if self.statistics is not None:
+            self.statistics = payload.engine.task.average_statistics(self.statistics, payload.result().statistics)
+
+    def check_finite(self) -> None:
+        """Note divergence, if the parameters are not finite any more."""
+        if self.numeric:
+            self._unchecked.append((self.version, self._updated, self.params.sum()))
+            self._look()
+
+    def _set_rate(self, samples: int, now: int) -> None:
+        """The learning rate of an update by ``samples`` more samples."""
+        factor = self._factor(self.version + 1, self.samples + samples, now) if self.scheduled else 1.0
+        self.lr = self.policy.step.lr * factor
+        self.lr_max = max(self.lr_max, self.lr)
+
+    def _factor(self, updates: int, samples: int, now: int) -> float:
+        return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
+
+    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
+        """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
+        if not self.numeric:
+            return NAN
+        if snapshot.params is params:
+            square, gap = params.sum(), 0.0
+        else:
+            self._subtract(snapshot)
+            square = self._scratch.dot(self._scratch)
+            gap = square.sqrt()
+        self._unchecked.append((self.version, self._updated, square))
+        if len(self._unchecked) >= self._check_every:
+            self._look()
+        return gap if self.numeric else NAN
+
+    def _look(self) -> None:
+        """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
+        unchecked, self._unchecked = self._unchecked, []
+        suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
+        if suspects and not self.params.isfinite().all():
+            self.diverged = suspects[0]
+            self.numeric = False

@@ -1,0 +1,190 @@
+"""The stage program: one slice of the model, with forward and backward passes of many batches in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.simulation.orders import Order, Pass, Ticks, orders
+from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed
+from asyncsim.simulation.programs import Program, programs
+
+if TYPE_CHECKING:
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+COMPUTE, FORWARD, BACKWARD = (EVENT_KINDS.index(kind) for kind in ("compute", "forward", "backward"))
+
+
+@programs.register("stage")
+class Stage(Program):
+    """One stage of a pipeline. A model of one stage is a replica, and its trace and bits are the replica program's.
+
+    - ``order``: in which order forward and backward passes come.
+    - ``versions``: the parameters of a forward pass are the stage's ``latest``; those of the version that the ``first`` stage
+      read for this batch (PipeDream's vertical sync); or ``double``-buffered, one batch behind (PipeDream-2BW).
+    - ``backward``: a late backward pass uses the ``stashed`` parameters of its forward pass; or ``current`` parameters with the
+      stashed activations (the public FDG, ADL and DDG code); or it is ``replayed``: a new forward pass from the stashed input
+      with current parameters (Features Replay, DSP).
+    - ``micro_batches``: a batch is cut in so many equal parts, each a forward and a backward pass of its own.
+    - ``shrink``: every error signal is multiplied by it on its way down (FDG's gradient shrinking, beta).
+    - ``queue``: messages that a channel between neighbours holds; a stage does not begin a pass whose result has no room.
+
+    A stage that crashes keeps its stash and its messages, and does the pass again that was cut short.
+    """
+
+    order: Annotated[Order, orders] = Ticks()
+    versions: Literal["latest", "first", "double"] = "latest"
+    backward: Literal["stashed", "current", "replayed"] = "stashed"
+    micro_batches: int = Field(1, ge=1)
+    shrink: float = Field(1.0, ge=0, le=1)
+    queue: int = Field(2, ge=2)
+
+    @property
+    def staged(self) -> bool:
+        return self.micro_batches > 1 or self.versions == "double"
+
+    @property
+    def parts(self) -> int:
+        return self.micro_batches
+
+    def keep(self, stage: int) -> int:
+        """Versions of its parameters that stage ``stage`` (from 0) has to keep."""
+        return {"latest": 1, "first": stage + 1, "double": 2}[self.versions]
+
+    def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
+        if sim.pipeline is None:
+            yield from super().round(sim, worker)
+            return
+        place = sim.pipeline.places[worker.index]
+        what, batch = place.action
+        if place.undelivered is not None and not (what is Pass.MEET and self._delays(sim, worker)):
+            yield from self._deliver(sim, worker, place)
+        if what is Pass.MEET:
+            yield from self._meet(sim, worker, place)
+            return
+        worker.step = batch
+        if what is Pass.BACKWARD:
+            yield from self._backward(sim, worker, place, batch)
+        else:
+            yield from self._forward(sim, worker, place, batch, both=what is Pass.BOTH)
+
+    def abandon(self, sim: Simulation, worker: Worker) -> None:
+        if sim.pipeline is None:
+            super().abandon(sim, worker)
+            return
+        place, step = sim.pipeline.places[worker.index], worker.step
+        delivering = worker.served is not None or (place.undelivered is not None and place.undelivered[0] == step)
+        if step not in place.stash and not delivering:
+            sim.held.pop((worker.index, step), None)
+
+    def _forward(self, sim: Simulation, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
+        """The forward pass of a batch; at the last stage mostly with the backward pass in one go."""
+        below = place.below
+        yield from self._ready(sim, worker, below, place.answers if both else place.above)
+        message = below.inbox[0] if below is not None else None
+        snapshot = yield from sim.read(worker, self._wanted(batch, message))
+        share = 1.0 if both else sim.costs.forward
+        yield from sim.compute(worker, self._seconds(sim, worker, worker.times[batch], share), COMPUTE if both else FORWARD)
+        if below is not None:
+            below.take()
+        version = snapshot.version if message is None else message.version
+        content = self._activation(sim, worker, batch, snapshot, message)
+        stashed = place.stash[batch] = Stashed(snapshot, version, content)
+        if both:
+            yield from self._finish(sim, worker, place, batch, stashed, None, None)
+            return
+        if place.above is not None:
+            place.above.send(Message(batch, version, content), worker.send_up(batch) if worker.send_up else 0)
+        place.advance()
+
+    def _backward(self, sim: Simulation, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
+        """The backward pass of a batch whose error signal comes from the stage above."""
+        errors = place.errors
+        yield from self._ready(sim, worker, errors, place.answers)
+        upper = errors.inbox[0].content if errors is not None else None
+        stashed = place.stash[batch]
+        worker.version = stashed.snapshot.version
+        late = None if self.backward == "stashed" else sim.server.current(worker.index)
+        share = 1.0 if self.backward == "replayed" else 1.0 - sim.costs.forward
+        yield from sim.compute(worker, self._seconds(sim, worker, worker.late_times[batch], share), BACKWARD)
+        if errors is not None:
+            errors.take()
+        yield from self._finish(sim, worker, place, batch, stashed, upper, late)
+
+    def _finish(
+        self, sim: Simulation, worker: Worker, place: Place, batch: int, stashed: Stashed, upper: Any, late: Any
+    ) -> Generator[Any, Any, None]:
+        """Both passes are done: the error signal goes down, the gradient to the shard."""
+        del place.stash[batch]
+        content, work = self._gradient(sim, worker, stashed, upper, late)
+        if place.answers is not None:
+            place.answers.send(Message(batch, stashed.version, content), worker.send_down(batch) if worker.send_down else 0)
+        place.undelivered = batch, stashed.snapshot, work
+        place.advance()
+        if not self._delays(sim, worker):
+            yield from self._deliver(sim, worker, place)
+
+    def _deliver(self, sim: Simulation, worker: Worker, place: Place) -> Generator[Any, Any, None]:
+        """Push the gradient that is ready."""
+        worker.step, snapshot, work = place.undelivered
+        worker.version = snapshot.version
+        yield from sim.upload(worker)
+        place.undelivered = None
+        yield from sim.push(worker, snapshot, work)
+
+    def _meet(self, sim: Simulation, worker: Worker, place: Place) -> Generator[Any, Any, None]:
+        if place.met is None:
+            place.met = place.meeting.join(worker.stage)
+        if place.met is not None:
+            yield from sim.wait(worker, place.met)
+        place.met = None
+        place.advance()
+
+    def _ready(
+        self, sim: Simulation, worker: Worker, source: Channel | None, target: Channel | None
+    ) -> Generator[Any, Any, None]:
+        """Wait for a message, and for room for the one that will come of it."""
+        while source is not None and not source.inbox:
+            yield from sim.wait(worker, source.changes())
+        while target is not None and not target.room:
+            yield from sim.wait(worker, target.changes())
+
+    def _delays(self, sim: Simulation, worker: Worker) -> bool:
+        return self.order.delays(worker.stage, len(sim.progress))
+
+    def _wanted(self, batch: int, message: Message | None) -> int | None:
+        """The version that the forward pass of a batch reads; None: the newest."""
+        if self.versions == "double":
+            return max(batch // self.micro_batches - 1, 0)
+        return message.version if self.versions == "first" and message is not None else None
+
+    def _seconds(self, sim: Simulation, worker: Worker, whole: float, share: float) -> float:
+        return whole * sim.costs.shares[worker.stage] * share / self.micro_batches
+
+    def _activation(self, sim: Simulation, worker: Worker, batch: int, snapshot: Snapshot, message: Message | None) -> Any:
+        """What computes the activation, once it is needed; None in a plan."""
+        if sim.engine is None or not sim.server.numeric:
+            return None
+        from asyncsim.engine.stages import Forward
+
+        below = None if message is None else message.content
+        copy = self.backward == "current"
+        return Forward(worker.stage, worker.member, batch, self.micro_batches, snapshot.params, below, copy)
+
+    def _gradient(self, sim: Simulation, worker: Worker, stashed: Stashed, upper: Any, late: Any) -> tuple[Any, Any]:
+        """What computes error signal and gradient, and the future of the gradient."""
+        if sim.engine is None or not sim.server.numeric:
+            return None, None
+        from asyncsim.engine.stages import Backward
+
+        key = worker.index, worker.step
+        kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
+        work = sim.submit(worker, stashed.snapshot, lambda _: kernel)
+        if work is not None and late is not None:
+            work.result()  # now, so that nobody has to keep the parameters of this moment
+        return kernel, work

@@ -1,0 +1,77 @@
+"""The layers of a model, and where to cut between them. Free of torch until a model is looked at."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
+
+from asyncsim.tasks.spec import ModelSpec, Signature, TextModel
+
+
+class Layer(NamedTuple):
+    """One entry of an ``nn.Sequential``, for one sample."""
+
+    name: str
+    parameters: int
+    operations: float  # floating-point operations of a forward pass, one for every output of layers that have none
+    outputs: int  # numbers
+
+
+class Cut(NamedTuple):
+    """A model in stages; tuples have one entry a stage, ``boundaries`` one entry between neighbours."""
+
+    layers: tuple[int, ...] = ()  # how many of the model's layers
+    parameters: tuple[int, ...] = ()
+    shares: tuple[float, ...] = (1.0,)  # of the time of a whole gradient
+    boundaries: tuple[int, ...] = ()  # numbers that cross it, a sample and direction
+
+
+@lru_cache(maxsize=64)
+def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
+    """The layers of a model, measured on torch's meta device: nothing is computed. ValueError if it has none."""
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        module = model.module(signature).eval()
+        if not isinstance(module, nn.Sequential):
+            raise ValueError(f"model `{model.kind}` is a {type(module).__name__}; only an nn.Sequential can be cut into stages")
+        if isinstance(model, TextModel):
+            values = torch.zeros((1, model.context), dtype=torch.int64)
+        else:
+            values = torch.zeros((1, *signature.inputs))
+        layers = []
+        for name, child in module.named_children():
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                values = child(values)
+            parameters = sum(parameter.numel() for parameter in child.parameters())
+            layers.append(Layer(name, parameters, float(counter.get_total_flops() or values.numel()), values.numel()))
+    return tuple(layers)
+
+
+def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:
+    """Layers a stage, so that the largest stage is as small as possible. ValueError if there are too few layers."""
+    starts = [index for index, layer in enumerate(layers) if layer.parameters]
+    if len(starts) < count:
+        raise ValueError(f"{count} stages need {count} layers with parameters at least; this model has {len(starts)}")
+    starts[0] = 0
+    ends = [*starts[1:], len(layers)]
+    costs = [
+        1.0 if by == "layers" else sum(getattr(layer, by) for layer in layers[start:end])
+        for start, end in zip(starts, ends, strict=True)
+    ]  # fmt: skip
+    sums = [0.0, *accumulate(costs)]
+    # best[n]: (cost of the largest stage, where the last stage begins) for the first n units in so many stages
+    best: list[list[tuple[float, int]]] = [[(sums[n], 0) for n in range(len(costs) + 1)]]
+    for stages in range(2, count + 1):
+        row = [(float("inf"), 0)] * stages
+        for n in range(stages, len(costs) + 1):
+            row.append(min((max(best[-1][cut][0], sums[n] - sums[cut]), cut) for cut in range(stages - 1, n)))
+        best.append(row)
+    cuts = [len(costs)]
+    for row in reversed(best):
+        cuts.append(row[cuts[-1]][1])
+    bounds = [*starts, len(layers)]
+    return tuple(bounds[end] - bounds[start] for start, end in zip(cuts[:0:-1], cuts[-2::-1], strict=True))

@@ -1,0 +1,51 @@
+"""A model cut into stages: what each of them computes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
+
+from asyncsim.tasks.layout import Layout
+from asyncsim.tasks.statistics import Statistics
+
+
+class StageModule:
+    """Consecutive layers of an ``nn.Sequential``, with parameters handed in instead of its own.
+
+    ``parameters`` is its piece of the model's flat vector, ``(P_k,)`` long.
+    """
+
+    def __init__(self, module: nn.Sequential, first: int, statistics: slice, whole: Statistics) -> None:
+        self.module = module
+        self.layout = Layout.of(module)
+        self.parameters = slice(first, first + self.layout.num_parameters)
+        self.statistics = statistics
+        self._whole = whole
+        self._shapes = [torch.empty(shape, device="meta") for shape in self.layout.shapes]
+        self._slots = [
+            (layer, name) for layer in module.modules() for name, value in layer._parameters.items() if value is not None
+        ]
+
+    def views(self, params: Tensor) -> list[Tensor]:
+        """Pieces of ``params`` (``(P_k,)``), one a parameter tensor. Nothing is copied."""
+        return list(_unflatten_dense_tensors(params, self._shapes))
+
+    def leaves(self, params: Tensor) -> list[Tensor]:
+        """The same, as leaves of a graph."""
+        return [view.detach().requires_grad_() for view in self.views(params)]
+
+    def forward(self, leaves: list[Tensor], inputs: Tensor) -> Tensor:
+        """The stage at these parameters."""
+        own = [layer._parameters[name] for layer, name in self._slots]
+        try:
+            for (layer, name), leaf in zip(self._slots, leaves, strict=True):
+                layer._parameters[name] = leaf
+            return self.module(inputs)
+        finally:
+            for (layer, name), parameter in zip(self._slots, own, strict=True):
+                layer._parameters[name] = parameter
+
+    def read_statistics(self) -> Tensor | None:
+        """Batch statistics of the last forward, a copy, ``(B_k,)``; None without batch norm."""
+        return self._whole.read()[self.statistics] if self.statistics.stop > self.statistics.start else None
