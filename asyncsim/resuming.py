@@ -88,6 +88,33 @@ def lengthened(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     return longer
 
 
+def extend(scenario: Scenario, folder: Path, progress: Progress | None = None) -> Result | None:
+    """Make a shorter run of this scenario in ``folder`` as long as the scenario says, in a folder beside it.
+
+    It is that with the most updates, among those with a checkpoint to go on from; None if there is none. Raises ``UserError``
+    where the run so far is not the beginning of the longer one.
+    """
+    shorter: list[tuple[int, Path]] = []
+    for manifest in sorted(folder.glob("*/manifest.json")):
+        path = manifest.parent
+        try:
+            recorded = recorded_scenario(path)
+        except UserError:
+            continue
+        if recorded.hash != scenario.hash and _without_length(recorded) == _without_length(scenario) and checkpoint_files(path):
+            shorter.append((load_result(path).summary.get("updates", 0), path))
+    if not shorter:
+        return None
+    _, path = max(shorter, key=lambda each: each[0])
+    lengths = {f"run.{name}": getattr(scenario.run, name) for name in ("updates", "samples", "time")}
+    return resume(path, {key: value for key, value in lengths.items() if value is not None}, progress)
+
+
+def _without_length(scenario: Scenario) -> dict[str, Any]:
+    document = {key: value for key, value in scenario.document().items() if key not in ("name", "checkpoint", "run")}
+    return document | {"target": scenario.run.target}
+
+
 def _extend(path: Path, scenario: Scenario, longer: Scenario, progress: Progress | None) -> Result:
     out = path.with_name(f"{path.name.removesuffix(f'-{scenario.hash}')}-{longer.hash}")
     if longer.hash == scenario.hash:

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", running.run, "simulate with real gradients; write run folders, a table and figures")
     _scenario_arguments(run)
     _run_arguments(run)
+    run.add_argument("--extend", action="store_true", help="go on from a shorter run of the file in the folder, if there is one")
     sweeping.executor_arguments(run)
 
     sweep = _command(commands, "sweep", sweeping.sweep, "run a grid of scenarios; write run folders and tables")

@@ -22,6 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     from asyncsim.sweep.runner import KILLED
 
     study = _study(arguments)
+    if arguments.extend:
+        _extend(study, Path(arguments.out), arguments)
     if study.several:
         return sweeping.execute(arguments, study)
     out = Path(arguments.out)
@@ -82,6 +84,18 @@ def bench_engine(arguments: argparse.Namespace) -> int:
     print(f"medians of {ROUNDS} interleaved runs of {arguments.updates} updates; the fastest here, for the scenario file:")
     print("engine: {" + ", ".join(f"{key}: {value}" for key, value in best.engine.items()) + "}")
     return 0
+
+
+def _extend(study: Study, out: Path, arguments: argparse.Namespace) -> None:
+    """Make runs of before longer; what remains to be run is for the caller."""
+    from asyncsim.resuming import extend
+    from asyncsim.sweep import run_folder
+
+    for index, scenario in enumerate(study.scenarios):
+        folder = run_folder(out, study, index)
+        if not folder.exists():
+            told = "extended" if extend(scenario, folder.parent) else "no shorter run with a checkpoint to go on from"
+            _say(arguments, f"{study.labels[index]}: {told}")
 
 
 def _study(arguments: argparse.Namespace) -> Study:

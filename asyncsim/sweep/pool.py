@@ -124,6 +124,7 @@ _running = False
 def _start(moments: Any) -> None:
     global _moments
     _moments = moments
+    _moments.cancel_join_thread()  # a process that ends does not wait until somebody has read what it reported
     signal.signal(signal.SIGINT, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
 from asyncsim.sweep.table import comparison, runs_table
 from asyncsim.sweep.tune import tuned_study, tuned_table
 
-FORMAT = 1
+FORMAT = 2
 FILE = "sweep.json"
 
 
@@ -61,8 +61,16 @@ class SweepResult:
         write_atomically(folder / FILE, (json.dumps(self._document(folder), indent=1, default=str) + "\n").encode())
 
     def _document(self, folder: Path) -> dict[str, Any]:
+        tune = None if self.study.tune is None else self.study.tune.settings()
+        common = None if self.common is None else self.common._runs(folder)
+        return {
+            "format": FORMAT, "name": self.study.name, "baseline": self.study.baseline, "tune": tune,
+            "runs": self._runs(folder), "common": common,
+        }  # fmt: skip
+
+    def _runs(self, folder: Path) -> list[dict[str, Any]]:
         study = self.study
-        runs = [
+        return [
             {
                 "folder": run_folder(folder.parent, study, index).name,
                 "variant": study.variants[index],
@@ -72,8 +80,6 @@ class SweepResult:
             }
             for index, scenario in enumerate(study.scenarios)
         ]
-        tune = None if study.tune is None else study.tune.settings()
-        return {"format": FORMAT, "name": study.name, "baseline": study.baseline, "tune": tune, "runs": runs}
 
 
 def simulate_sweep(
@@ -128,7 +134,18 @@ def load_sweep(folder: str | Path) -> SweepResult:
         raise UserError(f"{folder / FILE}: cannot be read: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UserError(f"{folder / FILE}: is not what this version of asyncsim writes")
-    runs = document["runs"]
+    if document["common"] is None:
+        return _read(folder, document, "runs")
+    try:
+        choices = pd.read_csv(folder / "choices.csv", dtype={"variant": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'choices.csv'}: cannot be read: {error}") from None
+    return replace(_read(folder, document, "runs"), common=_read(folder, document, "common"), choices=choices)
+
+
+def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
+    """The runs at the chosen values, or those at the common one."""
+    runs = document[part]
     study = Study(
         document["name"],
         tuple(build_scenario(Document(run["scenario"], str(folder / FILE))) for run in runs),

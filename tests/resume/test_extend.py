@@ -109,3 +109,23 @@ def test_an_update_schedule_may_be_extended(tmp_path):
     assert main(["resume", str(tmp_path / "run"), "--set", "run.updates=80"]) == 0
     long = made(schedule=schedule, run={"updates": 80})
     same(asyncsim.load_result(tmp_path / f"run-{long.hash}"), asyncsim.simulate(long))
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    """``run --extend`` finds the longest shorter run of the file, goes on from it, and says so where there is none."""
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "name: longer\ntask: digits\ncluster: {workers: 3}\nrun: {updates: 20}\nevaluate: {updates: 10}\n"
+        "checkpoint: {end: true}\n"
+    )
+    out = ["--out", str(tmp_path / "runs"), "--no-figures"]
+    for updates in (20, 30):
+        assert main(["run", str(file), *out, "--set", f"run.updates={updates}"]) == 0
+    assert main(["run", str(file), *out, "--set", "run.updates=50", "--extend"]) == 0
+    assert "longer: extended" in capsys.readouterr().out
+    assert main(["run", str(file), *out, "--set", "run.updates=50", "--seed", "1", "--extend"]) == 0
+    assert "no shorter run" in capsys.readouterr().out
+    scratch = tmp_path / "scratch"
+    assert main(["run", str(file), "--out", str(scratch), "--no-figures", "--set", "run.updates=50"]) == 0
+    (alone,) = (path for path in scratch.iterdir() if path.is_dir())
+    same(asyncsim.load_result(tmp_path / "runs" / alone.name), asyncsim.load_result(alone))

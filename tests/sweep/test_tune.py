@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+import pandas as pd
 import pytest
 
 from asyncsim import UserError
 from asyncsim.scenario import Document, expand
 from asyncsim.scenario.tuning import FIRST_SEED
-from asyncsim.sweep import simulate_sweep
+from asyncsim.sweep import load_sweep, simulate_sweep
 
 # f(x) = x^2 / 2 without noise: after t steps at rate r one worker is at (1 - r)^t, so the best of these rates is 0.8; with 8
 # workers in turn (constant times) every gradient is 7 versions old and rates above 0.209 diverge, so it is 0.05 (0.1 oscillates).
@@ -43,6 +44,9 @@ def test_the_right_rate_for_each_point(tmp_path):
     assert {path.name for path in (tmp_path / "s").glob("*.*") if path.is_file() and path.name[0] != "."} == {
         "table.csv", "runs.csv", "choices.csv", "sweep.json",
     }  # fmt: skip
+    loaded = load_sweep(tmp_path / "s")
+    pd.testing.assert_frame_equal(loaded.choices, result.choices, check_dtype=False)
+    pd.testing.assert_frame_equal(loaded.table, result.table, check_dtype=False)
     again = []
     simulate_sweep(study, tmp_path, report=lambda report: again.append(report.reused))
     assert again == [True] * 20
