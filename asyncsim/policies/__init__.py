@@ -4,11 +4,16 @@ from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.delay_compensation import DelayCompensation
+from asyncsim.policies.discrepancy import DiscrepancyCorrection
 from asyncsim.policies.gap_aware import GapAware
 from asyncsim.policies.look_ahead import LookAheadMomentum
 from asyncsim.policies.mixing import Mixing
+from asyncsim.policies.nadam import NAdam
+from asyncsim.policies.prediction import WeightPrediction
 from asyncsim.policies.push import Push, ServerView, Snapshot, Verdict
+from asyncsim.policies.rescheduling import Rescheduling
 from asyncsim.policies.schedule import Schedule, schedules
+from asyncsim.policies.spike import SpikeCompensation
 from asyncsim.policies.staleness import DropStale, StalenessAware
 from asyncsim.policies.steps import SGD, Adam, StepRule, optimizers
 from asyncsim.policies.transform import State, Transform, policies
@@ -20,20 +25,25 @@ __all__ = [
     "Adam",
     "Clip",
     "DelayCompensation",
+    "DiscrepancyCorrection",
     "DropStale",
     "GapAware",
     "LookAheadMomentum",
     "Mixing",
+    "NAdam",
     "Policy",
     "Push",
+    "Rescheduling",
     "Schedule",
     "ServerView",
     "Snapshot",
+    "SpikeCompensation",
     "StalenessAware",
     "State",
     "StepRule",
     "Transform",
     "Verdict",
+    "WeightPrediction",
     "WorkerMomentum",
     "optimizers",
     "policies",

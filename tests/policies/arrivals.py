@@ -26,6 +26,8 @@ class View:
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
     look: Tensor | None = field(default=None, repr=False)
+    stage: int = 0
+    num_stages: int = 1
 
     def view(self) -> Tensor | None:
         return self.params if self.look is None else self.look

@@ -31,11 +31,14 @@ POLICIES: dict[str, list[Row]] = {
     # Clipping looks at the length alone: the identity for gradients within the bound.
     "clip": [Row({"max_norm": 1e6}), Row({"max_norm": 0.5}, identity=False)],
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
+    # It changes what late backward passes use, never a push.
+    "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
+    "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
 }  # fmt: skip
@@ -45,8 +48,14 @@ OPTIMIZERS: dict[str, list[Row]] = {
              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
     "look_ahead_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "discount": False}),
                             Row({"momentum": 0.0})],
+    "nadam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
+              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
     "sgd": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.25}),
             Row({"lr": 0.05, "momentum": 0.9, "nesterov": True})],
+    "spike_compensation": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "delay": 3, "horizon": 3}),
+                           Row({"momentum": 0.0})],
+    "weight_prediction": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "horizon": "spectrain_v2"}),
+                          Row({"lr": 0.05, "horizon": 2.5}), Row({"momentum": 0.0, "horizon": 2})],
     "worker_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "look_ahead": False}), Row({"momentum": 0.0})],
 }  # fmt: skip
 
@@ -76,7 +85,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    return [case for case in cases if case.values[0][0].kind not in ("clip", "accumulate")]
+    return [case for case in cases if case.values[0][0].kind not in ("clip", "accumulate", "discrepancy_correction")]
 
 
 def counting(cases: list) -> list:

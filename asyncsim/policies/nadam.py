@@ -1,0 +1,55 @@
+"""Adam with Nesterov's momentum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from asyncsim.policies.push import Push, ServerView
+from asyncsim.policies.steps import StepRule, optimizers
+from asyncsim.policies.transform import State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@optimizers.register("nadam")
+class NAdam(StepRule):
+    """Dozat 2016, in PyTorch's form, with the momentum ``mu_t = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay))``::
+
+        direction = ((1 - mu_t) / (1 - M_t) * g  +  mu_{t+1} / (1 - M_{t+1}) * m) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    ``m``, ``v`` are Adam's moments and ``M_t`` the product of all ``mu`` so far. ``decoupled`` weight decay is AdamW's. The penalty
+    divides the finished direction, as for ``adam``.
+    """
+
+    lr: float = Field(2e-3, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    momentum_decay: float = Field(4e-3, ge=0)
+    decoupled: bool = False
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        return {"steps": 0, "product": 1.0, "first": None, "second": None}  # two moments, (P,) each, from the first step on
+
+    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+        gradient = push.gradient
+        if self.weight_decay and not self.decoupled:
+            gradient = gradient.add(server.params, alpha=self.weight_decay)
+        if state["first"] is None:
+            state["first"], state["second"] = gradient.new_zeros(gradient.shape), gradient.new_zeros(gradient.shape)
+        state["steps"] = step = state["steps"] + 1
+        now, then = self._momentum(step), self._momentum(step + 1)
+        state["product"] = product = state["product"] * now
+        first = state["first"].lerp_(gradient, 1.0 - self.beta1)
+        second = state["second"].mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
+        root = second.div(1.0 - self.beta2**step).sqrt_().add_(self.eps)
+        update = first.mul(then / (1.0 - product * then)).add_(gradient, alpha=(1.0 - now) / (1.0 - product)).div_(root)
+        if self.weight_decay and self.decoupled:
+            update.add_(server.params, alpha=self.weight_decay)
+        return update.div_(push.penalty)
+
+    def _momentum(self, step: int) -> float:
+        return self.beta1 * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay))

@@ -1,0 +1,80 @@
+"""Weight prediction: compute on the parameters as momentum will have left them when the gradient arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from asyncsim.policies.push import Push, ServerView
+from asyncsim.policies.steps import StepRule, optimizers
+from asyncsim.policies.transform import State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Horizon = Literal["1f1b", "ticks", "spectrain", "spectrain_v2"] | Annotated[float, Field(ge=0)]
+
+
+def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
+    """Updates by which the forward and a late backward pass of a stage (from 0) look ahead."""
+    above = num_stages - 1 - stage
+    match horizon:
+        case "1f1b":
+            return above, 0
+        case "ticks":
+            return 2 * above, 0
+        case "spectrain":
+            return stage // 2 + above, stage // 2
+        case "spectrain_v2":
+            return above + 1, 0
+    return horizon, 0
+
+
+@optimizers.register("weight_prediction")
+class WeightPrediction(StepRule):
+    """Heavy-ball SGD whose workers are handed where it will be ``s`` updates from now, if the velocity stays::
+
+        v <- momentum * v + d          theta <- theta - lr * v
+        a worker is handed  theta - s * lr * v
+
+    ==================  ==================================  ============================================================
+    ``horizon``         ``s`` at stage ``r`` of ``N`` (from 0)  source
+    ==================  ==================================  ============================================================
+    ``1f1b``            ``N - r - 1``                       PipeOptim (arXiv 2312.00839; its code has one more)
+    ``ticks``           ``2 (N - r - 1)``                   Kosson et al. 2021 (arXiv 2003.11666), LWPv
+    ``spectrain``       ``floor(r / 2) + N - r - 1``        SpecTrain, Chen et al. 2018 (arXiv 1809.02839)
+    ``spectrain_v2``    ``N - r``                           its second form
+    a number            that many updates                   by hand
+    ==================  ==================================  ============================================================
+
+    ``spectrain`` predicts the parameters of the backward pass too, ``floor(r / 2)`` updates ahead: it wants a stage program with
+    ``backward: current``. The others predict once, and a ``stashed`` backward pass uses the forward pass's prediction.
+    Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
+    """
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    horizon: Horizon = "1f1b"
+
+    def init(self, params: Tensor | None, num_workers: int) -> State:
+        return {"velocity": None}  # (P,), from the first step on
+
+    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+        d = self.decayed(push, server)
+        if not self.momentum:
+            return d
+        velocity = state["velocity"]
+        state["velocity"] = d.clone() if velocity is None else velocity.mul_(self.momentum).add_(d)
+        return state["velocity"]
+
+    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+        return self._predicted(params, state, server, late=False)
+
+    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+        return self._predicted(params, state, server, late=True)
+
+    def _predicted(self, params: Tensor, state: State, server: ServerView, late: bool) -> Tensor:
+        steps = ahead(self.horizon, server.stage, server.num_stages)[late]
+        if not steps or not self.momentum or state["velocity"] is None:
+            return params
+        return params.add(state["velocity"], alpha=-steps * server.lr)
