@@ -1,5 +1,5 @@
-"""What a sweep costs beside its runs: bookkeeping a run on a fleet, reading back and plotting a finished sweep of 100 runs; and what
-a second process gains.
+"""What a sweep costs beside its runs: bookkeeping on a fleet, reading back and plotting a finished sweep of 100 runs; and what a
+second process gains.
 
     python benchmarks/sweep_overhead.py [--pairs 5]
 """
@@ -73,7 +73,8 @@ def processes(pairs: int) -> None:
         for count in (1, 2):
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
-                simulate_sweep(expand(Document(CNN, "benchmark"), {}, None, "cnn"), folder, Executor("processes", processes=count))
+                study = expand(Document(CNN, "benchmark"), {}, None, "cnn")
+                simulate_sweep(study, folder, Executor("processes", processes=count))
                 seconds.append(time.perf_counter() - started)
         ratios.append(seconds[0] / seconds[1])
     low, high = min(ratios), max(ratios)

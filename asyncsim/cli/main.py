@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import asyncsim
 from asyncsim.cli import inspect, plotting, resuming, running, sweeping, tracing
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        with following(getattr(arguments, "tracker", ())):
+        with following(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)):
             code = arguments.command(arguments)
         sys.stdout.flush()
         return code
@@ -33,6 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a table or figure that cannot be written
         print(f"asyncsim: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _verified(wanted: bool) -> Iterator[None]:
+    """Runs of this process, and of those that it starts, are verified."""
+    before = os.environ.get("ASYNCSIM_VERIFY", "")
+    os.environ["ASYNCSIM_VERIFY"] = "1" if wanted else before
+    try:
+        yield
+    finally:
+        os.environ["ASYNCSIM_VERIFY"] = before
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,6 +120,7 @@ def _scenario_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", metavar="N", type=int, help="one run with this seed, instead of the file's seeds")
     command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    command.add_argument("--verify", action="store_true", help="check while running that the laws of the simulation hold")
     command.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
 
 

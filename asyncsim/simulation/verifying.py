@@ -1,0 +1,114 @@
+"""Laws that every run obeys, checked while it goes on (`--verify`). A broken one is a bug, of the simulator or of a plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.errors import UserError
+from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
+
+if TYPE_CHECKING:
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.simulation import Simulation
+
+COMPUTE, STOP = EVENT_KINDS.index("compute"), EVENT_KINDS.index("stop")
+DROPPED = OUTCOMES.index("dropped")
+AT_THE_SERVER = {EVENT_KINDS.index(kind) for kind in ("queue", "serve")}
+MOVING = AT_THE_SERVER | {EVENT_KINDS.index(kind) for kind in ("upload", "download")}
+
+
+class LawBroken(UserError):
+    """Something happened that cannot happen: a bug of the simulator, or of a plugin."""
+
+
+class Verifier:
+    """Watches a simulation from here on.
+
+    - Time: a span ends when it is recorded, and not before it starts; a worker does one thing at a time (it may move data and
+      compute); a completed compute span of a replica lasts exactly as long as its draw takes at the machine's speed.
+    - Work: an arrival was read before, once; its staleness is the versions since that read, and not negative; nobody computes
+      after it has left for good.
+    - Counts: an arrival makes one version or none; at the end applied, buffered and dropped pushes are all pushes, and what was
+      read has arrived, was lost, or is in flight.
+    - Room: a queue is as long as what has been sent and not arrived; a channel never holds more than it may.
+    """
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        self.record, self.read_, self.arrive_, self.give_up_ = sim._record, sim.server.read, sim.server.arrive, sim.give_up
+        self.ends: dict[tuple[int, bool], int] = {}  # (worker, moving data) -> when its last span ended
+        self.left = {worker.index for worker in sim.workers if worker.gone}
+        self.reads = {key: value[0].version for key, value in sim.held.items()}  # (worker, step) -> version, until it arrives
+        self.outcomes = dict.fromkeys(range(len(OUTCOMES)), 0)
+        self.before = sim.server.pushes, sim.server.dropped
+        self.whole = sim.pipeline is None
+        sim._record, sim.server.read, sim.server.arrive, sim.give_up = self.span, self.read, self.arrive, self.give_up
+
+    def span(self, row: tuple[Any, ...]) -> None:
+        kind, worker, _, _, start, end, complete = row
+        if not 0 <= start <= end <= self.sim.env.now:
+            self._broken("a span starts, ends and is recorded in this order", row)
+        lane = worker, kind in MOVING
+        if start < self.ends.get(lane, 0):
+            self._broken("a worker does one thing at a time", row)
+        self.ends[lane] = end
+        if worker in self.left and kind not in AT_THE_SERVER:
+            self._broken("nothing happens at a worker that has left for good", row)
+        if kind == STOP:
+            self.left.add(worker)
+        if kind == COMPUTE and complete and self.whole:
+            at = self.sim.workers[worker]
+            due = at.finish(start, at.seconds(self.sim.program.batches))
+            if end != due:
+                self._broken(f"work begun at {start} ns is done at {due} ns", row)
+        self.record(row)
+
+    def read(self, worker: int, now: int, version: int | None = None) -> Snapshot:
+        snapshot = self.read_(worker, now, version)
+        at = self.sim.workers[worker]
+        if worker in self.left:
+            self._broken("nobody reads who has left for good", (worker, now))
+        if snapshot.version > self.sim.progress[at.stage].version:
+            self._broken("a snapshot is not newer than its shard", snapshot[1:])
+        self.reads[worker, at.step] = snapshot.version
+        return snapshot
+
+    def arrive(self, worker: int, step: int, snapshot: Snapshot, *rest: Any) -> None:
+        sim = self.sim
+        progress, updates = sim.progress[sim.workers[worker].stage], sim.recorder.updates
+        rows, version = len(updates.rows), progress.version
+        read = self.reads.pop((worker, step), None)
+        if read != snapshot.version:
+            self._broken("what arrives was read before, once", (worker, step, snapshot.version, read))
+        self.arrive_(worker, step, snapshot, *rest)
+        if not 0 <= progress.version - version <= 1:
+            self._broken("an arrival makes one version or none", (worker, step))
+        if len(updates.rows) > rows:
+            row = updates.rows[rows]
+            self.outcomes[row[6]] += 1
+            if not row[5] == version - read >= 0:
+                self._broken("staleness is the versions since the read", row)
+
+    def give_up(self, worker: Any) -> None:
+        if worker.served is None:
+            self.reads.pop((worker.index, worker.step), None)
+        self.give_up_(worker)
+
+    def finish(self) -> None:
+        """The run is over: are the books balanced?"""
+        sim, staged = self.sim, self.sim.pipeline is not None
+        pushes, dropped = sim.server.pushes - self.before[0], sim.server.dropped - self.before[1]
+        recorded = sum(self.outcomes.values())
+        if not (recorded == pushes or (staged and recorded < pushes)):  # a stage that is done ignores the rest
+            self._broken("a push has an outcome", (recorded, pushes))
+        if self.outcomes[DROPPED] != dropped:
+            self._broken("drops are counted", (self.outcomes, dropped))
+        missing = [key for key in self.reads if key not in sim.held and key[0] not in self.left]
+        if missing:
+            self._broken("what was read has arrived, was lost, or is in flight", missing[:5])
+        for channel in sim.pipeline.channels() if staged else ():
+            if channel.fullest > channel.capacity:
+                self._broken("a channel holds no more than it may", channel.fullest)
+
+    def _broken(self, law: str, what: Any) -> None:
+        raise LawBroken(f"a law is broken at {self.sim.env.now} ns of virtual time: {law}; but: {what}")
