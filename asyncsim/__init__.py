@@ -23,6 +23,7 @@ _HOMES = {
     "simulate": "asyncsim.run", "plan": "asyncsim.run", "resume": "asyncsim.resuming",
     "simulate_study": "asyncsim.sweep",
     "simulate_many": "asyncsim.sweep",
+    "calibrate": "asyncsim.calibration",
     "UserError": "asyncsim.errors",
     "delays": "asyncsim.cluster", "Delay": "asyncsim.cluster",
     "Transform": "asyncsim.policies",

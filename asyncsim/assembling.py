@@ -9,6 +9,7 @@ from asyncsim.methods import Bundle
 from asyncsim.policies import Policy
 from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
+from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.mixing import Mixed, Row
 from asyncsim.simulation.progress import WorkerProgress
@@ -30,7 +31,8 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
     bundle, cut = scenario.bundle(), scenario.cut()
     streams = Streams(scenario.seed)
     recorder = Recorder(
-        scenario.metrics if task is not None else (), directory, updates=scenario.records.updates, events=scenario.records.events
+        tuple(name for name in scenario.columns if task is not None or name in COSTS), directory,
+        updates=scenario.records.updates, events=scenario.records.events,
     )  # fmt: skip
     if task is not None and (scenario.stages.count > 1 or bundle.program.staged):
         task.split(cut.layers)
@@ -76,23 +78,25 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
 
 def costs(scenario: Scenario, cut: Cut, micro_batches: int = 1) -> Costs:
     """What travels, and how long each stage takes."""
-    sized = any(_sized(profile) for profile in _link_owners(scenario))
+    cluster = scenario.cluster
+    sized = cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))
     number = 8 if scenario.dtype == "float64" else 4
+    read, push = (scenario.message_bytes, scenario.push_bytes) if sized else (0.0, 0.0)
     if scenario.stages.count == 1:
-        return Costs(message_bytes=(scenario.message_bytes if sized else 0.0,), forward=scenario.stages.forward)
+        return Costs(message_bytes=(read,), push_bytes=(push,), forward=scenario.stages.forward)
     whole = sum(cut.parameters)
-    messages = tuple(
-        None if scenario.groups == 1 else (scenario.message_bytes * part / whole if sized else 0.0) for part in cut.parameters
+    reads, pushes = (
+        tuple(None if scenario.groups == 1 else nbytes * part / whole for part in cut.parameters) for nbytes in (read, push)
     )
     boundaries = tuple(float(numbers * number * scenario.task.batch // micro_batches) for numbers in cut.boundaries)
-    return Costs(cut.shares, scenario.stages.forward, messages, boundaries, scenario.stages.link)
+    return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)
 
 
 def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
     """Which work will be used, found by simulating the timeline first, for engines that compute ahead; None: all but what is in
     flight at the end, and looking ahead would cost more than it saves."""
     cluster = scenario.cluster
-    losses = cluster.faults or cluster.groups or cluster.overrides or cluster.events or bundle.consistency.recalling
+    losses = cluster.losing or bundle.consistency.recalling
     if not spec.ahead or not (losses or any(transform.drops for transform in bundle.transforms)):
         return None
     sim = assemble(scenario, None, None, None)

@@ -65,6 +65,17 @@ class Spec(BaseModel):
             for key in unknown
         ])  # fmt: skip
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A section that has a ``shorthand`` may be a bare value; a registry says that of its plugins itself."""
+        described = handler(schema)
+        if cls.shorthand and not cls.kind:
+            body = handler.resolve_ref_schema(described)
+            fields = dict(body)
+            body.clear()
+            body["anyOf"] = [{"type": ["number", "string"], "description": f"shorthand for {cls.shorthand}"}, fields]
+        return described
+
     def settings(self) -> dict[str, Any]:
         """The fields as plain data, with ``kind`` first where the class is a plugin."""
         return ({"kind": self.kind} if self.kind else {}) | self.model_dump(mode="json")

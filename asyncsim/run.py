@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
@@ -21,10 +22,13 @@ from asyncsim.errors import UserError
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.directory import FORMAT
+from asyncsim.records.stages import stage_summary
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.scenario import Scenario, dump_scenario
+from asyncsim.simulation.metering import spending
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.simulation import Simulation
+from asyncsim.simulation.verifying import Verifier
 from asyncsim.trackers import Followers, Tracker
 from asyncsim.units import NANOSECONDS
 
@@ -45,6 +49,8 @@ class Moment(NamedTuple):
     diverged: bool
 
 
+COLLECT_AFTER = 50_000
+"""New objects of a timeline between two looks for cyclic garbage."""
 Progress = Callable[[Moment], None]
 Wait = Callable[[list[Any]], None]
 """What an engine calls to have futures computed together with those of other runs."""
@@ -80,7 +86,8 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
 
     The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored.
     """
-    return _run(scenario, None, None, progress)
+    with _seldom_collected():
+        return _run(scenario, None, None, progress)
 
 
 def reusable(scenario: Scenario, path: Path) -> Result | None:
@@ -121,7 +128,7 @@ def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoin
         manifest = read_manifest(directory.path)
         if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
             return None
-        start = newest_checkpoint(directory.path, scenario.metrics)
+        start = newest_checkpoint(directory.path, scenario.columns)
         if start is not None:
             check_identity(start, identity(scenario, task, scenario.hash))
     except UserError:
@@ -150,12 +157,14 @@ def _run(
         "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": engine.kernel},
         "device": scenario.device, "threads": scenario.threads,
         "parameters": None if task is None else task.layout.num_parameters,
+        "stage_parameters": list(scenario.cut().parameters) or None,
         "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
     }  # fmt: skip
     keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
     try:
         if start is not None:
             restore(sim, start, extended=start.path.parents[1] != directory.path)
+        verifier = Verifier(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
         if directory is not None:
             recorder.resumable = True
             keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
@@ -173,11 +182,13 @@ def _run(
             if progress is not None and time.perf_counter() - shown > 0.1:
                 shown = time.perf_counter()
                 progress(_moment(server, now))
+        if verifier is not None:
+            verifier.finish()
         recorder.breathe(last=True)
         parameters = None if server.params is None else server.params.detach().cpu().numpy()
         manifest["fingerprints"] = recorder.fingerprints(parameters)
         manifest["status"] = "diverged" if server.diverged else "finished"
-        summary = summarise(scenario, sim, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
+        summary = summarise(scenario, sim, manifest, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
         recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
         if directory is not None:
             directory.write_json("manifest.json", manifest)
@@ -200,7 +211,7 @@ def _run(
     return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
 
 
-def summarise(scenario: Scenario, sim: Simulation, wall_seconds: float) -> dict[str, Any]:
+def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
     """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
     server, recorder = sim.server, sim.recorder
     seconds = sim.env.now / NANOSECONDS
@@ -215,17 +226,25 @@ def summarise(scenario: Scenario, sim: Simulation, wall_seconds: float) -> dict[
         "dropped": server.dropped, "recalled": sim.recalled, "crashes": sim.crashes,
         "in_flight": len(reading), "in_flight_staleness": sum(reading),
     }  # fmt: skip
+    if sim.network is not None and sim.network.spec.loss is not None:
+        values["resent"] = sim.network.resent
+    if sim.network is not None and sim.network.spec.duplicate:
+        values["duplicates"] = sim.network.duplicates
     if server.diverged:
         values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
     if sim.engine is not None:
         values |= {"gradients_computed": sim.engine.computed, "gradients_cancelled": sim.engine.cancelled}
     if scenario.run.target is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
+    if sim.meter is not None:
+        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), scenario.run.target is not None)
     values |= server.last_metrics
     if recorder.updates.keep:
         values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
     if recorder.events.keep:
         values |= time_shares(recorder.events.arrays(), server.num_workers, sim.env.now)
+    kept = (table.arrays() if table.keep else None for table in (recorder.events, recorder.updates))
+    values |= stage_summary(*kept, manifest, server.num_workers, seconds)
     return rounded(values | {"wall_seconds": wall_seconds})
 
 
@@ -269,6 +288,17 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device: {name!r} is not available here: {str(error).splitlines()[0]}") from None
     return device
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Python looks for cyclic garbage less often: there is hardly any, and many workers are many objects to look through."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], COLLECT_AFTER) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Quantities with units: ``50ms``, ``2h``, ``4MB``, ``10Gbit/s``. Inside, seconds, bytes and bytes per second (floats).
+"""Quantities with units: ``50ms``, ``2h``, ``4MB``, ``10Gbit/s``, ``3.06/h``, ``300W``. Inside, seconds, bytes, bytes per second,
+dollars per hour, dollars per gigabyte and watts (floats).
 
 Virtual time itself is an integer number of nanoseconds; ``nanoseconds`` is the only place where seconds become ticks.
 """
@@ -24,6 +25,10 @@ RATE = {
     **{f"{unit}/s": factor for unit, factor in SIZE.items()},
     **{"bit/s": 1 / 8, "kbit/s": 1e3 / 8, "Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8, "Tbit/s": 1e12 / 8},
 }
+MONEY = ("", "$", "USD")
+HOURLY = {f"{money}/{unit}": 3600 / TIME[unit] for money in MONEY for unit in ("s", "min", "h", "d")}
+PER_GIGABYTE = {f"{money}/{unit}": 1e9 / SIZE[unit] for money in MONEY for unit in ("MB", "GB", "TB", "MiB", "GiB", "TiB")}
+POWER = {"mW": 1e-3, "W": 1.0, "kW": 1e3, "MW": 1e6}
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d][^\s]*)?\s*")
 
 
@@ -63,6 +68,9 @@ Seconds = _quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS
 PositiveSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
 Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0)
 BytesPerSecond = _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0)
+DollarsPerHour = _quantity("a price", HOURLY, "dollars per hour", "3.06/h", ge=0)
+DollarsPerGigabyte = _quantity("a price of transfer", PER_GIGABYTE, "dollars per gigabyte", "0.09/GB", ge=0)
+Watts = _quantity("a power", POWER, "watts", "300W", ge=0)
 
 
 def nanoseconds(seconds: float) -> int:
@@ -83,3 +91,17 @@ def show_seconds(seconds: float, unit: str | None = None) -> str:
     unit = unit or time_unit(seconds)
     value = seconds / TIME[unit]
     return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
+
+
+def show_dollars(dollars: float) -> str:
+    """An amount for people: ``$0.0042``, ``$12.30``, ``$1,234``."""
+    if abs(dollars) >= 1000:
+        return f"${dollars:,.0f}"
+    return f"${dollars:.2f}" if abs(dollars) >= 1 or not dollars else f"${dollars:.3g}"
+
+
+def show_joules(joules: float) -> str:
+    """An energy for people: ``120 J``, ``3.4 kJ``, and from 0.1 kWh on ``2.5 kWh``."""
+    if abs(joules) >= 360_000:
+        return f"{joules / 3.6e6:,.0f} kWh" if abs(joules) >= 3.6e9 else f"{joules / 3.6e6:.3g} kWh"
+    return f"{joules / 1000:.3g} kJ" if abs(joules) >= 1000 else f"{joules:.3g} J"

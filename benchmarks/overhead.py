@@ -1,7 +1,7 @@
 """What the simulation costs: whole simulated runs against a plain PyTorch loop that computes as many gradients.
 
-Serial engine, every record on, one thread. The plain loop has the same model, batches, loss and `torch.optim.SGD`, and one
-evaluation, at the end. The goal is at most 1.15 for plain ASGD on the MNIST-5k MLP. Other engines: benchmarks/engines.py.
+Serial engine, every record on, one thread. The plain loop has the same model, batches, loss and `torch.optim.SGD`, and as
+many evaluations (two). The goal is at most 1.15 for plain ASGD on the MNIST-5k MLP. Other engines: benchmarks/engines.py.
 
     python benchmarks/overhead.py [--pairs 7] [--updates 3000]
 """

@@ -12,10 +12,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from asyncsim.cli.console import Console
+from asyncsim.records import Result
 from asyncsim.run import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
-from asyncsim.units import show_seconds, time_unit
+from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
 
 
 class Display:
@@ -117,6 +118,11 @@ def summary_table(summary: dict[str, Any]) -> None:
     """One run, a line a number."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in summary.items():
+        if key in ("stages", "groups"):  # beside the workers
+            continue
+        if key == "workers" and "stages" in summary:
+            groups = f"{summary['groups']:,} group{'s' if summary['groups'] > 1 else ''}"
+            value = f"{value:,}: {groups} of {summary['stages']:,} stages"
         if key == "fingerprints":
             for name, digest in value.items():
                 table.add_row(f"fingerprint, {name}", digest)
@@ -127,10 +133,37 @@ def summary_table(summary: dict[str, Any]) -> None:
 
 def _show(key: str, value: Any) -> str:
     if value is None:
-        return "never" if key == "time_to_target" else "-"
+        return "never" if key.endswith("_to_target") else "-"
+    if key.startswith("cost"):
+        return show_dollars(value)
+    if key.startswith("energy"):
+        return show_joules(value)
     if key in ("time", "time_to_target", "diverged_at_time", "wall_seconds"):
         return show_seconds(value)
     return f"{value:,.5g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def stages_table(result: Result) -> None:
+    """The stages of a run whose model is cut, a row each; nothing for replicas, or where no table was kept."""
+    if "stages" not in result.summary or all(result.tables.get(name) is None for name in ("events", "updates")):
+        return
+    frame = result.stages
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title in ("stage", *frame.columns):
+        table.add_column(title.replace("_", "\n", 1).replace("_", " "), justify="right", no_wrap=True)
+    for row in frame.itertuples():
+        table.add_row(*(_stage_cell(name, value) for name, value in zip(("stage", *frame.columns), row, strict=True)))
+    Console().print(table, highlight=False)
+
+
+def _stage_cell(name: str, value: Any) -> str:
+    if value != value:
+        return "-"
+    if name in ("busy", "waiting"):
+        return f"{100 * value:.1f} %"
+    if name == "first_backward":
+        return show_seconds(value)
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
 
 
 def engine_table(timings: list[Any], best: Any) -> None:
@@ -174,6 +207,11 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     columns += [
         ("virtual\ntime", lambda row: show_seconds(row.time, unit)),
         ("virtual time\nto target", lambda row: _reached(row, unit)),
+        *(
+            (f"{name}{title}", lambda row, column=column, show=show: _spent(row, column, show))
+            for name, show in (("cost", show_dollars), ("energy", show_joules))
+            for title, column in (("", name), ("\nto target", f"{name}_to_target"))
+        ),
         ("staleness\nmean", lambda row: _number(row.staleness_mean, ".1f")),
         ("staleness\nmax", lambda row: _number(row.staleness_max, ".0f")),
         ("penalty\nmean", lambda row: _number(row.penalty_mean, ".1f")),
@@ -240,6 +278,12 @@ def _reached(row: Any, unit: str) -> str:
         return "never"
     partly = f" ({row.reached} of {row.runs})" if row.reached < row.runs else ""
     return show_seconds(row.time_to_target, unit) + partly
+
+
+def _spent(row: Any, column: str, show: Any) -> str:
+    if column not in row.index:
+        return "-"
+    return "never" if math.isnan(row[column]) else show(row[column])
 
 
 def _number(value: Any, form: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from asyncsim.cli.console import Console
 from asyncsim.cli.starter import STARTER
-from asyncsim.cluster import delays
+from asyncsim.cluster import delays, instances, networks
 from asyncsim.consistency import consistencies
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
@@ -25,7 +25,8 @@ from asyncsim.tasks import models, partitions, tasks
 
 REGISTRIES: dict[str, Registry] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "delays": delays, "tasks": tasks, "models": models, "partitions": partitions,
+    "programs": programs, "delays": delays, "networks": networks, "instances": instances, "tasks": tasks, "models": models,
+    "partitions": partitions,
 }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def show(arguments: argparse.Namespace) -> int:
     """A run folder's summary, or a scenario with all its defaults."""
     path = Path(arguments.path)
     if path.is_dir():
-        from asyncsim.cli.display import summary_table
+        from asyncsim.cli.display import stages_table, summary_table
         from asyncsim.records import load_result
 
         result = load_result(path)
@@ -63,6 +64,7 @@ def show(arguments: argparse.Namespace) -> int:
             print(f"{result.name}: {result.manifest['status']}, hash {result.manifest['hash']}, {result.manifest['device']}, "
                   f"engine {result.manifest['engine']}, torch {result.manifest['versions']['torch']}")  # fmt: skip
             summary_table(result.summary)
+            stages_table(result)
         return 0
     study = load_study(path)
     if arguments.json:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncsim
-from asyncsim.cli import inspect, plotting, resuming, running, sweeping, tracing
+from asyncsim.cli import advising, calibrating, inspect, plotting, resuming, running, sweeping, tracing
 from asyncsim.errors import UserError
 from asyncsim.trackers import following
 
@@ -64,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(sweep)
     sweeping.sweep_arguments(sweep)
 
+    advise = _command(commands, "advise", advising.advise, "run candidate fleets and methods, and say which to take")
+    _scenario_arguments(advise)
+    _run_arguments(advise)
+    sweeping.sweep_arguments(advise)
+    advising.arguments(advise)
+
     resume = _command(commands, "resume", resuming.resume, "go on with an interrupted run, or make a run longer, bit for bit")
     resume.add_argument("run", metavar="RUN", help="run folder")
     resume.add_argument(
@@ -96,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("--end", metavar="TIME", type=tracing.duration, help="leave out what started after this virtual time")
 
     plotting.arguments(commands, _command)
+    calibrating.arguments(commands, _command, _positive)
 
     listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
     listing.add_argument("what", nargs="?", choices=sorted(inspect.REGISTRIES), help="only this")

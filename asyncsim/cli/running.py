@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.display import Display, engine_table, summary_table
+from asyncsim.cli.display import Display, engine_table, stages_table, summary_table
 from asyncsim.errors import UserError
 from asyncsim.scenario import Study, load_study, read_document
 
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print_json(result.summary)
     else:
         summary_table(result.summary)
+        stages_table(result)
     if not arguments.no_figures:
         from asyncsim.plots import write_figures
 
@@ -67,6 +68,8 @@ def plan(arguments: argparse.Namespace) -> int:
     else:
         for summary in summaries:
             summary_table(summary)
+        if len(study) == 1:
+            stages_table(result)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Expand, validate and price a file; then run it, print the table and write it."""
     study = study_of(arguments)
     if arguments.dry_run:
-        return _dry_run(arguments, study)
+        return dry_run(arguments, study)
     return execute(arguments, study)
 
 
@@ -104,14 +105,14 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
     return 1 if failed else 0
 
 
-def study_of(arguments: argparse.Namespace) -> Study:
+def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
     """The study of a file, with what the command line says on top."""
     sweep: dict[str, Any] = {"grid": parse_axes("--grid", arguments.grid), "zip": parse_axes("--zip", arguments.zip)}
     if arguments.seeds is not None:
         if arguments.seed is not None:
             raise UserError("--seed is one run a point, --seeds are several; give one of them")
         sweep["seeds"] = parse_value(f"[{arguments.seeds}]" if "," in arguments.seeds else arguments.seeds)
-    return load_study(arguments.file, changes_of(arguments), sweep)
+    return load(arguments.file, changes_of(arguments), sweep)
 
 
 def executor_of(arguments: argparse.Namespace) -> Any:
@@ -140,7 +141,8 @@ def describe(study: Study, cost: Cost) -> str:
     return words
 
 
-def _dry_run(arguments: argparse.Namespace, study: Study) -> int:
+def dry_run(arguments: argparse.Namespace, study: Study) -> int:
+    """Say what a study would run, and for how long."""
     from asyncsim.sweep.cost import estimate, gradients_of
 
     cost = estimate(study, Path(arguments.out), arguments.force)

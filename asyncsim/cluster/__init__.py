@@ -1,6 +1,7 @@
 """What the fleet is like, as data: delays, speed over time, links, faults. No clock runs here and nothing is trained."""
 
-from asyncsim.cluster.cluster import Cluster, Event, Group, Override
+from asyncsim.cluster.bathtub import Bathtub
+from asyncsim.cluster.cluster import Cluster, Group, Override
 from asyncsim.cluster.composite import Mixture, Part, Scaled, Tiers
 from asyncsim.cluster.delays import ComputeDelay, Delay, LastingDelay, SteadyDelay, delays, steady
 from asyncsim.cluster.distributions import (
@@ -14,15 +15,25 @@ from asyncsim.cluster.distributions import (
     Weibull,
 )
 from asyncsim.cluster.empirical import Empirical
-from asyncsim.cluster.links import Faults, Link, Server
+from asyncsim.cluster.happenings import Event, Script
+from asyncsim.cluster.links import Link, Server
+from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaHomogeneous, Preset, SpotDown, SpotUp
+from asyncsim.cluster.network import Flat, Loss, Network, Rack, networks
+from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.cluster.prices import Instance, instances
 from asyncsim.cluster.profiles import WorkerProfile
 from asyncsim.cluster.recorded import Recorded
+from asyncsim.cluster.regions import AflWireless, Aws2017Regions, Cluster100MBps, Region
 from asyncsim.cluster.speed import Episode, Segment, Speed, segments
 from asyncsim.cluster.two_state import TwoState
 
 __all__ = [
+    "AflWireless",
+    "Aws2017Regions",
+    "Bathtub",
     "Cluster",
+    "Cluster100MBps",
     "ComputeDelay",
     "Constant",
     "Cvb",
@@ -33,20 +44,29 @@ __all__ = [
     "Event",
     "Exponential",
     "Faults",
+    "Flat",
     "Gamma",
     "GammaHeterogeneous",
     "GammaHomogeneous",
     "Group",
+    "Instance",
     "LastingDelay",
     "Link",
+    "Load",
     "Lognormal",
+    "Loss",
+    "Maintenance",
     "Mixture",
+    "Network",
     "Override",
     "Pareto",
     "Part",
     "Preset",
+    "Rack",
     "Recorded",
+    "Region",
     "Scaled",
+    "Script",
     "Segment",
     "Server",
     "ShiftedExponential",
@@ -59,7 +79,10 @@ __all__ = [
     "Uniform",
     "Weibull",
     "WorkerProfile",
+    "Zones",
     "delays",
+    "instances",
+    "networks",
     "segments",
     "steady",
 ]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, pairwise
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from asyncsim.cluster.delays import ComputeDelay, Delay
-from asyncsim.cluster.fields import MAX_WORKERS, Positive, Several, WorkerCount, WorkerIndex
-from asyncsim.cluster.links import Faults, Link, Server
+from asyncsim.cluster.fields import MAX_WORKERS, WorkerCount, WorkerIndex
+from asyncsim.cluster.happenings import Event, Script
+from asyncsim.cluster.links import Link, Server
+from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import GammaHomogeneous
+from asyncsim.cluster.network import Network, networks
+from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.cluster.prices import AnInstance
 from asyncsim.cluster.profiles import WorkerProfile
 from asyncsim.cluster.speed import Episode
 from asyncsim.registry import Problem, Spec, located
-from asyncsim.units import PositiveSeconds, Seconds, nanoseconds
+from asyncsim.units import nanoseconds
 
 DEFAULT_WORKERS = 8
 
@@ -29,6 +35,8 @@ class Override(Spec):
     uplink: Link | None = None
     downlink: Link | None = None
     faults: Faults | None = None
+    load: Load | None = None
+    instance: AnInstance | None = None
 
 
 class Group(Override):
@@ -38,31 +46,10 @@ class Group(Override):
     workers: WorkerCount
 
 
-class Event(Spec):
-    """Something that happens once, to the listed workers: a slowdown for ``duration`` (absent: for ever), or a stop for good."""
-
-    at: Seconds
-    workers: Several[WorkerIndex]
-    slowdown: Positive | None = None
-    duration: PositiveSeconds | None = None
-    stop: bool = False
-
-    @model_validator(mode="after")
-    def _one_thing(self) -> Event:
-        if self.stop == (self.slowdown is not None):
-            raise ValueError(f"an event is `slowdown: <factor>` or `stop: true`; given {'both' if self.stop else 'neither'}")
-        if self.stop and self.duration is not None:
-            message = "a stop is for good; `duration` is allowed only with `slowdown`"
-            raise located("event", [(("duration",), self.duration, message)])
-        if len(set(self.workers)) < len(self.workers):
-            message = "a worker is listed twice; allowed is each worker once"
-            raise located("event", [(("workers",), list(self.workers), message)])
-        return self
-
-
 class Cluster(Spec):
     """The fleet. ``workers``, or ``groups`` that inherit ``compute``, ``uplink``, ``downlink`` and ``faults`` and may override
-    them; ``overrides`` by worker come last. Eight equal workers if nothing is said.
+    them; ``overrides`` by worker come last. Eight equal workers if nothing is said. ``network`` is what their links share;
+    ``all_reduce`` takes the place of messages to the server, for methods in rounds. ``script`` adds to ``events``.
 
     Raises:
         pydantic.ValidationError: with one located line per problem.
@@ -77,6 +64,13 @@ class Cluster(Spec):
     groups: tuple[Group, ...] = ()
     overrides: dict[WorkerIndex, Override] = Field(default_factory=dict)
     events: tuple[Event, ...] = ()
+    network: Annotated[Network, networks] | None = None
+    all_reduce: Literal["ring", "tree"] | None = None
+    load: Load | None = None
+    zones: Zones | None = None
+    maintenance: tuple[Maintenance, ...] | None = None
+    script: Script | None = None
+    instance: AnInstance | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +81,7 @@ class Cluster(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Cluster:
-        problems = [*self._wrong_groups(), *self._wrong_workers()]
+        problems = [*self._wrong_groups(), *self._wrong_workers(), *self._wrong_network(), *self._wrong_order()]
         if problems:
             raise located("cluster", problems)
         return self
@@ -110,9 +104,41 @@ class Cluster(Spec):
         named: list[tuple[tuple[str | int, ...], int]] = [(("overrides", worker), worker) for worker in self.overrides]
         for place, event in enumerate(self.events):
             named += [(("events", place, "workers", nth), worker) for nth, worker in enumerate(event.workers)]
+        for event in self.script.events if self.script else ():
+            named += [(("script", "file"), worker) for worker in event.workers]
+        for place, windows in enumerate(self.maintenance or ()):
+            named += [(("maintenance", place, "workers", nth), worker) for nth, worker in enumerate(windows.workers or ())]
         for where, worker in named:
             if worker >= num_workers:
                 yield where, worker, f"there is no worker {worker}; allowed are 0 to {num_workers - 1}"
+
+    def _wrong_order(self) -> Iterator[Problem]:
+        """Leaving and joining take turns."""
+        if self.zones is not None:
+            for where, value, message in self.zones.problems(self.num_workers):
+                yield ("zones", *where), value, message
+        for worker, events in self._by_worker().items():
+            turns = [event for event in events if event.leave or event.join]
+            for before, after in pairwise(turns):
+                if bool(before.join) == bool(after.join) or before.at == after.at:
+                    which = "join" if after.join else "leave"
+                    message = f"worker {worker} would {which} twice, or join and leave at once; leaving and joining take turns"
+                    yield ("events" if after in self.events else "script",), which, message
+
+    def _wrong_network(self) -> Iterator[Problem]:
+        if self.network is None:
+            return
+        for where, value, message in self.network.problems(self.num_workers):
+            yield ("network", *where), value, message
+        if self.all_reduce is not None:
+            message = "workers exchange gradients with each other, not with a server; leave `network` out"
+            yield ("all_reduce",), self.all_reduce, message
+
+    @property
+    def priced(self) -> bool:
+        """Is there anything to pay, or any power drawn, that is to be counted?"""
+        owners = (self, self.server, *self.groups, *self.overrides.values())
+        return any(owner.instance is not None for owner in owners)
 
     @property
     def num_workers(self) -> int:
@@ -128,7 +154,7 @@ class Cluster(Spec):
             raise IndexError(f"there is no worker {worker}; allowed are 0 to {self.num_workers - 1}")
         ends = list(accumulate(group.workers for group in self.groups))
         group = self.groups[bisect_right(ends, worker)] if ends else None
-        events = [event for event in self.events if worker in event.workers]
+        events = self._by_worker().get(worker, [])
         return self._special(self._common(group)._replace(index=worker), events)
 
     def worker_profiles(self) -> tuple[WorkerProfile, ...]:
@@ -139,25 +165,56 @@ class Cluster(Spec):
             first = len(profiles)
             size = self.num_workers if group is None else group.workers
             profiles.extend(WorkerProfile(index, *common) for index in range(first, first + size))
-        special: dict[int, list[Event]] = {worker: [] for worker in self.overrides}
-        for event in self.events:
-            for worker in event.workers:
-                special.setdefault(worker, []).append(event)
+        special: dict[int, list[Event]] = {worker: [] for worker in self.overrides} | self._by_worker()
         for worker, events in special.items():
             profiles[worker] = self._special(profiles[worker], events)
         return tuple(profiles)
 
+    def _by_worker(self) -> dict[int, list[Event]]:
+        """What happens to each worker that anything happens to, by time."""
+        found: dict[int, list[Event]] = {}
+        for event in sorted((*self.events, *(self.script.events if self.script else ())), key=attrgetter("at")):
+            for worker in event.workers:
+                found.setdefault(worker, []).append(event)
+        return found
+
+    @property
+    def elastic(self) -> bool:
+        """Does anybody join?"""
+        return any(event.join for event in (*self.events, *(self.script.events if self.script else ())))
+
+    @property
+    def losing(self) -> bool:
+        """May anything take a worker away, or may workers differ in that?"""
+        sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.script)
+        return any(sources)
+
     def _common(self, group: Group | None) -> WorkerProfile:
         faults = self.faults if self.faults and self.faults.up is not None else None
-        profile = WorkerProfile(0, "all", self.compute, self.uplink, self.downlink, faults, (), None)
+        profile = WorkerProfile(0, "all", self.compute, self.uplink, self.downlink, faults, (), None, self.instance, self.load)
         return profile if group is None else _merged(profile._replace(group=group.name), group)
 
     def _special(self, profile: WorkerProfile, events: list[Event]) -> WorkerProfile:
         if profile.index in self.overrides:
             profile = _merged(profile, self.overrides[profile.index])
-        slowdowns = tuple(sorted((_episode(event) for event in events if not event.stop), key=lambda episode: episode.start))
+        slowdowns = tuple(_episode(event) for event in events if event.slowdown is not None)
         stops = [nanoseconds(event.at) for event in events if event.stop]
-        return profile._replace(slowdowns=slowdowns, stop=min(stops, default=None))
+        turns = [event for event in events if event.leave or event.join]
+        if turns and turns[-1].leave:
+            stops.append(nanoseconds(turns[-1].at))  # for good, as it does not join again
+        outages = tuple((nanoseconds(event.at), nanoseconds(event.down)) for event in events if event.down is not None)
+        return profile._replace(
+            slowdowns=slowdowns, stop=min(stops, default=None), outages=outages, absences=tuple(_absences(turns))
+        )
+
+
+def _absences(turns: list[Event]) -> Iterator[tuple[int, int]]:
+    """From when until when (ns) a worker that will join is not in the group, given when it leaves and joins."""
+    gone = 0
+    for event in turns:
+        if event.join:
+            yield gone, nanoseconds(event.at)
+        gone = nanoseconds(event.at)
 
 
 def _merged(profile: WorkerProfile, override: Override) -> WorkerProfile:
@@ -166,7 +223,8 @@ def _merged(profile: WorkerProfile, override: Override) -> WorkerProfile:
     if override.faults is not None:
         faults = override.faults if override.faults.up is not None else None
     return profile._replace(
-        compute=compute, uplink=override.uplink or profile.uplink, downlink=override.downlink or profile.downlink, faults=faults
+        compute=compute, uplink=override.uplink or profile.uplink, downlink=override.downlink or profile.downlink, faults=faults,
+        instance=override.instance or profile.instance, load=override.load or profile.load,
     )
 
 

@@ -1,14 +1,13 @@
-"""The parts of a worker's surroundings: links, the server, crashes."""
+"""The parts of a worker's surroundings: links and the server."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import model_validator
-
-from asyncsim.cluster.delays import LastingDelay, SteadyDelay
+from asyncsim.cluster.delays import SteadyDelay
 from asyncsim.cluster.distributions import Constant
-from asyncsim.registry import Spec, located
+from asyncsim.cluster.prices import AnInstance
+from asyncsim.registry import Spec
 from asyncsim.units import BytesPerSecond
 
 
@@ -25,20 +24,8 @@ class Link(Spec):
 
 
 class Server(Spec):
-    """One queue, first come, first served; ``service`` is the time to receive and apply one push."""
+    """One queue, first come, first served; ``service`` is the time to receive and apply one push; each host is an ``instance``.
+    """
 
     service: SteadyDelay = Constant(mean=0.0)
-
-
-class Faults(Spec):
-    """A worker is ``up``, crashes, is ``down``, comes back, and so on. With neither given, it never crashes."""
-
-    up: LastingDelay | None = None
-    down: SteadyDelay | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Faults:
-        if (self.up is None) != (self.down is None):
-            missing = "up" if self.up is None else "down"
-            raise located("faults", [((missing,), None, f"`{missing}` is missing; faults take both `up` and `down`")])
-        return self
+    instance: AnInstance | None = None

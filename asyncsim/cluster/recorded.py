@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from asyncsim.cluster.columns import Unusable
 from asyncsim.cluster.delays import MAX_SECONDS, Delay, delays
 from asyncsim.cluster.fields import Positive
-from asyncsim.cluster.recordings import Recording, Unusable, read_recording
+from asyncsim.cluster.recordings import Recording, read_recording
 from asyncsim.errors import UserError
 from asyncsim.registry import located
 from asyncsim.streams import Exhausted, Streams
@@ -24,9 +25,9 @@ AtEnd = Literal["error", "repeat", "stop"]
 class Recorded(Delay):
     """Durations from a file, replayed: each worker takes its own rows, in order. Nothing is random.
 
-    ``file`` is CSV or Parquet with columns ``worker`` (0, 1, ...) and ``column`` (seconds); if there is a column ``kind``, rows
-    of kind ``span`` count. Or it is the folder of a finished run (or a table with the columns of its events): then the
-    durations are those of the run's events by step, to the nanosecond, slowdowns included.
+    ``file`` is CSV, Parquet or JSON Lines with columns ``worker`` (0, 1, ...) and ``column`` (seconds); if there is a column
+    ``kind``, rows of kind ``span`` count. Or it is the folder of a finished run (or a table with the columns of its events):
+    then the durations are those of the run's events by step, to the nanosecond, slowdowns included.
 
     ``end``: what happens when a worker has no row left: an ``error``, ``repeat`` from its first row, or ``stop`` (it leaves for
     good). ``scale`` multiplies. Inside another delay there is no step to go by: there each draw is any row of the file.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from asyncsim.cluster.columns import Rows, Unusable, read_rows
 from asyncsim.cluster.delays import MAX_SECONDS
-from asyncsim.errors import nearest
 from asyncsim.records.rows import EVENT_KINDS
 from asyncsim.units import NANOSECONDS
 
@@ -29,75 +26,17 @@ class Recording(NamedTuple):
     sha256: str
 
 
-class Unusable(Exception):
-    """``field`` of the delay is at fault, with this message."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class Rows(NamedTuple):
-    """A file as columns. ``where(index)`` names the place of a row for people."""
-
-    path: Path
-    columns: dict[str, Sequence[Any] | np.ndarray]
-    where: Callable[[int], str]
-
-    def column(self, name: str, field: str) -> Sequence[Any] | np.ndarray:
-        if name not in self.columns:
-            found = ", ".join(self.columns) or "none"
-            raise Unusable(field, f"{self.path} has no column {name!r}{nearest(name, self.columns)}; its columns: {found}")
-        return self.columns[name]
-
-    def numbers(self, name: str, field: str, allowed: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """A column as float64 (whole numbers stay int64); the first value that does not fit is named."""
-        cells = self.column(name, field)
-        try:
-            whole = isinstance(cells, np.ndarray) and cells.dtype.kind == "i"
-            values = np.asarray(cells, np.int64 if whole else np.float64)
-        except (TypeError, ValueError):
-            values = np.array([_number(cell) for cell in cells])
-        wrong = ~fits(values)
-        if wrong.any():
-            index = int(wrong.argmax())
-            cell = cells[index]
-            shown = repr(cell.item() if isinstance(cell, np.generic) else cell)
-            raise Unusable("file", f"{self.where(index)}, column {name!r}: {shown} is not {allowed}")
-        return values
-
-    def whole(self, name: str, field: str) -> np.ndarray:
-        cells = self.column(name, field)
-        if not isinstance(cells, np.ndarray):  # text: through int, as nanoseconds may have more digits than a float
-            try:
-                cells = np.array([int(cell) for cell in cells], np.int64)
-            except (TypeError, ValueError, OverflowError):
-                cells = self.columns[name]
-        rows = self._replace(columns={**self.columns, name: cells})
-        values = rows.numbers(
-            name, field, "a whole number from 0", lambda values: (values >= 0) & (values == np.floor(values)) & (values < 2.0**63)
-        )
-        return values.astype(np.int64)
-
-
 def read_recording(path: Path, worker: str, column: str, span: str, scale: float) -> Recording:
-    """The durations of kind ``span`` in a CSV or Parquet file, or in the events of a run's folder.
+    """The durations of kind ``span`` in a CSV, Parquet or JSON Lines file, or in the events of a run's folder.
 
     Raises:
         Unusable: the file cannot be read, or holds something that is no duration.
     """
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir():
-        path = path / "events.parquet"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = ": the folder holds no finished run with events" if folder == path.parent and path.name == "events.parquet" else ""
-        raise Unusable("file", f"{path} cannot be read: {error.strerror or error}{hint}") from None
-    rows = _parquet(path, content) if content[:4] == b"PAR1" else _csv(path, content)
+    path, content = read_content(path)
+    rows = read_rows(path, content)
     digest = hashlib.sha256(content)
     if "start_ns" in rows.columns and "end_ns" in rows.columns:
-        run = _run(folder) if path.name == "events.parquet" else None
+        run = _run(path.parent) if path.name == "events.parquet" else None
         if run is not None:
             digest.update(f"{run.workers} {run.end}".encode())
         durations = _from_events(rows, span, run)
@@ -106,6 +45,18 @@ def read_recording(path: Path, worker: str, column: str, span: str, scale: float
     if scale != 1.0:
         durations = {key: np.round(values * scale).astype(np.int64) for key, values in durations.items()}
     return Recording(durations, "start_ns" in rows.columns, digest.hexdigest())
+
+
+def read_content(path: Path) -> tuple[Path, bytes]:
+    """A file, or the events of a run's folder: where they are, and the bytes."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir():
+        path = path / "events.parquet"
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        hint = ": the folder holds no finished run with events" if folder == path.parent and path.name == "events.parquet" else ""
+        raise Unusable("file", f"{path} cannot be read: {error.strerror or error}{hint}") from None
 
 
 class _Run(NamedTuple):
@@ -132,7 +83,7 @@ def _from_durations(rows: Rows, worker: str, column: str, span: str) -> dict[int
         lambda values: (values >= 0) & (values <= MAX_SECONDS),
     ).astype(np.float64)  # fmt: skip
     if "kind" in rows.columns:
-        chosen = _kinds(rows) == EVENT_KINDS.index(span)
+        chosen = kinds_of(rows) == EVENT_KINDS.index(span)
         workers, seconds = workers[chosen], seconds[chosen]
     if not len(workers):
         raise Unusable("file", f"{rows.path} holds no rows of kind `{span}`; needed is at least one for each worker")
@@ -145,7 +96,7 @@ def _from_durations(rows: Rows, worker: str, column: str, span: str) -> dict[int
 def _from_events(rows: Rows, span: str, run: _Run | None) -> dict[int, np.ndarray]:
     for name in EVENT_COLUMNS:
         rows.column(name, "file")
-    kinds, complete = _kinds(rows), _truths(rows)
+    kinds, complete = kinds_of(rows), truths_of(rows)
     workers, steps, start, end = (rows.whole(name, "file") for name in ("worker", "step", "start_ns", "end_ns"))
     backwards = end < start
     if backwards.any():
@@ -191,7 +142,7 @@ def _by_step(
     return values
 
 
-def _kinds(rows: Rows) -> np.ndarray:
+def kinds_of(rows: Rows) -> np.ndarray:
     """The column ``kind`` as indices into ``EVENT_KINDS``; the file has names or those indices."""
     codes = {**{name: code for code, name in enumerate(EVENT_KINDS)}, **{str(code): code for code in range(len(EVENT_KINDS))}}
     cells = rows.columns["kind"]
@@ -206,7 +157,7 @@ def _kinds(rows: Rows) -> np.ndarray:
     return values
 
 
-def _truths(rows: Rows) -> np.ndarray:
+def truths_of(rows: Rows) -> np.ndarray:
     cells = rows.columns["complete"]
     if isinstance(cells, np.ndarray) and cells.dtype.kind == "b":
         return cells
@@ -216,40 +167,3 @@ def _truths(rows: Rows) -> np.ndarray:
         index = values.index(None)
         raise Unusable("file", f"{rows.where(index)}, column 'complete': {cells[index]!r} is neither true nor false")
     return np.array(values, bool)
-
-
-def _csv(path: Path, content: bytes) -> Rows:
-    try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        header = [name.strip() for name in next(reader, [])]
-        cells, lines = [], []
-        for row in reader:
-            if row:
-                cells.append(row)
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Unusable("file", f"{path} cannot be read as a CSV file in UTF-8, nor as Parquet: {error}") from None
-    for row, line in zip(cells, lines, strict=True):
-        if len(row) != len(header):
-            raise Unusable("file", f"{path}, line {line}: {len(row)} values for {len(header)} columns")
-    columns = dict(zip(header, zip(*cells, strict=True) if cells else [() for _ in header], strict=True))
-    return Rows(path, columns, lambda index: f"{path}, line {lines[index]}")
-
-
-def _parquet(path: Path, content: bytes) -> Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(io.BytesIO(content))
-        columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
-    except (OSError, pa.ArrowException) as error:
-        raise Unusable("file", f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    return Rows(path, columns, lambda index: f"{path}, row {index + 1}")
-
-
-def _number(cell: Any) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return float("nan")

@@ -142,8 +142,7 @@ def _rows(params: list[Tensor]) -> Tensor:
         return params[0].unsqueeze(0)
     size = len(params[0])
     rows = params[0].new_empty(len(params), -(-size // ROW) * ROW)
-    for row, snapshot in zip(rows.unbind(0), params, strict=True):
-        row[:size] = snapshot
+    torch.stack(params, out=rows[:, :size])
     return rows
 
 

@@ -56,8 +56,8 @@ class GraphedEngine(SerialEngine):
         if self._graph is None:
             return kernels.batch_gradient(self.task, *self._buffers)
         self._graph.replay()
-        recorded = self._recorded
-        return Gradient(recorded.gradient.clone(), recorded.loss.clone(), self.task.read_statistics())
+        gradient, loss, statistics = self._recorded
+        return Gradient(gradient.clone(), loss.clone(), None if statistics is None else statistics.clone())
 
     def _record(self) -> None:
         side = torch.cuda.Stream()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from asyncsim.engine.futures import Gradient
+from asyncsim.engine.futures import Future, Gradient
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
@@ -111,6 +111,7 @@ class Backward:
         self.signals = signals
         self.stage = forward.stage
         self.computed: Gradient | None = None
+        self.future: Future | None = None  # of this gradient, where somebody will ask for it
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
         result, self.computed = self.run(task, streams), None  # the future keeps it from here on
@@ -119,7 +120,10 @@ class Backward:
     def error(self, task: Task, streams: Streams) -> Tensor:
         """The error signal for the stage below, for good."""
         if self.key not in self.signals:
-            self.run(task, streams)
+            if self.future is not None and self.future.pending:
+                self.future.result()  # so that a checkpoint finds the gradient done, as its inputs may be gone by then
+            else:
+                self.run(task, streams)
         return self.signals.pop(self.key)
 
     def run(self, task: Task, streams: Streams) -> Gradient:
@@ -146,5 +150,5 @@ class Backward:
         if inner:
             *parts, self.signals[self.key] = parts
         self.computed = Gradient(torch.cat([part.reshape(-1) for part in parts]), loss.detach(), forward.statistics)
-        self.forward = self.upper = self.late = None
+        self.forward = self.upper = self.late = self.future = None
         return self.computed

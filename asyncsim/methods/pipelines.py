@@ -1,6 +1,6 @@
 """Methods whose workers each compute one stage of a model: decoupled backpropagation and pipelines.
 
-Sources, schedules and staleness: `docs/methods/pipelines.md`. S groups of K stages are S * K workers; what the groups share is
+Sources, schedules and staleness: `docs/pipelines.md`. S groups of K stages are S * K workers; what the groups share is
 the same choice for every method.
 """
 
@@ -13,7 +13,18 @@ from pydantic import Field
 from asyncsim.consistency import ASP, BSP, Lockstep
 from asyncsim.gossip import Gossip, Ring, gossips
 from asyncsim.methods.method import Bundle, Method, methods
-from asyncsim.policies import SGD, Accumulate, LookAheadMomentum, StepRule, Transform
+from asyncsim.policies import (
+    SGD,
+    Accumulate,
+    DiscrepancyCorrection,
+    LookAheadMomentum,
+    NAdam,
+    Rescheduling,
+    StepRule,
+    Transform,
+    WeightPrediction,
+)  # fmt: skip
+from asyncsim.policies.prediction import Horizon
 from asyncsim.simulation.orders import Flush, ForwardLocked, OneForwardOneBackward, Ticks
 from asyncsim.simulation.stages import Stage
 
@@ -40,6 +51,11 @@ class PipelineMethod(Method):
         return optimizer
 
     @property
+    def treatments(self) -> tuple[Transform, ...]:
+        """What happens to every gradient by itself."""
+        return ()
+
+    @property
     def gathers(self) -> tuple[int, bool]:
         """Pushes of one worker for an update, and whether their sum is applied (or their mean)."""
         return 1, False
@@ -52,10 +68,10 @@ class PipelineMethod(Method):
         every, total = self.gathers
         every *= program.parts
         together = num_workers > 1 and self.sharing == "all_reduce" and self.gossip is None
-        transforms: tuple[Transform, ...] = ()
+        transforms = self.treatments
         if together or every > 1:
             gather = {"members": True, "each": every} if together else {"count": every}
-            transforms = (Accumulate(**gather, total=total),)
+            transforms += (Accumulate(**gather, total=total),)
         if self.gossip is not None:
             self.gossip.matrix(num_workers)
         elif program.versions != "latest" and num_workers > 1 and not together:
@@ -160,6 +176,49 @@ class PipeDream(OneF1BMethod):
         return Stage(order=OneForwardOneBackward(), backward=self.backward_weights, versions=versions)
 
 
+@methods.register("pipemare")
+class PipeMare(PipelineMethod):
+    """PipeMare, Yang et al. 2021 (arXiv 1910.05124): one forward, one backward without a stash.
+
+    - T1: updates are divided by ``tau ** p``, ``p`` annealed from 1 to 0 over ``anneal`` updates (0: never divided); ``tau`` as
+      in the policy ``rescheduling``.
+    - T2 (``correct``): backward passes use a guess of the forward pass's parameters, with the constant ``decay``.
+    - ``micro_batches`` make an update.
+    """
+
+    anneal: int = Field(1000, ge=0)
+    tau: Literal["observed", "paper"] = "observed"
+    correct: bool = True
+    decay: float = Field(0.135, gt=0, lt=1)
+    micro_batches: int = Field(1, ge=1)
+
+    @property
+    def treatments(self) -> tuple[Transform, ...]:
+        rate = (Rescheduling(updates=self.anneal, tau=self.tau, micro_batches=self.micro_batches),) if self.anneal else ()
+        return (*rate, DiscrepancyCorrection(decay=self.decay)) if self.correct else rate
+
+    def stage(self, stages: int) -> Stage:
+        return Stage(order=OneForwardOneBackward(), backward="current", micro_batches=self.micro_batches)
+
+
+@methods.register("spectrain")
+class SpecTrain(PipelineMethod):
+    """SpecTrain, Chen et al. 2018 (arXiv 1809.02839): one forward, one backward on parameters that momentum predicts.
+
+    ``horizon`` as in the step rule ``weight_prediction``: ``spectrain`` predicts for both passes, the others once for both. The
+    momentum is the optimizer's (``sgd``).
+    """
+
+    horizon: Horizon = "spectrain"
+
+    def stage(self, stages: int) -> Stage:
+        return Stage(order=OneForwardOneBackward(), backward="current" if self.horizon == "spectrain" else "stashed")
+
+    def step(self, optimizer: StepRule) -> StepRule:
+        settings = _momentum(optimizer, "the prediction")
+        return WeightPrediction(**settings, horizon=self.horizon)
+
+
 @methods.register("pipedream_2bw")
 class PipeDream2bw(PipelineMethod):
     """PipeDream-2BW, Narayanan et al. 2021 (ICML): ``micro_batches`` (as many as stages at least, and by default) make an update,
@@ -199,9 +258,18 @@ class Bp(PipelineMethod):
 @methods.register("nesterov_pipeline")
 class NesterovPipeline(OneF1BMethod):
     """Nesterov's method for asynchronous pipelines, Ajanthan et al. 2025 (arXiv 2505.01099): PipeDream whose forward passes read
-    a look-ahead, with the gradient weighted by ``1 - momentum``. The momentum is the optimizer's (``sgd``)."""
+    a look-ahead, with the gradient weighted by ``1 - momentum``. The momentum is the optimizer's (``sgd``). With the optimizer
+    ``nadam`` it is PipeDream with that, as in their experiments."""
 
     def step(self, optimizer: StepRule) -> StepRule:
-        if not isinstance(optimizer, SGD):
-            raise ValueError(f"the Nesterov pipeline takes the momentum of the optimizer sgd, not {optimizer.kind}")
-        return LookAheadMomentum(lr=optimizer.lr, weight_decay=optimizer.weight_decay, momentum=optimizer.momentum)
+        if isinstance(optimizer, NAdam):
+            return optimizer
+        return LookAheadMomentum(**_momentum(optimizer, "the Nesterov pipeline"))
+
+
+def _momentum(optimizer: StepRule, who: str) -> dict[str, float]:
+    """Rate, decay and momentum of an optimizer that has one, for a rule that looks ahead by it."""
+    if not isinstance(optimizer, SGD) or optimizer.nesterov:
+        given = "nesterov" if isinstance(optimizer, SGD) else optimizer.kind
+        raise ValueError(f"{who} takes the heavy-ball momentum of the optimizer sgd, not {given}")
+    return {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "momentum": optimizer.momentum}

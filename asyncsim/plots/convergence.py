@@ -1,4 +1,4 @@
-"""A metric against virtual time, updates or samples."""
+"""A metric against virtual time, updates, samples, dollars or joules."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from asyncsim.records import Result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-AXES = {"time": ("time", "virtual time (s)"), "updates": ("version", "updates"), "samples": ("samples", "samples")}
+AXES = {
+    "time": ("time", "virtual time (s)"), "updates": ("version", "updates"), "samples": ("samples", "samples"),
+    "dollars": ("cost", "cost (dollars)"), "joules": ("energy", "energy (J)"),
+}  # fmt: skip
 
 
 def convergence(
     results: Result | Sequence[Result],
     metric: str | None = None,
-    against: Literal["time", "updates", "samples"] = "time",
+    against: Literal["time", "updates", "samples", "dollars", "joules"] = "time",
     labels: Sequence[str] | str | None = None,
     ax: Axes | None = None,
 ) -> Axes:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from asyncsim.plots.style import axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
-from asyncsim.records.rows import NOTHING_LOST
+from asyncsim.records.rows import NOTHING_LOST, WORK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FILL = {
     "compute": "#56B4E9", "upload": "#E69F00", "download": "#F0E442", "queue": "#CC79A7", "serve": "#009E73", "wait": "#DDDDDD",
-    "down": "#D55E00",
+    "down": "#D55E00", "forward": "#56B4E9", "backward": "#0072B2",
 }  # fmt: skip
 
 
@@ -27,7 +27,8 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     events = table(result, "events")
     events = events[(events["worker"] < workers) & (events["kind"] != "stop")]
     if end is None:
-        work = events.loc[events["kind"] == "compute", "end"] - events.loc[events["kind"] == "compute", "start"]
+        passes = events[events["kind"].isin(WORK)]
+        work = passes["end"] - passes["start"]
         end = start + 4.0 * float(work.mean() if len(work) else 1.0)
     shown = events[(events["end"] > start) & (events["start"] < end)]
     for (kind, complete), spans in shown.groupby(["kind", "complete"], observed=True):

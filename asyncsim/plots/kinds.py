@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError, nearest
+from asyncsim.plots.by_stage import by_stage
 from asyncsim.plots.convergence import convergence
 from asyncsim.plots.fields import labels_for
 from asyncsim.plots.gantt import gantt
 from asyncsim.plots.heat_map import heat_map
 from asyncsim.plots.over_time import gap_distribution, gap_over_time, penalty_over_time, staleness_over_time
-from asyncsim.plots.scaling import final_metric, speedup, time_to_target
+from asyncsim.plots.scaling import cost_to_target, energy_to_target, final_metric, speedup, time_to_target
+from asyncsim.plots.schedule import rows, schedule
 from asyncsim.plots.shares import time_shares
 from asyncsim.plots.staleness import staleness_histogram
 from asyncsim.plots.style import DOUBLE, RC, SINGLE
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """``options`` are those of ``metric, against, x, y, level, of, baseline`` that ``draw`` understands."""
+    """``options`` are those of ``metric, against, x, y, level, of, baseline, start, end, batches`` that ``draw`` understands, and
+    ``by``, which splits runs before they are drawn."""
 
     draw: Callable[..., Any]
     tables: tuple[str, ...]
@@ -34,17 +37,22 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "convergence": Kind(convergence, ("metrics",), ("metric", "against"), "a metric against time, updates or samples"),
+    "convergence": Kind(convergence, ("metrics",), ("metric", "against"), "a metric against time, work or cost"),
     "final": Kind(final_metric, (), ("metric", "x"), "the metric at the end against worker counts"),
     "time_to_target": Kind(time_to_target, (), ("metric", "level", "x"), "virtual time to a target against worker counts"),
+    "cost_to_target": Kind(cost_to_target, (), ("metric", "level", "x"), "dollars to a target against worker counts"),
+    "energy_to_target": Kind(energy_to_target, (), ("metric", "level", "x"), "joules to a target against worker counts"),
     "speedup": Kind(speedup, (), ("of", "metric", "level", "baseline"), "speed-up against worker counts"),
     "heat_map": Kind(heat_map, (), ("metric", "x", "y"), "a metric over two fields"),
-    "staleness": Kind(staleness_histogram, ("updates",), (), "distribution of staleness"),
-    "staleness_over_time": Kind(staleness_over_time, ("updates",), ("against",), "staleness as the run goes on"),
+    "staleness": Kind(staleness_histogram, ("updates",), ("by",), "distribution of staleness"),
+    "staleness_over_time": Kind(staleness_over_time, ("updates",), ("against", "by"), "staleness as the run goes on"),
     "gap": Kind(gap_distribution, ("updates",), (), "distribution of the gap"),
     "gap_over_time": Kind(gap_over_time, ("updates",), ("against",), "the gap as the run goes on"),
     "penalty_over_time": Kind(penalty_over_time, ("updates",), ("against",), "the penalty as the run goes on"),
     "gantt": Kind(gantt, ("events",), (), "who did what when, of the first three different timelines"),
+    "schedule": Kind(
+        schedule, ("events",), ("start", "end", "batches"), "which stage forwards and backwards which batch when"
+    ),
     "time_shares": Kind(time_shares, (), (), "utilisation and idle time, from the summaries"),
 }
 FORMATS = ("png", "pdf", "svg")
@@ -66,7 +74,7 @@ def tables_for(name: str, level: float | None = None) -> tuple[str, ...]:
 def figure(
     name: str, results: Sequence[Result], labels: Sequence[str] | str | None = None, width: float | None = None, **options: Any
 ) -> Figure:  # fmt: skip
-    """A whole figure of one kind, at the width of one column (several Gantt charts: of two), not yet written.
+    """A whole figure of one kind, at the width of one column (several Gantt charts and schedules: of two), not yet written.
 
     The caller closes it. Raises ``UserError`` for options that the kind has not, and what the kind itself raises.
     """
@@ -83,6 +91,10 @@ def figure(
         with plt.rc_context(RC):
             if kind.draw is gantt:
                 return _gantts(results, labels, width)
+            if kind.draw is schedule:
+                return _schedules(results, labels, width, options)
+            if options.pop("by", None) is not None:
+                results, labels = by_stage(results, labels)
             if kind.draw is not heat_map:
                 options["labels"] = labels
             drawn = kind.draw(results, **options).figure
@@ -98,12 +110,7 @@ def figure(
 def _gantts(results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None) -> Figure:
     import matplotlib.pyplot as plt
 
-    if labels is None or isinstance(labels, str):
-        labels = labels_for(results, labels)
-    first: dict[str, Result] = {}
-    for label, run in zip(labels, results, strict=True):
-        first.setdefault(label, run)
-    shown = list(distinct_timelines(first).items())
+    shown = list(_different(results, labels).items())
     size = width or (SINGLE if len(shown) == 1 else DOUBLE)
     lanes = max(min(16, run.summary.get("workers", 8)) for _, run in shown)
     drawn, lanes_axes = plt.subplots(
@@ -119,6 +126,37 @@ def _gantts(results: Sequence[Result], labels: Sequence[str] | str | None, width
     if entries:
         drawn.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4 if size <= SINGLE else 7))
     return drawn
+
+
+def _schedules(
+    results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None, options: dict[str, Any]
+) -> Figure:  # fmt: skip
+    """One below the other, with one legend."""
+    import matplotlib.pyplot as plt
+
+    shown = list(_different(results, labels).items())
+    heights = [0.65 + 0.2 * rows(run) for _, run in shown]
+    drawn, places = plt.subplots(
+        len(shown), 1, figsize=(width or DOUBLE, sum(heights) + 0.15), layout="constrained", squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )  # fmt: skip
+    for ax, (label, run) in zip(places[:, 0], shown, strict=True):
+        schedule(run, ax=ax, **options).set_title(label, loc="left")
+        if ax is not places[0, 0] and ax.get_legend() is not None:
+            ax.get_legend().remove()
+        if ax is not places[-1, 0]:
+            ax.set_xlabel("")
+    return drawn
+
+
+def _different(results: Sequence[Result], labels: Sequence[str] | str | None) -> dict[str, Result]:
+    """The first run of each label, one for each different timeline."""
+    if labels is None or isinstance(labels, str):
+        labels = labels_for(results, labels)
+    first: dict[str, Result] = {}
+    for label, run in zip(labels, results, strict=True):
+        first.setdefault(label, run)
+    return distinct_timelines(first)
 
 
 def distinct_timelines(runs: dict[str, Result], most: int = 3) -> dict[str, Result]:

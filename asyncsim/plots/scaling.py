@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Labels = Sequence[str] | str | None
 
 
+SPENT = {"time": "virtual time (s)", "cost": "dollars", "energy": "joules"}
 ROW = 0.068
 """Height of a row of crosses, as a share of the axes."""
 
@@ -75,11 +76,47 @@ def time_to_target(
     The target is the scenario's (``run.target``), or ``metric`` at ``level``: at least, for an accuracy; at most, for all else.
     Runs that never reached it stand as crosses along the top, with their count, and the mean over the others is an open point.
     """
-    measure = _reaching(_listed(results), metric, level)
+    return _to_target("time", results, metric, level, x, labels, ax)
+
+
+def cost_to_target(
+    results: Result | Sequence[Result],
+    metric: str | None = None,
+    level: float | None = None,
+    x: str = "workers",
+    labels: Labels = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """As ``time_to_target``, in dollars: for runs with prices."""
+    return _to_target("cost", results, metric, level, x, labels, ax)
+
+
+def energy_to_target(
+    results: Result | Sequence[Result],
+    metric: str | None = None,
+    level: float | None = None,
+    x: str = "workers",
+    labels: Labels = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """As ``time_to_target``, in joules: for runs with prices."""
+    return _to_target("energy", results, metric, level, x, labels, ax)
+
+
+def _to_target(
+    of: str,
+    results: Result | Sequence[Result],
+    metric: str | None,
+    level: float | None,
+    x: str,
+    labels: Labels,
+    ax: Axes | None,
+) -> Axes:
+    measure = _reaching(_listed(results), metric, level, of)
     ax = axes(ax)
     series = _series(results, measure, x, labels)
     values = _draw(ax, series)
-    ax.set_ylabel(f"virtual time (s) to\n{_goal(_listed(results), metric, level)}")
+    ax.set_ylabel(f"{SPENT[of]} to\n{_goal(_listed(results), metric, level)}")
     logarithmic(ax, "y", values)
     _finish(ax, series, x, "never reached")
     return ax
@@ -166,17 +203,20 @@ def _series(
     return series
 
 
-def _reaching(runs: list[Result], metric: str | None, level: float | None) -> Callable[[Result], float]:
+def _reaching(runs: list[Result], metric: str | None, level: float | None, of: str = "time") -> Callable[[Result], float]:
+    """What of ``SPENT`` a run had spent when it reached a target."""
     if level is None:
         if metric is not None:
             raise UserError("a target needs a level too, such as --metric test_accuracy --level 0.9")
         if not any("time_to_target" in run.summary for run in runs):
             raise UserError("these runs have no target (`run.target` in the scenario); give a metric and a level")
-        return lambda run: final(run, "time_to_target") if "time_to_target" in run.summary else math.nan
+        if not any(f"{of}_to_target" in run.summary for run in runs):
+            raise UserError("these runs have no prices (`cluster.instance` in the scenario)")
+        return lambda run: final(run, f"{of}_to_target") if f"{of}_to_target" in run.summary else math.nan
     metric = metric or headline(runs)
 
     def measure(run: Result) -> float:
-        x, y = curve(run, metric, "time")
+        x, y = curve(run, metric, of)
         reached = x[y >= level] if metric.endswith("_accuracy") else x[y <= level]
         return float(reached[0]) if len(reached) else math.nan
 

@@ -13,12 +13,12 @@ from asyncsim.plots.scales import in_percent
 from asyncsim.plots.style import axes, grouped
 from asyncsim.plots.tables import called, only_ended
 from asyncsim.records import Result
-from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.records.rows import EVENT_KINDS, WORK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHARES = ("utilisation", *(kind for kind in EVENT_KINDS if kind not in ("compute", "stop")), "lost", "unfinished")
+SHARES = ("utilisation", *(kind for kind in EVENT_KINDS if kind not in (*WORK, "stop")), "lost", "unfinished")
 _LABEL = {"utilisation": "compute", "lost": "lost work"}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from asyncsim.errors import UserError, nearest
 from asyncsim.records import Result
-from asyncsim.records.rows import METRICS
+from asyncsim.records.rows import COSTS, METRICS
 
 
 def table(run: Result, name: str) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def called(run: Result) -> str:
 def task_metrics(run: Result) -> list[str]:
     """The metrics that the task has, such as ``test_accuracy``, from the tables or else from the summary."""
     if run.tables.get("metrics") is not None:
-        return [name for name in run.metrics if name not in METRICS and name != "time"]
+        return [name for name in run.metrics if name not in {*METRICS, *COSTS, "time"}]
     task = run.manifest.get("scenario", {}).get("evaluate", {}).get("splits") or ("test", "train", "validation")
     return [name for name in run.summary if name.startswith(tuple(f"{split}_" for split in task))]
 
@@ -48,6 +48,8 @@ def headline(runs: Iterable[Result]) -> str:
 def curve(run: Result, metric: str, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Where a metric is finite: x and y. ``<split>_error`` is one minus the accuracy."""
     frame = table(run, "metrics")
+    if column not in frame:
+        raise UserError(f"run {called(run)}: has no {column}; prices in the scenario (`cluster.instance`) give it one")
     values = _column(frame, metric, run)
     finite = np.isfinite(values)
     return frame[column].to_numpy()[finite].astype(float), values[finite]

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Accumulate(Transform):
     """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
 
-    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier methods) it
-    is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one had pushed
-    before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total`` applies the
-    sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
+    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier
+    methods) it is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one
+    had pushed before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total``
+    applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
     """
 
     averages: ClassVar[bool] = True

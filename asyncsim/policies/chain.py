@@ -31,6 +31,8 @@ class Policy:
 
         A push without payload (the timeline alone is simulated, or the run has diverged) passes the numeric ones by.
         """
+        if len(self.transforms) == after:
+            return push
         states: list[State] = self.state["transforms"]
         for transform, state in zip(self.transforms[after:], states[after:], strict=True):
             if transform.numeric and push.payload is None:

@@ -19,10 +19,10 @@ class DiscrepancyCorrection(Transform):
 
         delta <- gamma * delta + (1 - gamma) * (theta_new - theta_old)        gamma = decay ** (1 / tau)
 
-    Technique T2 of PipeMare, Yang et al. 2021 (arXiv 1910.05124). ``tau`` is the number of versions between the two passes: the
-    staleness of the stage's newest push, or ``delay``. If parameters move at a constant velocity ``delta`` tends to it and ``u`` to
-    the parameters of the forward pass. It acts where the stage program says ``backward: current`` or ``replayed``; gradients pass
-    unchanged. What counts as movement is the shard's own update, before groups mix.
+    Technique T2 of PipeMare, Yang et al. 2021 (arXiv 1910.05124). ``tau`` is the number of versions between the two passes:
+    the staleness of the stage's newest push, or ``delay``. If parameters move at a constant velocity ``delta`` tends to it and
+    ``u`` to the parameters of the forward pass. It acts where the stage program says ``backward: current`` or ``replayed``;
+    gradients pass unchanged. What counts as movement is the shard's own update, before groups mix.
     """
 
     numeric: ClassVar[bool] = True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.policies.scalars import scalar
 from asyncsim.policies.transform import State, Transform, policies
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ class GapAware(Transform):
         if state["square"] is None:  # a gap before the first step can only come from a look-ahead of another rule
             return moved.new_ones(())
         correction = 1.0 - self.decay ** state["steps"]
-        scale = (state["square"] / correction).sqrt_().add_(self.eps).mul_(server.lr_max)
+        scale = (state["square"] / scalar(correction, moved)).sqrt_()
+        scale.add_(scalar(self.eps, moved)).mul_(scalar(server.lr_max, moved))
         if self.per == "parameter":
-            return moved.abs_().div_(scale).add_(1.0)
+            return moved.abs_().div_(scale).add_(scalar(1.0, moved))
         return self._spread(self._norms(moved, server).div_(scale).add_(1.0), moved, server)
 
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
@@ -68,7 +70,8 @@ class GapAware(Transform):
             if state["square"] is None:
                 state["square"] = direction.square().mul_(1.0 - self.decay)
             else:
-                state["square"].mul_(self.decay).addcmul_(direction, direction, value=1.0 - self.decay)
+                square = state["square"].mul_(scalar(self.decay, direction))
+                square.addcmul_(direction, direction, value=1.0 - self.decay)
             return
         square = self._norms(direction, server).square_().mul_(1.0 - self.decay)
         state["square"] = square if state["square"] is None else state["square"] * self.decay + square

@@ -20,8 +20,8 @@ class NAdam(StepRule):
 
         direction = ((1 - mu_t) / (1 - M_t) * g  +  mu_{t+1} / (1 - M_{t+1}) * m) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    ``m``, ``v`` are Adam's moments and ``M_t`` the product of all ``mu`` so far. ``decoupled`` weight decay is AdamW's. The penalty
-    divides the finished direction, as for ``adam``.
+    ``m``, ``v`` are Adam's moments and ``M_t`` the product of all ``mu`` so far. ``decoupled`` weight decay is AdamW's. The
+    penalty divides the finished direction, as for ``adam``.
     """
 
     lr: float = Field(2e-3, ge=0)

@@ -15,8 +15,8 @@ class Rescheduling(Transform):
     """Divide the update by ``tau ** p`` with ``p = 1 - min(n / updates, 1)`` at version ``n``: technique T1 of PipeMare, Yang et
     al. 2021 (arXiv 1910.05124), annealed from the whole division to none over the first ``updates`` of a shard.
 
-    ``tau`` is at least 1, in versions. ``observed``: the staleness of the push. ``paper``: ``(2 (K - k) + 1) / micro_batches`` for
-    stage ``k`` of ``K`` (from 1), which is that of a pipeline whose forward and backward passes take a slot each.
+    ``tau`` is at least 1, in versions. ``observed``: the staleness of the push. ``paper``: ``(2 (K - k) + 1) / micro_batches``
+    for stage ``k`` of ``K`` (from 1), the staleness of a pipeline whose forward and backward passes take a slot each.
     """
 
     updates: int = Field(1000, ge=1)
@@ -31,9 +31,6 @@ class Rescheduling(Transform):
 
     def divisor(self, staleness: int, server: ServerView) -> float:
         """The penalty of a push of this staleness (versions)."""
-        power = 1.0 - min(server.version / self.updates, 1.0)
-        if self.tau == "paper":
-            tau = (2 * (server.num_stages - 1 - server.stage) + 1) / self.micro_batches
-        else:
-            tau = float(staleness)
-        return max(tau, 1.0) ** power
+        slots = 2 * (server.num_stages - 1 - server.stage) + 1
+        tau = slots / self.micro_batches if self.tau == "paper" else float(staleness)
+        return max(tau, 1.0) ** (1.0 - min(server.version / self.updates, 1.0))

@@ -34,6 +34,11 @@ class Schedule(Spec):
             raise ValueError(f"warmup_from is a factor between 0 and 1, or 1/N, not {self.warmup_from:g}")
         return self
 
+    @property
+    def constant(self) -> bool:
+        """Is the factor always 1?"""
+        return False
+
     def _given(self, field: str) -> None:
         """The defaults of positions are fractions of the run; update counts have to be said."""
         if self.unit == "updates" and field not in self.model_fields_set:
@@ -56,6 +61,10 @@ class Schedule(Spec):
 @schedules.register("constant")
 class Constant(Schedule):
     """Factor 1."""
+
+    @property
+    def constant(self) -> bool:
+        return not self.warmup
 
     def after_warmup(self, position: float) -> float:
         return 1.0

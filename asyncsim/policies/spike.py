@@ -22,9 +22,9 @@ class SpikeCompensation(WeightPrediction):
         v <- momentum * v + d          theta <- theta - lr * (a * v + b * d)
         a = momentum^D                 b = (1 - momentum^D) / (1 - momentum)
 
-    ``D`` is the staleness of the push, or ``delay`` (versions). What a gradient has moved, ``t`` updates after it was computed, is
-    then what it would have moved in time. D = 0 is heavy-ball SGD. With a ``horizon`` above 0 workers are handed a linear
-    prediction as well (their LWPv with SC; they recommend both).
+    ``D`` is the staleness of the push, or ``delay`` (versions). What a gradient has moved since it was computed is then what it
+    would have moved without the delay. D = 0 is heavy-ball SGD. With a ``horizon`` above 0 workers are handed a linear prediction
+    as well (their LWPv with SC; they recommend both).
     """
 
     delay: int | None = Field(None, ge=0)

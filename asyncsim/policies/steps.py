@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from asyncsim.policies.push import Push, ServerView
+from asyncsim.policies.scalars import scalar
 from asyncsim.policies.transform import State
 from asyncsim.registry import Registry, Spec
 
@@ -72,7 +73,7 @@ class SGD(StepRule):
         if velocity is None:
             velocity = state["velocity"] = d.clone()
         else:
-            velocity.mul_(self.momentum).add_(d)
+            velocity.mul_(scalar(self.momentum, d)).add_(d)
         return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
 
 

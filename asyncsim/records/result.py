@@ -14,6 +14,7 @@ import pandas as pd
 from asyncsim.errors import UserError, nearest
 from asyncsim.records.directory import TABLES, read_manifest, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
+from asyncsim.records.stages import stage_table
 
 Arrays = dict[str, np.ndarray]
 
@@ -58,6 +59,13 @@ class Result:
         frame = _frame(self.tables.get("events"), EVENTS, {"start": "start_ns", "end": "end_ns"})
         frame["kind"] = pd.Categorical.from_codes(frame["kind"], EVENT_KINDS)
         return frame
+
+    @cached_property
+    def stages(self) -> pd.DataFrame:
+        """One row a stage (a run of replicas has one): staleness, shares of time, most activations and versions held
+        (``records.stages.stage_table``)."""
+        tables = (self.tables.get(name) for name in ("events", "updates"))
+        return stage_table(*tables, self.manifest, self.summary["workers"], self.summary["time"])
 
     def time_to(self, metric: str = "test_accuracy", at_least: float | None = None, at_most: float | None = None) -> float | None:
         """Virtual seconds until an evaluation first had ``metric`` at the level; None if none did."""

@@ -45,3 +45,6 @@ UPDATES = {
 
 METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples": "int64", "lr": "float64"}
 """Columns of the metrics table that every run has; those of the task follow, such as ``test_accuracy``."""
+
+COSTS = ("cost", "energy")
+"""Columns before those of the task in runs with prices: dollars and joules until then."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncsim.records.rows import EVENT_KINDS, NOTHING_LOST, OUTCOMES
+from asyncsim.records.rows import EVENT_KINDS, NOTHING_LOST, OUTCOMES, WORK
 
 Arrays = dict[str, np.ndarray]
 
@@ -32,7 +32,8 @@ def staleness_summary(updates: Arrays, numeric: bool = True) -> dict[str, Any]:
 
 def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, float]:
     """How the workers' time was spent: shares of ``num_workers * end``; ``lost`` is work that was cut short, ``unfinished`` what
-    was going on at the end, and the time of workers that had left. ``utilisation`` is the share of completed computing."""
+    was going on at the end, and the time of workers that had left. ``utilisation`` is the share of completed computing: whole
+    gradients, or forward and backward passes."""
     total = num_workers * end_ns
     if not total:
         return {}
@@ -41,7 +42,8 @@ def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, floa
     for index, kind in enumerate(EVENT_KINDS):
         chosen = (events["kind"] == index) & (events["complete"] | (kind in NOTHING_LOST))
         if kind != "stop" and chosen.any():
-            shares["utilisation" if kind == "compute" else kind] = float(spans[chosen].sum() / total)
+            name = "utilisation" if kind in WORK else kind
+            shares[name] = shares.get(name, 0.0) + float(spans[chosen].sum() / total)
     lost = ~events["complete"] & ~np.isin(events["kind"], [EVENT_KINDS.index(kind) for kind in NOTHING_LOST])
     if lost.any():
         shares["lost"] = float(spans[lost].sum() / total)

@@ -72,5 +72,5 @@ def canonical(array: np.ndarray) -> bytes:
 
 def _column(values: tuple[Any, ...], dtype: str) -> np.ndarray:
     if dtype == "float64":
-        return np.fromiter((float(value) for value in values), dtype, len(values))  # a value may be a tensor or a future
+        return np.fromiter(map(float, values), dtype, len(values))  # a value may be a tensor or a future
     return np.array(values, dtype)

@@ -12,6 +12,7 @@ from asyncsim.errors import UserError
 from asyncsim.plots.fields import labels_for
 from asyncsim.plots.kinds import KINDS, figure, figure_bytes, headless
 from asyncsim.plots.runs import find_runs, read_runs
+from asyncsim.plots.style import DOUBLE
 from asyncsim.plots.tables import task_metrics
 from asyncsim.records import Result
 from asyncsim.records.directory import TABLES, write_atomically
@@ -52,6 +53,7 @@ def render(folder: Path) -> str:
         sections.head(title, runs, labels),
         sections.troubles(folder, runs, broken),
         sections.methods(runs, labels),
+        _stages(runs, labels),
         _figures(runs, labels),
         sections.every_run(folder, runs, labels),
         sections.scenarios(runs, labels),
@@ -59,6 +61,14 @@ def render(folder: Path) -> str:
         sections.fingerprints(folder, runs),
     ]
     return document(title, "\n".join(part for part in body if part))
+
+
+def _stages(runs: list[Result], labels: list[str]) -> str:
+    """The section about stages, of the first run of each label whose model is cut."""
+    first = {label: run for label, run in reversed(list(zip(labels, runs, strict=True))) if "stages" in run.summary}
+    loaded = {label: _loaded(run, ("updates", "events")) for label, run in reversed(list(first.items()))}
+    kept = {label: run for label, run in loaded.items() if None not in (run.tables.get("updates"), run.tables.get("events"))}
+    return sections.stages(list(kept.values()), list(kept))
 
 
 def _natural(text: str) -> list[tuple[int, float, str]]:
@@ -83,25 +93,35 @@ def _figures(runs: list[Result], labels: list[str]) -> str:
 
 def _wanted(runs: list[Result], labels: list[str]) -> Iterator[tuple[str, str, dict[str, str], float | None]]:
     many = len({run.summary.get("workers") for run in runs if run.summary.get("workers")}) > 1
+    cut = any("stages" in run.summary for run in runs)
     if any(task_metrics(run) for run in runs) and len(set(labels)) <= 12:
         yield "convergence", "Against virtual time: means over seeds, bands from the smallest to the largest", {}, None
         yield "convergence", "The same against updates", {"against": "updates"}, None
+        if any("cost" in run.summary for run in runs):
+            yield "convergence", "The same against dollars", {"against": "dollars"}, None
+            yield "convergence", "The same against joules", {"against": "joules"}, None
     if many:
         yield "final", "At the end of the runs, against worker counts", {}, None
         yield "time_to_target", "Virtual time to the target, against worker counts", {}, None
+        yield "cost_to_target", "Dollars to the target, against worker counts", {}, None
+        yield "energy_to_target", "Joules to the target, against worker counts", {}, None
         yield "speedup", "Speed-up against worker counts", {}, None
     if len(set(labels)) <= 12:
         yield "staleness", "Staleness of the pushes", {}, None
+        if cut:
+            yield "staleness", "Staleness of the pushes, by stage", {"by": "stage"}, None
         yield "gap_over_time", "Gap in equal spans of the run: means, and the 5th to 95th percentile of the pushes", {}, None
         yield "penalty_over_time", "Penalty in equal spans of the run", {}, None
         yield "time_shares", "How the workers' time was spent", {}, None
         yield "gantt", "Who did what when, at the start", {}, None
+        if cut:
+            yield "schedule", "Which stage forwards and backwards which batch when, at the start", {}, DOUBLE
 
 
 def _with_tables(kind: str, runs: list[Result], labels: list[str]) -> tuple[list[Result], list[str] | None]:
     """The runs with the tables that a figure needs. Labels of figures against N leave out the worker count."""
     tables = KINDS[kind].tables
-    if kind in ("final", "time_to_target", "speedup"):
+    if kind in ("final", "time_to_target", "cost_to_target", "energy_to_target", "speedup"):
         return runs, None
     pairs = list(zip(runs, labels, strict=True))
     if len(runs) > MOST_TABLES and tables not in ((), ("metrics",)):

@@ -14,8 +14,9 @@ from asyncsim.plots.runs import status_of
 from asyncsim.plots.tables import diverged, task_metrics
 from asyncsim.records import Result
 from asyncsim.report.markup import Cell, escape, table, tag
-from asyncsim.units import show_seconds
+from asyncsim.units import show_dollars, show_joules, show_seconds
 
+SPENT = ("cost", "cost_to_target", "energy", "energy_to_target")
 NUMBERS = ("staleness_mean", "staleness_max", "gap_mean", "penalty_mean", "utilisation", "samples_per_second", "wall_seconds")
 
 
@@ -52,7 +53,7 @@ def methods(runs: list[Result], labels: list[str]) -> str:
     groups: dict[str, list[Result]] = {}
     for run, label in zip(runs, labels, strict=True):
         groups.setdefault(label, []).append(run)
-    metrics = _metrics(runs)
+    metrics, numbers = _metrics(runs), _numbers(runs)
     rows = []
     for label, group in groups.items():
         lost = sum(diverged(run) for run in group)
@@ -66,18 +67,32 @@ def methods(runs: list[Result], labels: list[str]) -> str:
             _spread([run.summary.get("time") for run in ended], "time"),
             _spread(reached, "time", f" ({len(reached)} of {len(group)})" if len(reached) < len(group) else "")
             if reached else Cell("never" if goal else "-"),
-            *(_spread([run.summary.get(name) for run in ended], name) for name in NUMBERS),
+            *(_spread([run.summary.get(name) for run in ended], name) for name in numbers),
         ])  # fmt: skip
     titles = ["setting", "method", "workers", "runs", "diverged", *map(_title, metrics), "virtual time", "time to target",
-              *map(_title, NUMBERS)]  # fmt: skip
+              *map(_title, numbers)]  # fmt: skip
     note = tag(
         "p", "Means ± standard deviations over seeds. A diverged run is counted and is in no mean of a metric.", class_="soft"
     )
     return tag("section", tag("h2", "Settings side by side") + table(titles, rows) + note)
 
 
+def stages(runs: list[Result], labels: list[str]) -> str:
+    """A row a stage of each run, of which the caller has chosen one a label; empty without any. They need pushes and events."""
+    tables = {label: run.stages for label, run in zip(labels, runs, strict=True)}
+    names = list(dict.fromkeys(name for frame in tables.values() for name in frame))
+    rows = [
+        [Cell(label), _number(stage), *(_spread([values.get(name)], name) for name in names)]
+        for label, frame in tables.items()
+        for stage, values in enumerate(frame.to_dict("records"), start=1)
+    ]
+    told = "Of one run a setting. Stash: batches between their two passes. Versions: kept at once, if backward passes are done on"
+    note = tag("p", f"{told} the parameters of their forward passes.", class_="soft")
+    return tag("section", tag("h2", "Stages") + table(["setting", "stage", *map(_title, names)], rows) + note) if rows else ""
+
+
 def every_run(folder: Path, runs: list[Result], labels: list[str]) -> str:
-    metrics = _metrics(runs)
+    metrics, numbers = _metrics(runs), _numbers(runs)
     rows = []
     for run, label in zip(runs, labels, strict=True):
         state = status_of(run)
@@ -86,7 +101,7 @@ def every_run(folder: Path, runs: list[Result], labels: list[str]) -> str:
             Cell(_place(folder, run.path)), Cell(label), _number(workers_of(run)), _number(seed),
             Cell(state, style="" if state == "finished" else "bad"), _number(run.summary.get("updates")),
             *(_spread([run.summary.get(name)], name) for name in metrics),
-            *(_spread([run.summary.get(name)], name) for name in ("time", *NUMBERS)),
+            *(_spread([run.summary.get(name)], name) for name in ("time", *numbers)),
         ])  # fmt: skip
     titles = [
         "run",
@@ -97,7 +112,7 @@ def every_run(folder: Path, runs: list[Result], labels: list[str]) -> str:
         "updates",
         *map(_title, metrics),
         "virtual time",
-        *map(_title, NUMBERS),
+        *map(_title, numbers),
     ]
     return tag("section", tag("h2", "All runs") + table(titles, rows))
 
@@ -159,6 +174,11 @@ def _metrics(runs: list[Result]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in task_metrics(run)))
 
 
+def _numbers(runs: list[Result]) -> list[str]:
+    """Columns that every table has, and those of runs with prices."""
+    return [*(name for name in SPENT if any(run.summary.get(name) is not None for run in runs)), *NUMBERS]
+
+
 def _place(folder: Path, path: Path) -> str:
     inside = path.relative_to(folder) if path.is_relative_to(folder) else path
     return str(inside) if str(inside) != "." else path.resolve().name
@@ -178,9 +198,12 @@ def _spread(values: list[Any], name: str, more: str = "") -> Cell:
     if not numbers:
         return Cell("-")
     mean, sd = float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(set(numbers)) > 1 else None
-    if name in ("time", "wall_seconds"):
+    if name in ("time", "wall_seconds", "first_backward"):
         return Cell(show_seconds(mean) + more, mean)
-    if name.endswith(("_accuracy", "_error")) or name == "utilisation":
+    if name in SPENT:
+        show = show_dollars if name.startswith("cost") else show_joules
+        return Cell(show(mean) + (f" ± {show(sd)}" if sd else "") + more, mean)
+    if name.endswith(("_accuracy", "_error")) or name in ("utilisation", "busy", "waiting"):
         return Cell(f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "") + " %" + more, mean)
     return Cell(f"{mean:,.4g}" + (f" ± {sd:.2g}" if sd else "") + more, mean)
 

@@ -6,16 +6,19 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
+from asyncsim.consistency import BSP
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
 from asyncsim.methods import ASGD, Bundle, Method, methods
-from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
+from asyncsim.policies import SGD, Accumulate, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
+from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document
 from asyncsim.scenario.merge import merged
@@ -44,7 +47,7 @@ class Scenario(Spec):
 
     ``device`` is any of PyTorch's (``cpu``, ``cuda``, ``cuda:1``, ``mps``); ``threads`` are PyTorch's intra-op threads on a CPU
     (part of the numbers' identity; one is fastest for small models). ``message`` is the size of what travels in each
-    direction; by default that of the parameters.
+    direction; by default that of the parameters. ``push`` is the size of a push, where that differs (sparse or compressed ones).
     """
 
     name: str = Field("scenario", min_length=1, max_length=100)
@@ -62,6 +65,7 @@ class Scenario(Spec):
     dtype: Literal["float32", "float64"] = "float32"
     threads: int = Field(1, ge=1, le=1024)
     message: Bytes | None = None
+    push: Bytes | None = None
     records: Records = Records()
     checkpoint: Cadence | None = None
 
@@ -93,6 +97,7 @@ class Scenario(Spec):
             except ValueError as error:
                 raise located("scenario", [((section,), None, str(error))]) from None
         self._pipeline_fits()
+        self._exchange_fits()
         if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
             message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
             raise located("scenario", [(("evaluate", "splits"), list(self.evaluate.splits), message)])
@@ -112,10 +117,40 @@ class Scenario(Spec):
             message = "computes whole models; a model in stages takes the engine serial, which auto chooses"
             raise located("scenario", [(("engine",), self.engine.kind, message)])
 
+    def _exchange_fits(self) -> None:
+        """All-reduce needs rounds of all workers; to overlap needs that nobody waits or is recalled."""
+        bundle = self.bundle()
+        everybody = any(isinstance(transform, Accumulate) and transform.count is None for transform in bundle.transforms)
+        rounds = isinstance(bundle.consistency, BSP) and not bundle.consistency.cancel and everybody and not self.staged
+        if self.cluster.all_reduce is not None and not rounds:
+            message = f"needs rounds in which every worker takes part (bsp, local_sgd), not `{self.method.kind}`"
+            raise located("scenario", [(("cluster", "all_reduce"), self.cluster.all_reduce, message)])
+        if (self.staged or bundle.gossip is not None) and self.cluster.elastic:
+            message = f"nobody joins `{self.method.kind}`, whose groups go through numbered batches in step; take `down`, `stop`"
+            raise located("scenario", [(("cluster", "events"), "join", message)])
+        for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
+            self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
+        if bundle.program.overlapping and (bundle.consistency.blocking or bundle.consistency.recalling):
+            message = "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)"
+            raise located("scenario", [(("method", "program", "overlap"), True, message)])
+
+    def _neighbours_fit(self, workers: range) -> None:
+        network = self.cluster.network
+        sites = network.sites(self.cluster.num_workers)
+        for one, other in pairwise(workers):
+            if network.distance(sites[one], sites[other]) is None:
+                message = f"no round-trip time is known between the regions of workers {one} and {other}, stages of one model"
+                raise located("scenario", [(("cluster", "network"), network.kind, message)])
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metric columns of this run, such as ``test_accuracy``."""
         return tuple(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the metrics table beside those of every run."""
+        return (*(COSTS if self.cluster.priced else ()), *self.metrics)
 
     def bundle(self) -> Bundle:
         """The method taken apart, for this fleet and optimiser."""
@@ -141,10 +176,15 @@ class Scenario(Spec):
 
     @property
     def message_bytes(self) -> float:
-        """Bytes that travel in each direction of one round."""
+        """Bytes of the parameters on their way to a worker."""
         if self.message is not None:
             return self.message
         return self.task.num_parameters() * (8 if self.dtype == "float64" else 4)
+
+    @property
+    def push_bytes(self) -> float:
+        """Bytes of a push."""
+        return self.message_bytes if self.push is None else self.push
 
     def document(self) -> dict[str, Any]:
         """Plain data that validates to this scenario again."""

@@ -96,6 +96,8 @@ def expand(
     sweep = sweep or {}
     variants, baseline, tune = data.pop("variants", None), data.pop("baseline", None), data.pop("tune", None)
     section = data.pop("sweep", None)
+    if data.pop("advise", None) is not None:
+        _check_candidates(document, changes, folder, default_name)
     data.setdefault("name", default_name)
     problems: list[str] = []
 
@@ -155,6 +157,13 @@ def expand(
         tuple(point.values for _, _, point in built), tuned,
     )  # fmt: skip
     return study if not study.fields else replace(study, scenarios=tuple(map(_named, study.scenarios, study.labels)))
+
+
+def _check_candidates(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> None:
+    """The candidates of a section ``advise`` must be scenarios, whatever the file is read for."""
+    from asyncsim.scenario.candidates import with_candidates
+
+    expand(with_candidates(document), changes, folder, default_name)
 
 
 def _named(scenario: Scenario, label: str) -> Scenario:
@@ -355,6 +364,15 @@ def study_schema(scenario: dict[str, Any]) -> dict[str, Any]:
                 "zip": {"type": "object", "minProperties": 1},
                 "list": {"type": "array", "minItems": 1, "items": {"type": "object"}},
                 "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
+            },
+        },
+        "advise": {
+            "type": "object",
+            "additionalProperties": False,
+            "description": "candidates of `asyncsim advise`: fleets (changes of cluster, by name) times methods",
+            "properties": {
+                "fleets": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
+                "methods": {"type": ["object", "array"]},
             },
         },
         "tune": {

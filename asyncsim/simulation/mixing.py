@@ -105,6 +105,9 @@ class Mixed:
             return arrival._replace(verdict=Verdict.BUFFERED)
         return arrival
 
+    def drop(self, work: Future) -> None:
+        self.rows[0].drop(work)
+
     def settle(self, now: int) -> bool:
         """A group has left for good: the round may be complete now."""
         for row in self.rows:

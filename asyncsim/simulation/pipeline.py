@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Channel:
         self.fullest = 0
         self._under_way = 0
         self._latest = 0  # when the last message arrives
+        self._last: simpy.Process | None = None  # the last message that passes a network
         self._waiting: list[simpy.Event] = []
 
     @property
@@ -51,16 +52,28 @@ class Channel:
         self._waiting.append(event)
         return event
 
-    def send(self, message: Message, duration: int) -> None:
-        """The message arrives ``duration`` ns from now, but after those before it."""
+    def send(self, message: Message, duration: int | Generator[Any, Any, None]) -> None:
+        """The message arrives ``duration`` ns from now, or when it has passed a network, but after those before it."""
         if not self.room:
             raise RuntimeError(f"a message for a channel that holds {self.capacity} already")
+        if not isinstance(duration, int):
+            self._under_way += 1
+            self._last = self.env.process(self._carry(message, duration, self._last))
+            return
         self._latest = max(self._latest, self.env.now + duration)
         self._under_way += 1
         if self._latest == self.env.now:
             self._arrive(message)
         else:
             self.env.timeout(self._latest - self.env.now).callbacks.append(lambda _: self._arrive(message))
+
+    def _carry(
+        self, message: Message, passage: Generator[Any, Any, None], before: simpy.Process | None
+    ) -> Generator[Any, Any, None]:
+        yield from passage
+        if before is not None and before.is_alive:
+            yield before
+        self._arrive(message)
 
     def take(self) -> Message:
         """The oldest message, which has been dealt with."""
@@ -147,6 +160,10 @@ class Pipeline:
         for k in range(stages):
             actions = program.order.actions(k, stages, program.parts)
             yield Place(actions, next(actions), meeting, at(up, k - 1), at(up, k), at(down, k), at(down, k - 1))
+
+    def channels(self) -> list[Channel]:
+        """All of them, each once."""
+        return [channel for place in self.places for channel in (place.above, place.answers) if channel is not None]
 
     def stop(self, worker: Worker) -> None:
         """A worker has left for good, and so does its whole group: what it holds is lost."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from asyncsim.registry import Registry, Spec
+from asyncsim.simulation.sending import hand_over
 
 if TYPE_CHECKING:
     from asyncsim.engine.kernels import Kernel
@@ -43,6 +44,11 @@ class Program(Spec):
         """Are models cut into stages, also where there is only one?"""
         return False
 
+    @property
+    def overlapping(self) -> bool:
+        """Does a push travel while its worker computes the next one?"""
+        return False
+
     def kernel(self, snapshot: Snapshot) -> Kernel:
         """What is computed on the snapshot."""
         from asyncsim.engine.kernels import gradient
@@ -53,21 +59,35 @@ class Program(Spec):
         snapshot = yield from sim.read(worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
-        yield from sim.upload(worker)
-        yield from sim.push(worker, snapshot, work)
+        if self.overlapping:
+            yield from hand_over(sim, worker, snapshot, work)
+        else:
+            yield from sim.upload(worker)
+            yield from sim.push(worker, snapshot, work)
 
     def abandon(self, sim: Simulation, worker: Worker) -> None:
         """The round has been interrupted: what it was about is lost."""
         sim.give_up(worker)
 
 
+class Overlapping(Program):
+    """With ``overlap``, a push travels while the worker reads anew and computes; the next push waits until it has been applied.
+    What the worker reads lacks its own last push, and is so much staler."""
+
+    overlap: bool = False
+
+    @property
+    def overlapping(self) -> bool:
+        return self.overlap
+
+
 @programs.register("replica")
-class Replica(Program):
+class Replica(Overlapping):
     """One gradient on one batch: the worker of asynchronous (and synchronous) data-parallel SGD."""
 
 
 @programs.register("local_sgd")
-class LocalSGD(Program):
+class LocalSGD(Overlapping):
     """``steps`` SGD steps on the worker, then the difference is pushed as a pseudo-gradient (local SGD, FedAvg, DiLoCo).
 
     Each step takes one batch and one compute time. ``lr`` is the worker's learning rate; the scenario's schedule multiplies it

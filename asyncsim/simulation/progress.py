@@ -12,7 +12,7 @@ class WorkerProgress:
     def __init__(self, num_workers: int) -> None:
         self.version = 0
         self.num_workers = num_workers
-        self.departed: frozenset[int] = frozenset()  # workers that have left for good
+        self.departed: frozenset[int] = frozenset()  # workers that have left, for good or until they join again
         self._clock = [0] * num_workers
         self._delivered = [-1] * num_workers
         self._pushes = [(0, 0)] * num_workers  # the version at a worker's last push, and its pushes at that version
@@ -25,8 +25,12 @@ class WorkerProgress:
         return self.num_workers - len(self.departed)
 
     def depart(self, worker: int) -> None:
-        """The worker, which is down or has just left the group, will not come back."""
+        """The worker, which is down or has just left the group, will not come back, or is not a member until it does."""
         self.departed |= {worker}
+
+    def readmit(self, worker: int) -> None:
+        """The worker is a member again; it is down until it joins."""
+        self.departed -= {worker}
 
     def clock(self, worker: int) -> int:
         return self._clock[worker]
@@ -57,7 +61,8 @@ class WorkerProgress:
 
     def push(self, worker: int, read_version: int, counts: bool) -> None:
         """A result computed on ``read_version`` was received. ``counts``: its worker is in the group (up)."""
-        self._delivered[worker] = max(self._delivered[worker], read_version)
+        if read_version > self._delivered[worker]:
+            self._delivered[worker] = read_version
         self._pushes[worker] = self.version, self.pushes(worker) + 1
         clock = self._clock[worker]
         self._clock[worker] = clock + 1

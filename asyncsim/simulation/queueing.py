@@ -14,15 +14,27 @@ class Queue:
         self._service = Draws(streams, "service", (stage,) if stage else (), service.sample)
         self._arrived = 0
         self._free_at = 0  # when all that is in the queue has been served
+        self._work = 0  # that has arrived
         self.length = 0
 
     def join(self, now: int) -> tuple[int, int]:
         """A push arrives: when its service begins and ends (ns)."""
         begin = max(now, self._free_at)
-        self._free_at = begin + nanoseconds(self._service[self._arrived])
+        service = nanoseconds(self._service[self._arrived])
+        self._free_at = begin + service
+        self._work += service
         self._arrived += 1
         self.length += 1
         return begin, self._free_at
+
+    def busy(self, now: int) -> int:
+        """Nanoseconds of service until ``now``: what has arrived, but for what is left of it."""
+        return self._work - max(0, self._free_at - now)
+
+    def waste(self, now: int) -> None:
+        """A copy arrives, is received and thrown away."""
+        self.join(now)
+        self.leave()
 
     def leave(self) -> None:
         """The next one has been served."""

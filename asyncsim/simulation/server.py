@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.engine.futures import Future
+    from asyncsim.simulation.metering import Meter
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
@@ -50,6 +51,7 @@ class Server:
         self.finished = False
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
+        self.meter: Meter | None = None  # where prices are given
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
@@ -71,7 +73,8 @@ class Server:
 
     @property
     def samples(self) -> int:
-        return min(shard.samples for shard in self.shards)
+        shards = self.shards
+        return shards[0].samples if len(shards) == 1 else min(shard.samples for shard in shards)
 
     @property
     def lr(self) -> float:
@@ -112,6 +115,8 @@ class Server:
         self.pushes += 1
         if count > 1 and self.length.done(shard.version, shard.samples, 0) >= 1.0:
             self.decisions.append(NOTHING)
+            if work is not None and shard.numeric:
+                shard.drop(work)
             return
         arrival = shard.arrive(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
@@ -141,7 +146,8 @@ class Server:
             for split in self.evaluation.splits:
                 scores = self.task.evaluate(params, split, statistics) if self.numeric else {}
                 values.extend(scores.get(metric, NAN) for metric in self.task.metrics)
-        self.recorder.metrics.append((now, self.version, self.pushes, self.samples, self.lr, *values))
+        bill = () if self.meter is None else self.meter.read(now).totals
+        self.recorder.metrics.append((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
         names = list(self.recorder.metrics.columns)[-len(values) :] if values else []
         self.last_metrics = dict(zip(names, values, strict=True))
         target = self.length.target

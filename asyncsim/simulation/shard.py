@@ -61,6 +61,7 @@ class Shard:
         self.layers = layers
         self.schedule = schedule
         self.scheduled = scheduled  # False: the schedule drives the workers' local learning rate, not the server's
+        self._varies = scheduled and not schedule.constant  # the server's learning rate
         self.length = length
         self.progress = progress
         self.samples_per_push = samples
@@ -155,10 +156,16 @@ class Shard:
             work = None
         push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
         verdict = self.take(push, now)
-        if verdict is Verdict.DROPPED and work is not None:
-            work.cancel()
+        if work is not None and verdict is Verdict.DROPPED:
+            self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
         return Arrival(verdict, staleness, self.lr, gap, penalty, NAN if work is None else work)
+
+    def drop(self, work: Future) -> None:
+        """A result that nobody applies: it is never computed, unless a stage below still needs the error signal."""
+        if self.stage and work.pending:
+            work.result()
+        work.cancel()
 
     def take(self, push: Push, now: int) -> Verdict | None:
         """Act on a push; None if it became an update."""
@@ -208,9 +215,12 @@ class Shard:
 
     def _set_rate(self, samples: int, now: int) -> None:
         """The learning rate of an update by ``samples`` more samples."""
-        factor = self._factor(self.version + 1, self.samples + samples, now) if self.scheduled else 1.0
-        self.lr = self.policy.step.lr * factor
-        self.lr_max = max(self.lr_max, self.lr)
+        lr = self.policy.step.lr
+        if self._varies:
+            lr *= self._factor(self.version + 1, self.samples + samples, now)
+        self.lr = lr
+        if lr > self.lr_max:
+            self.lr_max = lr
 
     def _factor(self, updates: int, samples: int, now: int) -> float:
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)

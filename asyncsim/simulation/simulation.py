@@ -18,13 +18,18 @@ from asyncsim.consistency import Consistency
 from asyncsim.errors import Deadlock
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
+from asyncsim.simulation.collective import exchange
+from asyncsim.simulation.deadlocks import deadlock
+from asyncsim.simulation.metering import Meter
+from asyncsim.simulation.network import Network
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.queueing import Queue
+from asyncsim.simulation.sending import cut_off
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.worker import IDLE, Costs, Worker
 from asyncsim.streams import Exhausted, Streams
-from asyncsim.units import NANOSECONDS, nanoseconds
+from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +68,11 @@ class Simulation:
         self.recorder = recorder
         self.costs = costs
         self.workers = [Worker(profile, streams, costs) for profile in cluster.worker_profiles()]
+        self.network = None
+        if cluster.network is not None:
+            self.network = Network(self.env, cluster, self.workers, streams, costs, self._waste)
+        if cluster.all_reduce is not None:
+            exchange(cluster.all_reduce, self.workers, self.progress[0], streams, costs.push_bytes[0])
         self.over = False
         self.recalled = 0
         self.crashes = 0
@@ -70,7 +80,9 @@ class Simulation:
         self.steps = 0  # events until now: with them the timeline can be brought to the same point again
         self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives
         self.signals: dict[tuple[int, int], Tensor] = {}  # error signals computed and not used yet, by (worker, batch)
-        self._record = recorder.events.append
+        self.meter = Meter(self, cluster, recorder.events.append) if cluster.priced else None
+        server.meter = self.meter
+        self._record = recorder.events.append if self.meter is None else self.meter.note
         self._pulses = [consistency.pulse(progress) for progress in self.progress]
         service = cluster.server.service
         self.queues = [Queue(service, streams, index) for index in range(len(self.progress))] if service.expected else None
@@ -78,9 +90,10 @@ class Simulation:
         self._stalled = max(STALLED, 100 * len(self.workers))
         self._fruitful = (0, 0)  # pushes and crashes when the version last changed
         for worker in self.workers:
+            if worker.profile.absences and not worker.profile.absences[0][0]:
+                self._not_yet(worker)
             worker.process = self.env.process(self._life(worker))
-        for worker in self.workers:
-            faults.start(self, worker, streams)
+        faults.start(self, cluster, streams)
         every = server.evaluation.every_ns
         if every is not None:
             self.env.process(self._evaluations(every))
@@ -124,10 +137,16 @@ class Simulation:
         snapshot = self.server.read(index, self.env.now, version)
         self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
-        if worker.download is not None:
+        if self.network is not None:
+            self._begin(worker, DOWNLOAD)
+            yield from self.network.download(worker, worker.step)
+            self._end(worker)
+        elif worker.download is not None:
             self._begin(worker, DOWNLOAD)
             yield self.env.timeout(worker.download(worker.step))
             self._end(worker)
+        if self.meter is not None:
+            self.meter.downloaded(worker)
         return snapshot
 
     def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
@@ -157,23 +176,35 @@ class Simulation:
         self._end(worker)
 
     def upload(self, worker: Worker) -> Generator[Any, Any, None]:
-        if worker.upload is not None:
+        if self.network is not None:
+            self._begin(worker, UPLOAD)
+            yield from self.network.upload(worker, worker.step)
+            self._end(worker)
+        elif worker.upload is not None:
             self._begin(worker, UPLOAD)
             yield self.env.timeout(worker.upload(worker.step))
             self._end(worker)
+        if self.meter is not None:
+            self.meter.uploaded(worker)
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
         worker.work = None
         self.progress[worker.stage].sent(worker.member)
+        served = self.deliver(worker, worker.step, snapshot, work)
+        if served is not None:
+            self._begin(worker, QUEUE)
+            yield served
+
+    def deliver(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> simpy.Event | None:
+        """A result has reached the server. It is applied at once, or at the event that is returned."""
         if self.queues is None:
-            self._arrive(worker, worker.step, snapshot, work)
-            return
+            self._arrive(worker, step, snapshot, work)
+            return None
         worker.serve_from, done = self.queues[worker.stage].join(self.env.now)
         worker.served = self.env.timeout(done - self.env.now)
-        worker.served.callbacks.append(lambda _, step=worker.step: self._served(worker, step, snapshot, work))
-        self._begin(worker, QUEUE)
-        yield worker.served
+        worker.served.callbacks.append(lambda _: self._served(worker, step, snapshot, work))
+        return worker.served
 
     # What happens to workers.
 
@@ -186,13 +217,18 @@ class Simulation:
                     yield self.env.timeout(worker.down_until - self.env.now)
                     self._end(worker)
                     worker.up = True
+                    if worker.absent:
+                        worker.absent = False
+                        self.progress[worker.stage].readmit(worker.member)
                     self.progress[worker.stage].join(worker.member)
                 if worker.served is not None:  # what it pushed before the crash comes first
                     self._begin(worker, QUEUE)
                     yield worker.served
-                while True:
+                while not worker.warned:
                     yield from self.program.round(self, worker)
                     worker.step += 1
+                self._begin(worker, WAIT)
+                yield self.env.event()  # until it goes down
             except simpy.Interrupt as interrupt:
                 self._abandon(worker)
                 if self._leave(worker, interrupt.cause):
@@ -210,10 +246,16 @@ class Simulation:
         if worker.up:
             worker.up = False
             self.progress[worker.stage].leave(worker.member)
+            cut_off(worker)
+        worker.warned = False
         if isinstance(cause, faults.Crash):
             self.crashes += 1
-            worker.down_until = cause.until
+            worker.down_until = max(worker.down_until, cause.until)
             self._check_stalled()
+        elif isinstance(cause, faults.Absence):
+            worker.absent, worker.down_until = True, cause.until
+            if worker.served is None:
+                self._depart(worker)
         else:
             worker.gone = True
             self._record((STOP, worker.index, worker.step, -1, self.env.now, self.env.now, True))
@@ -225,13 +267,23 @@ class Simulation:
         self._check_deadlock()
         return worker.gone
 
+    def _not_yet(self, worker: Worker) -> None:
+        """The worker will join later."""
+        progress = self.progress[worker.stage]
+        worker.up, worker.absent, worker.down_until = False, True, worker.profile.absences[0][1]
+        progress.leave(worker.member)
+        progress.depart(worker.member)
+
     def _depart(self, worker: Worker) -> None:
-        """Nothing more will come of a worker that left for good."""
+        """Nothing more will come of a worker that left, for good or until it joins again."""
         progress = self.progress[worker.stage]
         progress.depart(worker.member)
-        self._changed(worker.stage, lambda: self.server.settle(worker.index, self.env.now))
-        if not self.over and progress.members == 0:
-            raise self._deadlock("every worker has left")
+        version = progress.version
+        self.server.settle(worker.index, self.env.now)
+        self._changed(worker.stage, version)
+        if not self.over and progress.members == 0 and not self._expected():
+            staged = f"the last group has lost its stage {worker.stage + 1}"
+            raise self._deadlock("every worker has left" if self.pipeline is None else staged)
 
     def _abandon(self, worker: Worker) -> None:
         """Record what was done of the current activity; the program says what becomes of the work in flight."""
@@ -243,12 +295,16 @@ class Simulation:
     def give_up(self, worker: Worker) -> None:
         """The work in flight is lost, and never computed."""
         self.progress[worker.stage].sent(worker.member)
-        if worker.served is None:
-            self.held.pop((worker.index, worker.step), None)
+        if worker.served is None or self.program.overlapping:  # else the result of this step is at the server
+            self.lose(worker, worker.step)
         if worker.work is not None:
             worker.work.cancel()
             worker.work = None
         worker.step += 1
+
+    def lose(self, worker: Worker, step: int) -> None:
+        """The result of a step will not arrive."""
+        self.held.pop((worker.index, step), None)
 
     def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
         self.queues[worker.stage].leave()
@@ -256,7 +312,7 @@ class Simulation:
         if worker.activity == QUEUE:
             self._end(worker)
         self._arrive(worker, step, snapshot, work)
-        if worker.gone and not self.over:
+        if (worker.gone or worker.absent) and not self.over:
             self._depart(worker)
             self._check_deadlock()
 
@@ -264,13 +320,18 @@ class Simulation:
         self.held.pop((worker.index, step), None)
         if self.over:
             return
-        self._changed(worker.stage, lambda: self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up))
+        version = self.progress[worker.stage].version
+        self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up)
+        self._changed(worker.stage, version)
 
-    def _changed(self, stage: int, act: Any) -> None:
-        """Let a shard act; if that made a new version, end the run, recall, and admit as the rules say."""
+    def _waste(self, worker: Worker) -> None:
+        """A copy of a push has come: the server spends its time on it."""
+        if self.queues is not None:
+            self.queues[worker.stage].waste(self.env.now)
+
+    def _changed(self, stage: int, version: int) -> None:
+        """A shard, at ``version`` before, has acted: if that made a new one, end the run, recall, and admit as the rules say."""
         progress = self.progress[stage]
-        version = progress.version
-        act()
         if progress.version != version:
             self._fruitful = (self.server.pushes, self.crashes)
             self.over = self.server.finished
@@ -322,8 +383,12 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if not self.waiting or self.over or (self.queues is not None and any(queue.length for queue in self.queues)):
             return
-        if len(self.waiting) == sum(progress.members for progress in self.progress):
+        if len(self.waiting) == sum(progress.members for progress in self.progress) and not self._expected():
             raise self._deadlock("every worker waits")
+
+    def _expected(self) -> bool:
+        """Will anybody join?"""
+        return any(worker.absent for worker in self.workers)
 
     def _check_stalled(self) -> None:
         pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
@@ -331,31 +396,4 @@ class Simulation:
             raise self._deadlock(f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")
 
     def _deadlock(self, reason: str) -> Deadlock:
-        lines = [f"deadlock at {self.env.now / NANOSECONDS:g} s of virtual time, version {self.server.version}: {reason}"]
-        expected: dict[str, list[int]] = {}
-        for index in self.waiting:
-            worker = self.workers[index]
-            expected.setdefault(self.consistency.expects(worker.member, self.progress[worker.stage]), []).append(index)
-        lines += [f"  {_who(indices)} for {what}" for what, indices in expected.items()]
-        gone = [worker.index for worker in self.workers if worker.gone]
-        if gone:
-            lines.append(f"  gone for good: {_ranges(gone)}")
-        held = sum(shard.buffered for shard in self.server.shards)
-        if held:
-            lines.append(f"  the server holds {held} buffered pushes and waits for more")
-        return Deadlock("\n".join(lines))
-
-
-def _who(indices: list[int]) -> str:
-    return f"worker {indices[0]} waits" if len(indices) == 1 else f"workers {_ranges(indices)} wait"
-
-
-def _ranges(indices: list[int]) -> str:
-    """``0-3, 7`` for [0, 1, 2, 3, 7]."""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1][1:] = [index]
-        else:
-            runs.append([index])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+        return deadlock(self, reason)

@@ -80,7 +80,7 @@ class Stage(Program):
         place, step = sim.pipeline.places[worker.index], worker.step
         delivering = worker.served is not None or (place.undelivered is not None and place.undelivered[0] == step)
         if step not in place.stash and not delivering:
-            sim.held.pop((worker.index, step), None)
+            sim.lose(worker, step)
 
     def _forward(self, sim: Simulation, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
         """The forward pass of a batch; at the last stage mostly with the backward pass in one go."""
@@ -99,6 +99,8 @@ class Stage(Program):
             yield from self._finish(sim, worker, place, batch, stashed, None, None)
             return
         if place.above is not None:
+            if sim.meter is not None:
+                sim.meter.passed(worker, worker.stage)
             place.above.send(Message(batch, version, content), worker.send_up(batch) if worker.send_up else 0)
         place.advance()
 
@@ -123,6 +125,8 @@ class Stage(Program):
         del place.stash[batch]
         content, work = self._gradient(sim, worker, stashed, upper, late)
         if place.answers is not None:
+            if sim.meter is not None:
+                sim.meter.passed(worker, worker.stage - 1)
             place.answers.send(Message(batch, stashed.version, content), worker.send_down(batch) if worker.send_down else 0)
         place.undelivered = batch, stashed.snapshot, work
         place.advance()
@@ -184,7 +188,7 @@ class Stage(Program):
 
         key = worker.index, worker.step
         kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
-        work = sim.submit(worker, stashed.snapshot, lambda _: kernel)
+        work = kernel.future = sim.submit(worker, stashed.snapshot, lambda _: kernel)
         if work is not None and late is not None:
             work.result()  # now, so that nobody has to keep the parameters of this moment
         return kernel, work

@@ -35,14 +35,14 @@ class Verifier:
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
-        self.record, self.read_, self.arrive_, self.give_up_ = sim._record, sim.server.read, sim.server.arrive, sim.give_up
+        self.record, self.read_, self.arrive_, self.lose_ = sim._record, sim.server.read, sim.server.arrive, sim.lose
         self.ends: dict[tuple[int, bool], int] = {}  # (worker, moving data) -> when its last span ended
         self.left = {worker.index for worker in sim.workers if worker.gone}
         self.reads = {key: value[0].version for key, value in sim.held.items()}  # (worker, step) -> version, until it arrives
         self.outcomes = dict.fromkeys(range(len(OUTCOMES)), 0)
         self.before = sim.server.pushes, sim.server.dropped
         self.whole = sim.pipeline is None
-        sim._record, sim.server.read, sim.server.arrive, sim.give_up = self.span, self.read, self.arrive, self.give_up
+        sim._record, sim.server.read, sim.server.arrive, sim.lose = self.span, self.read, self.arrive, self.lose
 
     def span(self, row: tuple[Any, ...]) -> None:
         kind, worker, _, _, start, end, complete = row
@@ -89,10 +89,9 @@ class Verifier:
             if not row[5] == version - read >= 0:
                 self._broken("staleness is the versions since the read", row)
 
-    def give_up(self, worker: Any) -> None:
-        if worker.served is None:
-            self.reads.pop((worker.index, worker.step), None)
-        self.give_up_(worker)
+    def lose(self, worker: Any, step: int) -> None:
+        self.reads.pop((worker.index, step), None)
+        self.lose_(worker, step)
 
     def finish(self) -> None:
         """The run is over: are the books balanced?"""

@@ -21,13 +21,14 @@ class Costs(NamedTuple):
     """What the stages of a model cost in time, one entry a stage; a whole model is one stage.
 
     Stage ``k`` takes ``shares[k]`` of the time of a gradient of the whole model, ``forward`` of that in the forward pass.
-    ``message_bytes`` of parameters or gradient travel between worker and shard; None: the shard lies on the worker itself.
+    ``message_bytes`` of parameters travel from shard to worker, ``push_bytes`` back; None: the shard lies on the worker itself.
     ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``, over ``link`` (None: the sender's uplink).
     """
 
     shares: tuple[float, ...] = (1.0,)
     forward: float = 1 / 3
     message_bytes: tuple[float | None, ...] = (0.0,)
+    push_bytes: tuple[float | None, ...] = (0.0,)
     boundary_bytes: tuple[float, ...] = ()
     link: Link | None = None
 
@@ -40,6 +41,7 @@ class Worker:
     """
 
     __slots__ = (
+        "absent",
         "activity",
         "down_until",
         "download",
@@ -51,6 +53,7 @@ class Worker:
         "profile",
         "send_down",
         "send_up",
+        "sending",
         "serve_from",
         "served",
         "since",
@@ -61,6 +64,7 @@ class Worker:
         "up",
         "upload",
         "version",
+        "warned",
         "work",
     )  # fmt: skip
 
@@ -72,11 +76,11 @@ class Worker:
         self.times = profile.compute.draws(streams, "compute", index)
         self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # steps far behind
         self.speed = profile.speed(streams)
-        nbytes = costs.message_bytes[self.stage]
+        push, read = costs.push_bytes[self.stage], costs.message_bytes[self.stage]
         self.upload = self.download = self.send_up = self.send_down = None
-        if nbytes is not None:
-            self.upload = transfer(profile.uplink, streams, "uplink", index, nbytes)
-            self.download = transfer(profile.downlink, streams, "downlink", index, nbytes)
+        if push is not None and read is not None:
+            self.upload = transfer(profile.uplink, streams, "uplink", index, push)
+            self.download = transfer(profile.downlink, streams, "downlink", index, read)
         if num_stages > 1:
             link = costs.link or profile.uplink
             if self.stage < num_stages - 1:
@@ -90,8 +94,11 @@ class Worker:
         self.down_until = 0
         self.up = True
         self.gone = False
+        self.absent = False  # left the group, and will join again
+        self.warned = False  # it will go down soon, and begins nothing new
         self.served: Event | None = None  # of its push that the server has not applied yet
         self.serve_from = 0  # when the server turns to that push
+        self.sending: Process | None = None  # of a push that travels while the worker computes
         self.work: Future | None = None  # computed on, and not yet delivered
         self.process: Process | None = None
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from asyncsim.records import Result
+from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario, Study
 from asyncsim.sweep.bootstrap import bootstrap_interval
 
@@ -40,9 +41,9 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
 
     ``time_to_target`` and ``samples_to_target`` are means over the seeds that reached the target. ``expected_...`` counts the
     others, too: what all seeds together spent, divided by how many reached it (what a user spends who tries seeds until one
-    does). ``speedup_to_target``, ``speedup_samples_to_target`` (ratios of these) and ``speedup_samples`` (samples per virtual
-    second) compare with the study's baseline; NaN where one of both never reached it. Diverged runs count with what they are: no
-    accuracy, target not reached.
+    does); runs with prices have the same of ``cost_to_target`` and ``energy_to_target``. ``speedup_to_target``,
+    ``speedup_samples_to_target`` (ratios of these) and ``speedup_samples`` (samples per virtual second) compare with the study's
+    baseline; NaN where one of both never reached it. Diverged runs count with what they are: no accuracy, target not reached.
     """
     groups: dict[str, list[int]] = {}
     for index, label in enumerate(study.labels):
@@ -92,6 +93,8 @@ def _row(chosen: Chosen, failed: int) -> dict[str, Any]:
         row |= _to_target(chosen)
     for key in ("time", "samples_per_second", "staleness_mean", "penalty_mean", "utilisation", "wall_seconds"):
         row[key] = _mean(_numbers(summaries, key))
+    for key in COSTS if any("cost" in summary for summary in summaries) else ():
+        row[key] = _mean(_numbers(summaries, key))
     stalest = _numbers(summaries, "staleness_max")
     row["staleness_max"] = max(stalest) if stalest else None
     return row
@@ -104,6 +107,12 @@ def _to_target(chosen: Chosen) -> dict[str, Any]:
     row["time_to_target_low"], row["time_to_target_high"] = bootstrap_interval(times)
     spent = [s["time"] if s.get("time_to_target") is None else s["time_to_target"] for s in summaries]
     row["expected_time_to_target"] = sum(spent) / len(times) if times else math.nan
+    for name in COSTS if any("cost" in summary for summary in summaries) else ():
+        needed = _numbers(summaries, f"{name}_to_target")
+        row[f"{name}_to_target"] = _mean(needed)
+        row[f"{name}_to_target_low"], row[f"{name}_to_target_high"] = bootstrap_interval(needed)
+        paid = [s[name] if s.get(f"{name}_to_target") is None else s[f"{name}_to_target"] for s in summaries]
+        row[f"expected_{name}_to_target"] = sum(paid) / len(needed) if needed else math.nan
     samples = [samples_to_target(scenario, result) for scenario, result in chosen]
     found = [count for count in samples if count is not None]
     row["samples_to_target"] = _mean(found)

@@ -52,4 +52,4 @@ class Statistics:
         return self._flat.clone()
 
     def load(self, vector: Tensor) -> None:
-        self._flat.copy_(vector)
+        self._flat.data.copy_(vector)  # unseen by graphs that still live; in training mode their backward passes do not use it

@@ -1,5 +1,7 @@
 """A run's records as trace events: a lane a worker, one for the server, arrows for what travels, counters.
 
+Workers of a run whose model is cut are called by group and stage, and their passes by the batch.
+
 The format is Google's Trace Event Format (JSON object form). Times are microseconds with three decimals: exact nanoseconds.
 """
 
@@ -14,6 +16,9 @@ import numpy as np
 
 from asyncsim.errors import UserError
 from asyncsim.records import EVENT_KINDS, OUTCOMES, Result
+from asyncsim.records.rows import WORK
+from asyncsim.records.stages import lane_name, stages_of
+from asyncsim.trace.passes import messages, stashes
 from asyncsim.trace.writing import trace_file
 
 CLUSTER = 1  # the process
@@ -38,6 +43,9 @@ def write_trace(result: Result, path: str | Path, start: float = 0.0, end: float
         raise UserError(f"the trace would end at {end:g} s, before it starts at {start:g} s")
     low, high = round(start * 1e9), np.inf if end is None else round(end * 1e9)
     arrows = None if updates is None else _arrows(events, updates)
+    stages = stages_of(result.manifest)
+    passed = messages(events, stages) if stages > 1 else None
+    held = stashes(events) if stages > 1 else None
     events = _where(events, (events["end_ns"] >= low) & (events["start_ns"] <= high))
     if updates is not None:
         inside = (updates["time_ns"] >= low) & (updates["time_ns"] <= high)
@@ -47,13 +55,17 @@ def write_trace(result: Result, path: str | Path, start: float = 0.0, end: float
     with trace_file(Path(path), {"displayTimeUnit": "ms", "otherData": _about(result)}) as file:
         file.write(_names(result, events))
         for part in _chunks(events):
-            file.write(_spans(part))
+            file.write(_spans(part, stages))
         if updates is not None:
             for index, (part, ends) in enumerate(zip(_chunks(updates), _chunks(arrows), strict=True)):
                 file.write(_arrivals(part, ends))
                 file.write(_flows(part, ends, index * CHUNK))
                 for name in ("staleness", "gap", "loss"):
                     file.write(_counter(name, part["time_ns"], part[name]))
+        if passed is not None:
+            file.write(_messages(_where(passed, (passed["start_ns"] >= low) & (passed["end_ns"] <= high))))
+            inside = (held["time_ns"] >= low) & (held["time_ns"] <= high)
+            file.write(_counter("stash", held["time_ns"][inside], held["stash"][inside]))
         file.write(_queue(events))
         for name in metrics or ():
             if name not in ("time_ns", "version", "pushes", "samples"):
@@ -73,7 +85,8 @@ def _about(result: Result) -> dict[str, Any]:
 def _names(result: Result, events: Arrays) -> list[str]:
     """Metadata: names of process and lanes, and their order from the top."""
     workers = int(result.summary.get("workers") or events["worker"].max(initial=-1) + 1)
-    lanes = [(SERVER, "server"), *((worker + FIRST, f"worker {worker}") for worker in range(workers))]
+    stages = stages_of(result.manifest)
+    lanes = [(SERVER, "server"), *((worker + FIRST, lane_name(worker, stages)) for worker in range(workers))]
     lines = [
         _meta("process_name", SERVER, name=f"cluster of {result.name}"),
         _meta("process_sort_index", SERVER, sort_index=0),
@@ -87,7 +100,7 @@ def _meta(what: str, lane: int, **args: Any) -> str:
     return json.dumps({"ph": "M", "name": what, "pid": CLUSTER, "tid": lane, "ts": 0, "args": args})
 
 
-def _spans(events: Arrays) -> list[str]:
+def _spans(events: Arrays, stages: int) -> list[str]:
     """A complete event for every span; a worker that left for good is an instant."""
     form = (
         f'{{"ph":"X","name":"%s","cat":"worker","pid":{CLUSTER},"tid":%d,"ts":%s,"dur":%s,'
@@ -102,6 +115,7 @@ def _spans(events: Arrays) -> list[str]:
             lines.append(stop % (worker + FIRST, _us(start), step))
         else:
             whole = "true" if complete else "false"
+            name = f"{name} {step}" if stages > 1 and name in WORK else name
             lines.append(form % (name, worker + FIRST, _us(start), _us(end - start), step, version, whole))
     return lines
 
@@ -140,12 +154,23 @@ def _flows(updates: Arrays, arrows: Arrays, first: int) -> Iterator[str]:
         yield form % ("f", index, SERVER, _us(time), ',"bp":"e"')
 
 
+def _messages(passed: Arrays) -> Iterator[str]:
+    """Arrows from the pass that sends an activation or an error signal to the one that takes it."""
+    form = f'{{"ph":"%s","name":"%s","cat":"message","id":%d,"pid":{CLUSTER},"tid":%d,"ts":%s%s}}'
+    names = ("up", "batch", "source", "start_ns", "target", "end_ns")
+    columns = (passed[name].tolist() for name in names)
+    for index, (up, batch, source, start, target, end) in enumerate(zip(*columns, strict=True)):
+        name = f"{'activation' if up else 'error signal'} {batch}"
+        yield form % ("s", name, index, source + FIRST, _us(start), "")
+        yield form % ("f", name, index, target + FIRST, _us(end), ',"bp":"e"')
+
+
 def _arrows(events: Arrays, updates: Arrays) -> dict[str, np.ndarray]:
     """For every push, by worker and step: the start of the first span after its read, a moment in the last one before the server
     (-1 where the events do not have them), and the start of its service."""
-    kinds = {name: events["kind"] == EVENT_KINDS.index(name) for name in ("download", "compute", "upload", "serve")}
-    work = _where(events, (kinds["download"] | kinds["compute"] | kinds["upload"]) & events["complete"])
-    serve = _where(events, kinds["serve"])
+    travel = [EVENT_KINDS.index(name) for name in ("download", *WORK, "upload")]
+    work = _where(events, np.isin(events["kind"], travel) & events["complete"])
+    serve = _where(events, events["kind"] == EVENT_KINDS.index("serve"))
     keys = _keys(updates)
     read = np.full(len(keys), -1, np.int64)
     push = np.full(len(keys), -1, np.int64)

@@ -38,7 +38,7 @@ class TestProfiles:
         assert len(profiles) == 8
         assert [profile.index for profile in profiles] == list(range(8))
         assert profiles[7].compute == GammaHomogeneous(mean=1)
-        assert profiles[7][3:] == (Link(), Link(), None, (), None)
+        assert profiles[7][3:] == (Link(), Link(), None, (), None, None, None, (), ())
         assert profiles[7].speed(Streams(0)).finish(5, 1.0) == 5 + NANOSECONDS
 
     def test_groups_inherit_and_override(self):
@@ -150,8 +150,8 @@ WRONG = [
     ({"events": [{**EVENT, "at": "-1s"}]}, ("events", 0, "at"), "greater than or equal to 0"),
     ({"events": [{**EVENT, "slowdown": 0}]}, ("events", 0, "slowdown"), "greater than 0"),
     ({"events": [{**EVENT, "duration": 0}]}, ("events", 0, "duration"), "greater than 0"),
-    ({"events": [{"at": 1, "workers": [0]}]}, ("events", 0), "`slowdown: <factor>` or `stop: true`"),
-    ({"events": [{**EVENT, "stop": True}]}, ("events", 0), "given both"),
+    ({"events": [{"at": 1, "workers": [0]}]}, ("events", 0), "given none of them"),
+    ({"events": [{**EVENT, "stop": True}]}, ("events", 0), "given slowdown, stop"),
     ({"events": [{"at": 1, "workers": [0], "stop": True, "duration": 1}]}, ("events", 0, "duration"), "only with `slowdown`"),
 ]  # fmt: skip
 

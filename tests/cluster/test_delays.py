@@ -37,6 +37,7 @@ EXAMPLES = {
     "pareto": [{"scale": 1, "alpha": 1, "cap": 60}, {"scale": 1, "alpha": 2.5, "cap": 60}, {"scale": 1, "alpha": 0.5, "cap": 60}],
     "empirical": [{}, {"scale": 2}],
     "recorded": [{"end": "repeat"}, {"scale": 2}],
+    "bathtub": [{"early": "1h", "late": "30min", "b": "24h", "scale": 0.45}, {"early": 1, "late": 2, "b": 3, "scale": 1.2}],
     "mixture": [{"parts": [{"weight": 3, "delay": "1s"}, {"weight": 1, "delay": {"kind": "exponential", "mean": 5}}]}],
     "scaled": [{"base": {"kind": "gamma", "mean": 1, "cv": 0.5}, "factor": 3}],
     "tiers": [{"base": {"kind": "exponential", "mean": 1}, "factors": [1, 2, 6]}],
@@ -131,6 +132,20 @@ def test_kolmogorov_smirnov(settings, law):
     """20,000 draws; a right generator fails with probability 0.001, and the seed is fixed."""
     draws = delays.parse(settings).sample(np.random.default_rng(7), 20_000)
     assert stats.kstest(draws, law.cdf).pvalue > 1e-3
+
+
+def test_bathtub_is_its_formula():
+    """The share of lives up to t is ``A (1 - exp(-t / early) + exp((t - b) / late))``, within 5 standard errors; many end early
+    or late, few between; at the longest life it is 1. Exponential lives of the same mean have another law."""
+    bathtub = delays.parse({"kind": "bathtub", "early": "1h", "late": "1h", "b": "24h", "scale": 0.45})
+    hours = bathtub.sample(np.random.default_rng(0), 100_000) / 3600
+    for t in (0.5, 1, 6, 12, 20, 23, 24):
+        share = 0.45 * (1 - math.exp(-t) + math.exp(t - 24))
+        assert (hours <= t).mean() == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / 100_000))
+    assert hours.max() * 3600 <= bathtub.end
+    assert bathtub.end / 3600 == pytest.approx(24 + math.log(1 / 0.45 - 1), abs=1e-6)
+    assert ((hours > 6) & (hours < 18)).mean() < 0.01
+    assert stats.kstest(hours[:1000], stats.expon(scale=hours.mean()).cdf).pvalue < 1e-9
 
 
 def test_pareto_is_clipped_not_truncated():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from on_device import DEVICE
 
 from asyncsim.scenario import Document, Scenario, build_scenario
 
@@ -24,7 +25,7 @@ def make() -> Callable[..., Scenario]:
         fleet = {"workers": workers, "compute": {"kind": "gamma_heterogeneous", "mean": "1s"}} | (cluster or {})
         base = {
             "task": {"kind": "digits", "model": {"kind": "mlp", "hidden": [16]}, "batch": 8},
-            "cluster": fleet, "run": {"updates": 120}, "evaluate": {"updates": 40}, "engine": "serial",
+            "cluster": fleet, "run": {"updates": 120}, "evaluate": {"updates": 40}, "engine": "serial", "device": DEVICE,
             "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
         }  # fmt: skip
         return build_scenario(Document(base | sections, "test"))

@@ -15,8 +15,12 @@ from asyncsim.scenario import Scenario, load_study
 SCENARIOS = sorted(path for path in (Path(__file__).parents[2] / "scenarios").iterdir() if path.suffix in (".yaml", ".toml"))
 FILE = Path(__file__).with_name("golden.json")
 SHORT = {"run": {"updates": 60}}
-SHORTER = {"mnist5k_resnet8": {"run": {"updates": 8}, "evaluate": {"updates": 8, "splits": ["test"]}}}
-"""A convolutional network takes its time."""
+SHORTER = {
+    "mnist5k_resnet8": {"run": {"updates": 8}, "evaluate": {"updates": 8, "splits": ["test"]}},
+    "decoupled_resnet8": {"run": {"updates": 3}},
+    "decoupled_depth": {"run": {"updates": 8}},
+}
+"""A convolutional network takes its time, and so do many runs."""
 
 
 def runs(path: Path) -> Iterator[tuple[str, Scenario]]:

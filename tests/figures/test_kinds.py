@@ -14,7 +14,8 @@ from asyncsim.plots.scales import plain
 from asyncsim.plots.style import KNOWN, colours, looks
 
 SEVERAL = [
-    made(method=method, workers=n, seed=seed, time_to_target=5.0 / n, diverged=(method, n, seed) == ("dana", 4, 1))
+    made(method=method, workers=n, seed=seed, time_to_target=5.0 / n, cost_to_target=0.1 * n, energy_to_target=50.0 + n,
+         diverged=(method, n, seed) == ("dana", 4, 1))
     for method in ("asgd", "dana") for n in (1, 4) for seed in (0, 1)
 ]  # fmt: skip
 NEEDS = {"heat_map": {"y": "method"}}
@@ -34,7 +35,7 @@ def test_the_same_runs_give_the_same_bytes(kind, runs, suffix, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_given_axes_come_back_and_none_are_opened(kind, ax):
     before = plt.get_fignums()
-    runs = SEVERAL[0] if kind == "gantt" else SEVERAL
+    runs = SEVERAL[0] if kind in ("gantt", "schedule") else SEVERAL
     assert KINDS[kind].draw(runs, ax=ax, **NEEDS.get(kind, {})) is ax
     assert plt.get_fignums() == before
     assert ax.get_xlabel()
@@ -55,7 +56,7 @@ def test_a_plan_can_be_drawn_where_it_has_numbers():
         {"task": {"kind": "quadratic"}, "cluster": {"workers": 3}, "run": {"updates": 30}, "method": "asgd"}
     )
     result = asyncsim.plan(scenario)
-    for kind in ("staleness", "staleness_over_time", "gantt", "time_shares", "speedup"):
+    for kind in ("staleness", "staleness_over_time", "gantt", "schedule", "time_shares", "speedup"):
         plt.close(figure(kind, [result]))
     reasons = {"convergence": "no metrics", "final": "no metrics", "time_to_target": "no target"}
     for kind, why in (reasons | {"gap": "have no gap", "gap_over_time": "have no gap"}).items():
@@ -73,6 +74,9 @@ def test_a_plan_can_be_drawn_where_it_has_numbers():
         ("convergence", {"against": "epochs"}, "against: 'epochs' is none of time, updates, samples"),
         ("gap_over_time", {"against": "samples"}, "against: 'samples' is none of time, updates"),
         ("speedup", {"of": "epochs"}, "of: 'epochs' is none of"),
+        ("schedule", {"batches": 0}, "batches: 0 must be 1 or more"),
+        ("schedule", {"start": 2.0, "end": 1.0}, "would end at 1 s, not after its start at 2 s"),
+        ("gantt", {"batches": 3}, "kind gantt: takes no batches"),
         ("time_to_target", {"metric": "test_error"}, "needs a level too"),
         ("final", {"x": "workerz"}, "no run has the field 'workerz'; did you mean `workers`"),
     ],

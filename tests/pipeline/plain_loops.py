@@ -1,4 +1,4 @@
-"""The recurrences of `docs/methods/pipelines.md` as plain loops: lists of parameter vectors, no clock, no queue, no engine."""
+"""The recurrences of `docs/pipelines.md` as plain loops: lists of parameter vectors, no clock, no queue, no engine."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def accumulated(net: Net, updates: int, lr: float, lag: Callable[[int], int], ev
 
 
 def features_replay(net: Net, updates: int, lr: float) -> Tensor:
-    """Iteration ``t``: forward batch ``t`` through all stages; stage ``k`` of ``K`` forwards the input of batch ``t - K + k`` again
-    with its current parameters, and differentiates with the error signal that stage ``k + 1`` sent in the iteration before."""
+    """Iteration ``t``: forward batch ``t`` through all stages; stage ``k`` of ``K`` forwards the input of batch ``t - K + k``
+    again with its current parameters, and differentiates with the error signal of stage ``k + 1`` from the iteration before."""
     stages = len(net.stages)
     params = [list(stage) for stage in net.start]
     inputs: dict[tuple[int, int], Tensor] = {}

@@ -16,8 +16,9 @@ EVIL = "<script>alert('x')</script>&\"'"
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "study"
     base = asyncsim.Scenario.model_validate(
-        {"name": "small", "task": {"kind": "digits", "model": "softmax"}, "run": {"updates": 40}, "evaluate": {"updates": 10}}
-    )
+        {"name": "small", "task": {"kind": "digits", "model": "softmax"}, "run": {"updates": 40}, "evaluate": {"updates": 10},
+         "cluster": {"instance": "aws_c5_xlarge"}}
+    )  # fmt: skip
     for method in ("asgd", "gap_aware"):
         for workers in (2, 4):
             for seed in (0, 1):

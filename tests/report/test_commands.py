@@ -32,7 +32,8 @@ def cli(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_plot(cli, study, kind, suffix):
-    more = {"heat_map": ["--y", "method"], "time_to_target": ["--metric", "test_accuracy", "--level", "0.5"]}.get(kind, [])
+    level = ["--metric", "test_accuracy", "--level", "0.5"] if kind.endswith("_to_target") else []
+    more = {"heat_map": ["--y", "method"]}.get(kind, level)
     runs = [run for run in study.glob("[!.]*") if run.name != "wild"]
     code, out, err = cli("plot", *runs, "--kind", kind.replace("_", "-"), "--out", f"f.{suffix}", *more)
     assert (code, out, err) == (0, f"figure: f.{suffix}\n", "")

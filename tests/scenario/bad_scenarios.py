@@ -53,6 +53,7 @@ def bad(
 
 
 DIGITS = "task: {kind: digits, model: softmax}\nrun: {updates: 20}\n"
+STAGED = "task: {kind: digits, batch: 24, model: {kind: mlp, hidden: [8, 8]}}\nrun: {updates: 20}\n"
 NEST = "a: " + "[" * 3000 + "]" * 3000
 
 BAD = [
@@ -258,9 +259,9 @@ BAD = [
         "fit-event-both",
         "cluster:\n  events:\n    - {at: 1, workers: [0], slowdown: 2, stop: true}  # HERE",
         "cluster.events.0",
-        "both",
+        "given slowdown, stop",
     ),
-    bad("fit-event-neither", "cluster:\n  events:\n    - {at: 1, workers: [0]}  # HERE", "cluster.events.0", "neither"),
+    bad("fit-event-neither", "cluster:\n  events:\n    - {at: 1, workers: [0]}  # HERE", "cluster.events.0", "none of them"),
     bad(
         "fit-event-absent",
         "cluster:\n  workers: 4\n  events:\n    - at: 1\n      workers: [4]  # HERE\n      stop: true",
@@ -461,6 +462,54 @@ BAD = [
         file="bad.toml",
     ),
     bad("file-yaml-date", "task: quadratic\nname: 2026-01-01  # HERE\nrun: {updates: 3}\n", "name", "text", "2026-01-01"),
+    # Models in stages.
+    bad("stages-too-many", STAGED + "cluster: {workers: 4}\nmethod: fdg\nstages: 4  # HERE", "stages", "4 layers", "has 3"),
+    bad("stages-workers", STAGED + "cluster: {workers: 4}\nmethod: fdg\nstages: 3  # HERE", "a multiple of 3 workers", "has 4"),
+    bad(
+        "stages-split-length",
+        STAGED + "cluster: {workers: 3}\nmethod: fdg\nstages: {count: 3, split: [1, 4]}  # HERE",
+        "`stages.split` has 2 entries for 3 stages",
+    ),
+    bad(
+        "stages-split-sum",
+        STAGED + "cluster: {workers: 3}\nmethod: fdg\nstages: {count: 3, split: [1, 1, 1]}  # HERE",
+        "`stages.split` places 3 layers, model `mlp` has 6",
+    ),
+    bad(
+        "stages-weights",
+        STAGED + "cluster: {workers: 3}\nmethod: fdg\nstages: {count: 3, time: [1, 0, 1]}  # HERE",
+        "stages.time.1",
+        "above 0",
+    ),
+    bad("stages-quadratic", "cluster: {workers: 2}\nmethod: fdg\nstages: 2  # HERE", "task `quadratic` has no layers"),
+    bad("stages-asgd", STAGED + "cluster: {workers: 2}\nmethod: asgd  # HERE\nstages: 2", "`asgd` computes whole models", "fdg"),
+    bad(
+        "stages-engine",
+        STAGED + "cluster: {workers: 2}\nmethod: fdg\nstages: 2\nengine: batched  # HERE",
+        "a model in stages takes the engine serial",
+    ),
+    bad(
+        "stages-micro-batches",
+        STAGED.replace("\n", "  # HERE\n", 1) + "cluster: {workers: 2}\nmethod: {kind: gpipe, micro_batches: 5}\nstages: 2",
+        "task.batch",
+        "5 equal micro-batches",
+    ),
+    bad(
+        "stages-two-buffers",
+        STAGED + "cluster: {workers: 3}\nmethod: {kind: pipedream_2bw, micro_batches: 2}  # HERE\nstages: 3",
+        "as many micro-batches as stages at least (3), not 2",
+    ),
+    bad(
+        "stages-queue",
+        STAGED + "cluster: {workers: 2}\nmethod: {kind: custom, program: {kind: stage, queue: 1}}  # HERE\nstages: 2",
+        "method.program.queue",
+        "at least 2",
+    ),
+    bad(
+        "stages-hypercube",
+        STAGED + "cluster: {workers: 6}\nmethod: {kind: fdg, gossip: hypercube}  # HERE\nstages: 2",
+        "a hypercube needs 1, 2, 4, 8, ... groups, not 3",
+    ),
     # Several mistakes are reported together, each once.
     bad(
         "several",

@@ -7,6 +7,7 @@ import pytest
 from laws import check_all
 
 import asyncsim
+from asyncsim.errors import UserError
 from asyncsim.methods import methods
 
 WORKERS = 5
@@ -18,6 +19,8 @@ SETTINGS = {
     "fedasync": {"local_steps": 1}, "dana": {"compensate": 0.5}, "gpipe": {"micro_batches": 1}, "adl": {"accumulate": 2},
 }  # fmt: skip
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
+NUMBERED = ("decoupled_data_parallel", "pipedream_2bw")
+"""Their groups go through numbered batches together, so nobody can join in the middle: refused."""
 METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
 
 GAMMA = {"kind": "gamma_heterogeneous", "mean": 1.0}
@@ -30,12 +33,30 @@ NETWORK = {
     "server": {"service": {"kind": "gamma", "mean": 0.15, "cv": 0.5}}, "downlink": "50ms",
     "uplink": {"latency": {"kind": "exponential", "mean": 0.1}, "bandwidth": "1kB/s"},
 }  # fmt: skip
+CONTENTION = {
+    "uplink": {"latency": {"kind": "exponential", "mean": 0.1}, "bandwidth": "3kB/s"}, "server": {"service": "20ms"},
+    "network": {"kind": "rack", "racks": [2, 3], "uplink": "2kB/s", "hop": "20ms", "ingress": "3kB/s", "egress": "3kB/s",
+                "hosts": 2, "duplicate": 0.2, "loss": {"probability": 0.1, "timeout": "300ms", "packet": 8}},
+}  # fmt: skip
+SPOT = {
+    "faults": {"up": {"kind": "exponential", "mean": 8}, "down": {"kind": "exponential", "mean": 1}, "warning": "700ms"},
+    "zones": {"zones": 2, "gap": {"kind": "exponential", "mean": 9}, "down": "1s", "spread": "1s", "warning": "300ms"},
+    "maintenance": [{"every": "11s", "duration": "1s", "workers": [0, 3], "warning": "2s"}],
+}  # fmt: skip
+ELASTIC = [
+    {"at": "3s", "workers": [3, 4], "join": True}, {"at": "5s", "workers": [0, 3], "leave": True},
+    {"at": "9s", "workers": [0, 3], "join": True}, {"at": "6s", "workers": [1, 2], "down": "2s"},
+    {"at": "14s", "workers": [1], "leave": True},
+]  # fmt: skip
 TROUBLES = {
+    "contention": CONTENTION, "spot": SPOT, "load": {"load": {"period": "7s", "depth": 0.8}},
+    "cloud": {**CONTENTION, **SPOT, "events": ELASTIC, "load": {"period": "7s", "factors": [1, 3, 2]}},
     "none": {}, "crashes": CRASHES, "stop": {"events": ONE_STOP}, "stops": {"events": STOPS}, "slow": {"events": SLOW},
     "two_state": {"compute": TWO_STATE}, "network": NETWORK,
     "all": {"compute": TWO_STATE, **CRASHES, **NETWORK, "events": SLOW + STOPS},
 }  # fmt: skip
 TIED = {"all, tied": {"compute": "1s", "faults": {"up": "4s", "down": "1s"}, "events": STOPS + SLOW, "server": {"service": "1s"}}}
+TIED["elastic"] = {"compute": "1s", "events": ELASTIC}
 
 
 def name(method: dict) -> str:
@@ -47,7 +68,12 @@ def name(method: dict) -> str:
 def test_the_run_ends_and_the_laws_hold(make, method, trouble):
     """40 updates, whatever happens, in finite virtual time; the same timeline with and without gradients; no more gradients than
     are used (an engine may leave the last, unfilled buffer alone)."""
-    scenario = make(WORKERS, method=method, updates=40, cluster={"compute": GAMMA} | (TROUBLES | TIED)[trouble])
+    settings = {"method": method, "updates": 40, "cluster": {"compute": GAMMA} | (TROUBLES | TIED)[trouble]}
+    if method["kind"] in NUMBERED and ELASTIC[0] in settings["cluster"].get("events", []):
+        with pytest.raises(UserError, match="nobody joins"):
+            make(WORKERS, **settings)
+        settings["cluster"] |= {"events": [event for event in settings["cluster"]["events"] if "down" in event]}
+    scenario = make(WORKERS, **settings)
     planned, run = asyncsim.plan(scenario), asyncsim.simulate(scenario)
     assert planned.fingerprints["timeline"] == run.fingerprints["timeline"]
     check_all(run)

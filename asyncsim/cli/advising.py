@@ -1,0 +1,113 @@
+"""The command ``advise``: which of several fleets and methods to take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from asyncsim.cli import sweeping
+from asyncsim.cli.console import Console
+from asyncsim.cli.display import Display
+from asyncsim.errors import UserError
+from asyncsim.scenario.candidates import load_candidates, parse_fleets
+from asyncsim.scenario.document import parse_value
+from asyncsim.units import show_dollars, show_joules, show_seconds
+
+if TYPE_CHECKING:
+    from asyncsim.sweep.advise import Advice
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    """The options that ``advise`` has beside those of ``sweep``."""
+    command.add_argument(
+        "--fleet", metavar="N|NAME={...}", action="append", default=[],
+        help='a candidate fleet: a count of workers, or "spot={workers: 16, instance: aws_p3_2xlarge}"',
+    )  # fmt: skip
+    command.add_argument(
+        "--method", metavar="KIND|NAME={...}", action="append", default=[],
+        help='a candidate method: gap_aware, "tight={kind: ssp, bound: 1}"',
+    )  # fmt: skip
+
+
+def advise(arguments: argparse.Namespace) -> int:
+    """Run the candidates, say which are worth it, and write table, figure and JSON. The exit code is 1 if some runs failed."""
+    from asyncsim.sweep import run_folder, simulate_sweep
+    from asyncsim.sweep.advise import advise as draw_conclusions
+    from asyncsim.sweep.advise import judged
+    from asyncsim.sweep.runner import failures
+
+    fleets, methods = parse_fleets(arguments.fleet), _methods(arguments.method)
+    study = judged(sweeping.study_of(arguments, lambda *given: load_candidates(*given, fleets, methods)))
+    if arguments.dry_run:
+        return sweeping.dry_run(arguments, study)
+    out = Path(arguments.out)
+    with ExitStack() as stack:
+        displays: list[Display] = []
+
+        def phase(part: Any) -> None:
+            stack.close()
+            displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
+
+        result = simulate_sweep(
+            study, out, sweeping.executor_of(arguments), arguments.force, lambda report: displays[-1](report), phase
+        )
+    errors = {message for display in displays for message in display.errors}
+    if not any(display.finished for display in displays) and len(errors) == 1:
+        raise UserError(next(iter(errors)))
+    advice, folder = draw_conclusions(result), run_folder(out, study, 0).parent
+    advice.write(folder)
+    if arguments.json:
+        print(json.dumps(advice.document(), allow_nan=False))
+    else:
+        _show(advice)
+    said = sys.stderr if arguments.json else sys.stdout
+    if not arguments.no_figures:
+        from asyncsim.plots.pareto import write_front
+
+        drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png")
+        print(f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it", file=said)
+    print(f"advice: {folder / 'advice.json'}", file=said)
+    if result.errors:
+        print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)
+    return 1 if result.errors else 0
+
+
+def _methods(texts: list[str]) -> dict[str, Any]:
+    methods: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        methods[name.strip()] = parse_value(value) if equals else name.strip()
+    return methods
+
+
+def _show(advice: Advice) -> None:
+    """A row a candidate, those of the Pareto front with a star; then what it comes to."""
+    caption = f"time, cost and energy to {advice.goal}; * on the Pareto front"
+    table = Table(title=advice.name, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("candidate", no_wrap=True)
+    tested = next(key for key in advice.table if key.startswith("test_"))
+    shows = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
+    columns = [name for name in ("workers", "reached", "time", "cost", "energy", "error", tested) if name in advice.table]
+    for name in columns:
+        title = "error,\nvalidation" if name == "error" else name.replace("_", "\n", 1).replace("_", " ")
+        table.add_column(title, justify="right", no_wrap=True)
+    for _, row in advice.table.iterrows():
+        cells = []
+        for name in columns:
+            value = row[name]
+            if name == "reached":
+                cells.append(f"{value} of {row['runs']}")
+            elif value != value:
+                cells.append("never" if name in shows else "diverged")
+            else:
+                cells.append(shows[name](value) if name in shows else f"{value:,.4g}")
+        table.add_row(f"{'*' if row['pareto'] else ' '} {row['candidate']}", *cells)
+    Console().print(table, highlight=False, markup=False)
+    print("\n".join(advice.sentences))

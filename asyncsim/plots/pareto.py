@@ -1,0 +1,78 @@
+"""Candidates against each other: time, cost and error, and which of them no other one beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from asyncsim.errors import UserError
+from asyncsim.plots.kinds import headless, write_figure
+from asyncsim.plots.scales import few_ticks, logarithmic
+from asyncsim.plots.style import DOUBLE, RC, axes, legend, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)", "error": "validation error at the end"}
+
+
+def write_front(table: pd.DataFrame, objectives: Sequence[str], goal: str, path: Path) -> Path | None:
+    """`pareto_front` as a file with a legend beside it; None, and no file, if no candidate has a place."""
+    headless()
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(RC):
+        drawn, ax = plt.subplots(figsize=(DOUBLE, 3.2), layout="constrained")
+        try:
+            pareto_front(table, objectives, goal, ax).get_legend().remove()
+        except UserError:
+            plt.close(drawn)
+            return None
+        drawn.legend(*ax.get_legend_handles_labels(), loc="outside right upper", title="filled: Pareto front", title_fontsize=7)
+        return write_figure(drawn, path)
+
+
+def pareto_front(table: pd.DataFrame, objectives: Sequence[str], goal: str = "target", ax: Axes | None = None) -> Axes:
+    """A point a candidate: time against cost (the error stands in the legend), or against the error where there are no prices.
+
+    ``table`` is that of an `Advice`. Bars are 95 % intervals over seeds. The Pareto front is filled, the others are open. What
+    never reached the target has no place: it is a cross in the legend. Raises ``UserError`` if that is all of them.
+    """
+    ax = axes(ax)
+    y = "cost" if "cost" in objectives else "error"
+    spans: dict[str, list[float]] = {"time": [], y: []}
+    for (_, row), look in zip(table.iterrows(), looks(table["candidate"]).values(), strict=True):
+        if not (math.isfinite(row["time"]) and math.isfinite(row[y])):
+            ax.plot([], [], "x", color=look.colour, label=f"{row['candidate']}: never")
+            continue
+        face = look.colour if row["pareto"] else "white"
+        ax.errorbar(
+            row["time"], row[y], xerr=_bar(row, "time"), yerr=_bar(row, y), fmt=look.point, color=look.colour,
+            markerfacecolor=face, markersize=6, capsize=2, elinewidth=0.8,
+            label=f"{row['candidate']}, error {row['error']:.3g}" if y == "cost" else str(row["candidate"]),
+        )  # fmt: skip
+        for column, span in spans.items():
+            span += [row[name] for name in (column, f"{column}_low", f"{column}_high") if math.isfinite(row.get(name, math.nan))]
+    if not spans["time"]:
+        raise UserError(f"no candidate reached {goal}: there is nothing to draw")
+    ax.set_xlabel(f"{NAMES['time']} to {goal}")
+    ax.set_ylabel(NAMES[y] + (" to that" if y == "cost" else ""))
+    for axis, span in zip(("x", "y"), spans.values(), strict=True):
+        if min(span) > 0 and max(span) > 3 * min(span):
+            logarithmic(ax, axis, span)
+    few_ticks(ax)
+    legend(ax)
+    return ax
+
+
+def _bar(row: pd.Series, column: str) -> np.ndarray | None:
+    """Lengths below and above, (2, 1); None without an interval."""
+    low, high = row.get(f"{column}_low", math.nan), row.get(f"{column}_high", math.nan)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    return np.array([[max(0.0, row[column] - low)], [max(0.0, high - row[column])]])

@@ -1,0 +1,160 @@
+"""What a run has cost and drawn at any moment: counted from the spans of the workers' time, the server's and the bytes sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncsim.cluster.prices import Instance
+from asyncsim.records.rows import COSTS, EVENT_KINDS, WORK
+from asyncsim.units import NANOSECONDS
+
+if TYPE_CHECKING:
+    from asyncsim.cluster import Cluster
+    from asyncsim.simulation.server import Server
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+BUSY = frozenset(EVENT_KINDS.index(kind) for kind in WORK)
+DOWN, STOP = EVENT_KINDS.index("down"), EVENT_KINDS.index("stop")
+HOUR = 3600 * NANOSECONDS
+FREE = Instance()
+
+
+class Bill(NamedTuple):
+    """Dollars (``workers``, ``server``, ``transfer``), joules (``busy`` and ``idle`` workers, ``hosts`` of the server), bytes."""
+
+    workers: float
+    server: float
+    transfer: float
+    busy: float
+    idle: float
+    hosts: float
+    sent: float
+
+    @property
+    def cost(self) -> float:
+        return math.fsum((self.workers, self.server, self.transfer))
+
+    @property
+    def energy(self) -> float:
+        return math.fsum((self.busy, self.idle, self.hosts))
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """Dollars and joules."""
+        return self.cost, self.energy
+
+
+class Use(NamedTuple):
+    """Nanoseconds for which machines were kept, and computed; and bytes that they sent."""
+
+    held: int
+    busy: int
+    sent: float
+
+
+class Meter:
+    """Sees every span of a worker's time as it is recorded, and every message that has been sent.
+
+    - A machine is paid, and idles at least, until its worker leaves for good or the run ends, without the time in which its
+      worker had not joined, or had left for a while, or was down (unless the instance says otherwise).
+    - It draws its busy power while the worker computes, also for work that is lost later; the server's while it serves.
+    - A message counts for its sender: between worker and server once it has arrived, between stages once it is under way. A
+      shard that lies on its worker's machine sends nothing.
+
+    Times are integer nanoseconds and are summed before they are priced, so the parts add up whatever their order.
+    """
+
+    def __init__(self, sim: Simulation, cluster: Cluster, record: Callable[[tuple[Any, ...]], None]) -> None:
+        self._sim = sim
+        self._record = record
+        self._host = cluster.server.instance or FREE
+        self._hosts = 1 if cluster.network is None else cluster.network.hosts
+        self._all_reduce = cluster.all_reduce is not None
+        self._instances = [worker.profile.instance or FREE for worker in sim.workers]
+        self._busy = [0] * len(sim.workers)
+        self._down = [0] * len(sim.workers)
+        self._absent = [0] * len(sim.workers)  # of that, what it was no member for
+        self._stopped: dict[int, int] = {}  # worker -> when it left for good
+        self._sent = [0.0] * len(sim.workers)
+        self._handed = 0.0  # bytes that the server has sent
+
+    def note(self, row: tuple[Any, ...]) -> None:
+        """A row of the events, on its way to the table."""
+        kind, worker, _, _, start, end, _ = row
+        if kind in BUSY:
+            self._busy[worker] += end - start
+        elif kind == DOWN:
+            self._down[worker] += end - start
+            if self._sim.workers[worker].absent:
+                self._absent[worker] += end - start
+        elif kind == STOP:
+            self._stopped[worker] = end
+        self._record(row)
+
+    def uploaded(self, worker: Worker) -> None:
+        """A result has reached the server, or the other workers: an all-reduce of N sends 2 (N - 1) / N of the bytes each."""
+        nbytes = self._sim.costs.push_bytes[worker.stage] or 0.0
+        if self._all_reduce:
+            members = self._sim.progress[0].members
+            nbytes *= 2 * (members - 1) / members
+        self._sent[worker.index] += nbytes
+
+    def downloaded(self, worker: Worker) -> None:
+        """Parameters from the server have reached a worker."""
+        if not self._all_reduce:
+            self._handed += self._sim.costs.message_bytes[worker.stage] or 0.0
+
+    def passed(self, worker: Worker, boundary: int) -> None:
+        """A stage has sent an activation or error signal over a boundary between stages."""
+        self._sent[worker.index] += self._sim.costs.boundary_bytes[boundary]
+
+    def use(self, worker: int, now: int) -> Use:
+        """What one worker's machine did until ``now`` (ns), with what it is at."""
+        at = self._sim.workers[worker]
+        going_on = now - at.since
+        busy = self._busy[worker] + (going_on if at.activity in BUSY else 0)
+        free = (self._absent if self._instances[worker].billed_while_down else self._down)[worker]
+        if at.activity == DOWN and (at.absent or not self._instances[worker].billed_while_down):
+            free += going_on
+        return Use(self._stopped.get(worker, now) - free, busy, self._sent[worker])
+
+    def read(self, now: int) -> Bill:
+        """The bill at ``now`` (ns)."""
+        total: dict[Instance, tuple[int, int, float]] = {}
+        for worker, instance in enumerate(self._instances):
+            held, busy, sent = total.get(instance, (0, 0, 0.0))
+            use = self.use(worker, now)
+            total[instance] = held + use.held, busy + use.busy, sent + use.sent
+        host, uses = self._host, total.items()
+        serving = sum(queue.busy(now) for queue in self._sim.queues or ())
+        return Bill(
+            math.fsum(instance.rate * held / HOUR for instance, (held, _, _) in uses),
+            host.rate * self._hosts * now / HOUR,
+            math.fsum([*(instance.egress * sent / 1e9 for instance, (_, _, sent) in uses), host.egress * self._handed / 1e9]),
+            math.fsum(instance.busy * busy / NANOSECONDS for instance, (_, busy, _) in uses),
+            math.fsum(instance.idle * (held - busy) / NANOSECONDS for instance, (held, busy, _) in uses),
+            (host.idle * self._hosts * now + (host.busy - host.idle) * serving) / NANOSECONDS,
+            math.fsum([*self._sent, self._handed]),
+        )
+
+
+def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: bool) -> dict[str, float | None]:
+    """The bill at the end for a summary, and with a ``target`` what had been spent when it was reached.
+
+    ``metrics`` is the table of the run, by columns.
+    """
+    values: dict[str, float | None] = {
+        "cost": bill.cost, "cost_workers": bill.workers, "cost_server": bill.server, "cost_transfer": bill.transfer,
+        "energy": bill.energy, "energy_busy": bill.busy, "energy_idle": bill.idle, "energy_server": bill.hosts,
+        "bytes_sent": bill.sent,
+    }  # fmt: skip
+    for name in COSTS:
+        values[f"{name}_per_1000_updates"] = 1000 * values[name] / server.version if server.version else None
+        if target:
+            values[f"{name}_to_target"] = None
+            if server.reached is not None:
+                values[f"{name}_to_target"] = float(metrics[name][list(metrics["time_ns"]).index(server.reached)])
+    return values

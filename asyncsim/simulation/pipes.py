@@ -1,0 +1,229 @@
+"""Shared pipes: messages under way divide them fairly, or pass one after the other. Integer arithmetic only.
+
+Work is counted in 2**-64 bytes and rates in that a nanosecond, so the rounding of a rate moves a completion by far less than a
+nanosecond, and completions are those of the fluid model, rounded to the nearest one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import count
+from typing import Any
+
+import simpy
+
+from asyncsim.units import NANOSECONDS
+
+UNITS = 2**64
+
+
+def rate(bytes_per_second: float) -> int:
+    """Units a nanosecond."""
+    return max(1, int(Fraction(bytes_per_second) * UNITS / NANOSECONDS))
+
+
+def work(nbytes: float) -> int:
+    """Units."""
+    return round(Fraction(nbytes) * UNITS)
+
+
+class Flow:
+    """One message (or part of one) under way; ``done`` happens when it has passed."""
+
+    __slots__ = ("amount", "done", "kin", "live", "order", "target")
+
+    def __init__(self, done: simpy.Event, kin: Kin | None, amount: int, order: int) -> None:
+        self.done = done
+        self.kin = kin
+        self.amount = amount
+        self.order = order
+        self.target = 0
+        self.live = True
+
+    def __lt__(self, other: Flow) -> bool:
+        return (self.target, self.order) < (other.target, other.order)
+
+
+class Kin:
+    """Flows through the same pipes with the same cap: always at one rate, so one counter of work done serves them all."""
+
+    __slots__ = ("cap", "flows", "pipes", "rate", "size", "work")
+
+    def __init__(self, pipes: tuple[int, ...], cap: int | None) -> None:
+        self.pipes = pipes
+        self.cap = cap
+        self.rate = 0
+        self.work = 0  # done for each flow since the last time that there was none
+        self.size = 0  # flows that are alive
+        self.flows: list[Flow] = []  # a heap by target
+
+
+class Fair:
+    """Max-min fair sharing: the rate of no message can rise without that of a slower one falling.
+
+    Pipes have capacities in units a nanosecond. A flow that joins or leaves costs O(kinds of flows), not O(flows).
+    """
+
+    def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
+        self.env = env
+        self.capacities = capacities
+        self._kins: dict[tuple[tuple[int, ...], int | None], Kin] = {}
+        self._active: dict[Kin, None] = {}  # in the order in which they became so
+        self._since = 0
+        self._wake: int | None = None  # the earliest time at which a look is due
+        self._orders = count()
+
+    def begin(self, pipes: tuple[int, ...], cap: int | None, amount: int) -> Flow:
+        """A message of ``amount`` units enters ``pipes``, held to ``cap`` units a nanosecond."""
+        kin = self._kins.get((pipes, cap))
+        if kin is None:
+            kin = self._kins[pipes, cap] = Kin(pipes, cap)
+        self._advance()
+        flow = Flow(self.env.event(), kin, amount, next(self._orders))
+        if not kin.size:
+            kin.work, kin.flows = 0, []
+            self._active[kin] = None
+        kin.size += 1
+        flow.target = kin.work + amount
+        heapq.heappush(kin.flows, flow)
+        self._share()
+        return flow
+
+    def abort(self, flow: Flow) -> None:
+        """The rest of a message is not sent; nothing if all has been."""
+        if flow.live:
+            self._advance()
+            self._drop(flow)
+            self._share()
+
+    def _drop(self, flow: Flow) -> None:
+        flow.live = False
+        flow.kin.size -= 1
+        if not flow.kin.size:
+            del self._active[flow.kin]
+
+    def _advance(self) -> None:
+        """Work done until now."""
+        passed, self._since = self.env.now - self._since, self.env.now
+        if passed:
+            for kin in self._active:
+                kin.work += kin.rate * passed
+
+    def _share(self) -> None:
+        """New rates, by progressive filling, and when to look again."""
+        left = list(self.capacities)
+        flows = [0] * len(left)
+        for kin in self._active:
+            for pipe in kin.pipes:
+                flows[pipe] += kin.size
+        filling = list(self._active)
+        while filling:
+            levels = {pipe: left[pipe] // flows[pipe] for kin in filling for pipe in kin.pipes}
+            level = min(levels.values(), default=None)
+            full = [kin for kin in filling if kin.cap is not None and (level is None or kin.cap <= level)]
+            if not full:
+                full = [kin for kin in filling if any(levels[pipe] == level for pipe in kin.pipes)]
+            for kin in full:
+                kin.rate = kin.cap if kin.cap is not None and (level is None or kin.cap <= level) else level
+                for pipe in kin.pipes:
+                    left[pipe] -= kin.rate * kin.size
+                    flows[pipe] -= kin.size
+            fixed = set(full)
+            filling = [kin for kin in filling if kin not in fixed]
+        self._look_again()
+
+    def _look_again(self) -> None:
+        waits = []
+        for kin in self._active:
+            while not kin.flows[0].live:
+                heapq.heappop(kin.flows)
+            waits.append(_rounded(kin.flows[0].target - kin.work, kin.rate))
+        if not waits:
+            return
+        due = self.env.now + max(0, min(waits))
+        if self._wake is None or due < self._wake:
+            self._wake = due
+            self.env.timeout(due - self.env.now).callbacks.append(self._look)
+
+    def _look(self, _: Any) -> None:
+        """Let go what has passed by now."""
+        if self._wake is not None and self.env.now >= self._wake:
+            self._wake = None
+        self._advance()
+        passed: list[Flow] = []
+        for kin in list(self._active):
+            while kin.size and (not kin.flows[0].live or _rounded(kin.flows[0].target - kin.work, kin.rate) <= 0):
+                flow = heapq.heappop(kin.flows)
+                if flow.live:
+                    passed.append(flow)
+                    self._drop(flow)
+        for flow in sorted(passed, key=lambda flow: flow.order):
+            flow.done.succeed()
+        self._share()
+
+
+class Fifo:
+    """Store and forward: the worker's own link at ``cap``, then pipe after pipe, each sending one message at a time at its full
+    rate, first come, first served."""
+
+    def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
+        self.env = env
+        self.capacities = capacities
+        self._lines: list[deque[tuple[Flow, tuple[int, ...]]]] = [deque() for _ in capacities]  # the first is being sent
+
+    def begin(self, pipes: tuple[int, ...], cap: int | None, amount: int) -> Flow:
+        """A message of ``amount`` units leaves over a link of ``cap`` units a nanosecond and passes ``pipes`` in their order."""
+        flow = Flow(self.env.event(), None, amount, 0)
+        wait = 0 if cap is None else _rounded(amount, cap)
+        if wait:
+            self.env.timeout(wait).callbacks.append(lambda _: self._enter(flow, pipes))
+        else:
+            self._enter(flow, pipes)
+        return flow
+
+    def abort(self, flow: Flow) -> None:
+        """The rest of a message is not sent; nothing if all has been."""
+        if not flow.live:
+            return
+        flow.live = False
+        for pipe, line in enumerate(self._lines):
+            if line and line[0][0] is flow:
+                line.popleft()
+                self._send(pipe)
+
+    def _enter(self, flow: Flow, pipes: tuple[int, ...]) -> None:
+        if not flow.live:
+            return
+        if not pipes:
+            flow.live = False
+            flow.done.succeed()
+            return
+        line = self._lines[pipes[0]]
+        line.append((flow, pipes[1:]))
+        if len(line) == 1:
+            self._send(pipes[0])
+
+    def _send(self, pipe: int) -> None:
+        """Turn to the next message that is still wanted."""
+        line = self._lines[pipe]
+        while line and not line[0][0].live:
+            line.popleft()
+        if line:
+            first = line[0]
+            wait = self.env.timeout(_rounded(first[0].amount, self.capacities[pipe]))
+            wait.callbacks.append(lambda _: self._sent(pipe, first))
+
+    def _sent(self, pipe: int, first: tuple[Flow, tuple[int, ...]]) -> None:
+        line = self._lines[pipe]
+        if line and line[0] is first:
+            line.popleft()
+            self._send(pipe)
+            self._enter(*first)
+
+
+def _rounded(amount: int, per: int) -> int:
+    """Nanoseconds, to the nearest."""
+    return (2 * amount + per) // (2 * per)

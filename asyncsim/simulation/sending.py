@@ -1,0 +1,52 @@
+"""A push that travels while its worker computes the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from asyncsim.simulation import faults
+
+if TYPE_CHECKING:
+    from asyncsim.engine.futures import Future
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+
+def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
+    """Send a result in the background, once the one before has been applied. It does not show among the worker's spans."""
+    while worker.sending is not None:
+        yield from sim.wait(worker, worker.sending)
+    worker.work = None
+    sim.progress[worker.stage].sent(worker.member)
+    worker.sending = sim.env.process(_send(sim, worker, worker.step, snapshot, work))
+
+
+def cut_off(worker: Worker) -> None:
+    """The worker crashes or leaves: what has not reached the server is lost."""
+    if worker.sending is not None and worker.served is None:
+        worker.sending.interrupt(faults.STOP)
+
+
+def _send(
+    sim: Simulation, worker: Worker, step: int, snapshot: Snapshot, work: Future | None
+) -> Generator[Any, Any, None]:
+    try:
+        if sim.network is not None:
+            yield from sim.network.upload(worker, step)
+        elif worker.upload is not None:
+            yield sim.env.timeout(worker.upload(step))
+    except simpy.Interrupt:
+        sim.lose(worker, step)
+        if work is not None:
+            work.cancel()
+    else:
+        if sim.meter is not None:
+            sim.meter.uploaded(worker)
+        served = sim.deliver(worker, step, snapshot, work)
+        if served is not None:
+            yield served
+    worker.sending = None
