@@ -17,10 +17,12 @@ SECTIONS = [
     # title, script, arguments, takes pairs
     ("The serial engine against a plain loop", "overhead.py", [], True),
     ("The engines", "engines.py", [], True),
+    ("Models in stages", "stages.py", [], True),
     ("The event loop", "simpy_floor.py", [], True),
     ("Large fleets in `plan`", "plan_scale.py", [], False),
     ("A hundred thousand workers in `plan`", "plan_scale.py", ["--workers", "100000"], False),
     ("Memory", "memory.py", [], False),
+    ("Sweeps", "sweep_overhead.py", [], True),
 ]
 MARK = "<!-- measured: everything below is written by benchmarks/report.py -->"
 

@@ -20,11 +20,11 @@ MOST = 1024
 class Stages(Spec):
     """Cut the model into ``count`` stages, each on a worker of its own.
 
-    ``split`` balances operations, parameters or layers over the stages, or gives the number of layers of each by hand; a layer is
-    an entry of the model's ``nn.Sequential``, and one without parameters stays with the one before. ``time`` is what a stage's
-    share of the compute time follows: its operations, its parameters, nothing (``equal``), or weights by hand (measured
-    seconds, say). ``forward`` is the forward pass's share of that. Activations and error signals cross ``link``, by default the
-    sender's uplink.
+    ``split`` balances operations, parameters or layers over the stages, or gives the number of layers of each by hand. A layer is
+    an entry of the model's ``nn.Sequential``: what is inside an entry stays together, and one without parameters stays with the
+    entry before. ``time`` is what a stage's share of the compute time follows: its operations, its parameters, nothing
+    (``equal``), or weights by hand (measured seconds, say). ``forward`` is the forward pass's share of that. Activations and
+    error signals cross ``link``, by default the sender's uplink.
     """
 
     shorthand: ClassVar[str | None] = "count"

@@ -32,13 +32,21 @@ FAMILIES = {
     "nesterov": {"method": "nesterov_pipeline"},
     "gossip": {"method": "decoupled_data_parallel"},
     "asynchronous": {"method": {"kind": "fdg", "sharing": "asynchronous"}},
+    "dropped": {"method": {"kind": "fdg", "sharing": "asynchronous", "before": [{"kind": "drop_stale", "bound": 5}]}},
+    "gap-aware shards": {"method": {"kind": "gap_aware", "program": {"kind": "stage", "order": "1f1b"}}},
+    "pipemare": {"method": "pipemare"},
+    "spectrain": {"method": "spectrain", "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}},
     "dropout": {"method": "fdg", "task": DROPOUT},
     "running batch norm": {"method": "pipedream", "task": RUNNING, "run": {"updates": 6}, "checkpoint": {"updates": 1}},
 }
 
 
 PARTS = (90, 131, 172)  # micro-batches are pushed one by one
-PUSHES = {"2bw": PARTS, "gpipe": PARTS, "interleaved": PARTS, "asynchronous": (20, 33, 47), "running batch norm": (25, 30)}
+FEW = (20, 33, 47)
+PUSHES = {
+    "2bw": PARTS, "gpipe": PARTS, "interleaved": PARTS, "asynchronous": FEW, "gap-aware shards": FEW, "dropped": FEW,
+    "running batch norm": (25, 30),
+}
 """Where the run is cut, in pushes of all workers: with a checkpoint before, and in the middle of everything."""
 
 
