@@ -219,13 +219,16 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     values: dict[str, Any] = {
         "name": scenario.name, "method": scenario.method.kind, "seed": scenario.seed, "workers": server.num_workers,
         "status": "diverged" if server.diverged else "finished",
-        "updates": server.version, "pushes": server.pushes, "samples": server.samples, "time": seconds,
+        "updates": server.updates, "pushes": server.pushes, "samples": server.samples, "time": seconds,
         "pushes_per_second": server.pushes / seconds if seconds else None,
-        "updates_per_second": server.version / seconds if seconds else None,
+        "updates_per_second": server.updates / seconds if seconds else None,
         "samples_per_second": server.samples / seconds if seconds else None,
         "dropped": server.dropped, "recalled": sim.recalled, "crashes": sim.crashes,
         "in_flight": len(reading), "in_flight_staleness": sum(reading),
     }  # fmt: skip
+    if sim.restarts is not None:
+        values |= {"server_restarts": sim.restarts.count, "lost_updates": sim.restarts.lost_updates,
+                   "lost_pushes": server.shards[0].lost_pushes}  # fmt: skip
     if sim.network is not None and sim.network.spec.loss is not None:
         values["resent"] = sim.network.resent
     if sim.network is not None and sim.network.spec.duplicate:
@@ -255,9 +258,9 @@ def versions() -> dict[str, str]:
 
 
 def _moment(server: Server, now: int) -> Moment:
-    done = server.length.done(server.version, server.samples, now)
+    done = server.length.done(server.updates, server.samples, now)
     return Moment(
-        min(1.0, done), server.version, server.pushes, now / NANOSECONDS, dict(server.last_metrics), server.diverged is not None
+        min(1.0, done), server.updates, server.pushes, now / NANOSECONDS, dict(server.last_metrics), server.diverged is not None
     )  # fmt: skip
 
 

@@ -126,6 +126,9 @@ class Cluster(Spec):
                     yield ("events" if after in self.events else "script",), which, message
 
     def _wrong_network(self) -> Iterator[Problem]:
+        if self.all_reduce is not None and self.server.faults is not None:
+            message = "there is no server in an all-reduce, so none can fail; leave this out"
+            yield ("server", "faults"), None, message
         if self.network is None:
             return
         for where, value, message in self.network.problems(self.num_workers):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from asyncsim.cluster.delays import SteadyDelay
+from pydantic import model_validator
+
+from asyncsim.cluster.delays import LastingDelay, SteadyDelay
 from asyncsim.cluster.distributions import Constant
 from asyncsim.cluster.prices import AnInstance
-from asyncsim.registry import Spec
-from asyncsim.units import BytesPerSecond
+from asyncsim.registry import Spec, located
+from asyncsim.units import BytesPerSecond, PositiveSeconds
 
 
 class Link(Spec):
@@ -23,9 +25,30 @@ class Link(Spec):
         return latency_seconds + (nbytes / self.bandwidth if self.bandwidth else 0.0)
 
 
+class ServerFaults(Spec):
+    """The server is ``up``, crashes, is ``down``, comes back, and so on."""
+
+    up: LastingDelay
+    down: SteadyDelay
+
+
 class Server(Spec):
     """One queue, first come, first served; ``service`` is the time to receive and apply one push; each host is an ``instance``.
+
+    With ``faults`` it goes back to what it last saved, every ``checkpoint`` of virtual time.
     """
 
     service: SteadyDelay = Constant(mean=0.0)
+    faults: ServerFaults | None = None
+    checkpoint: PositiveSeconds | None = None
     instance: AnInstance | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Server:
+        if self.faults is not None and self.checkpoint is None:
+            message = "is missing; a server with `faults` needs how often it saves itself, such as 10min"
+            raise located("server", [(("checkpoint",), None, message)])
+        if self.faults is None and self.checkpoint is not None:
+            message = "a server without `faults` never goes back to what it saved; leave it out, or give `faults`"
+            raise located("server", [(("checkpoint",), self.checkpoint, message)])
+        return self

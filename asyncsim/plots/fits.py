@@ -42,10 +42,11 @@ def distribution_functions(fit: Fit, name: str, ax: Axes) -> Axes:
     label = f"trace, n = {len(fit.values):,}"
     ax.step(values / TIME[unit], share, where="post", color="#000000", linewidth=2.2, alpha=0.35, label=label)
     others = [one for one in fit.candidates if one.family is not None and one is not fit.chosen]
+    between = np.union1d(values, np.linspace(values[0], values[-1], POINTS))  # a trace may have wide gaps
     for place, one in enumerate([fit.chosen, *others[: SHOWN - 1]]):
         assert one.family is not None
         ax.plot(
-            values / TIME[unit], one.family.cdf(values), color=PALETTE[place], linestyle=DASHES[place],
+            between / TIME[unit], one.family.cdf(between), color=PALETTE[place], linestyle=DASHES[place],
             linewidth=1.5 if place == 0 else 0.9, label=f"{one.kind}, {one.ks:.3f}",
         )  # fmt: skip
     wide = values[0] > 0 and values[-1] > 100 * values[0]

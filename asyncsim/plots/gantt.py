@@ -8,18 +8,20 @@ from asyncsim.plots.style import axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
 from asyncsim.records.rows import NOTHING_LOST, WORK
+from asyncsim.records.stages import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FILL = {
     "compute": "#56B4E9", "upload": "#E69F00", "download": "#F0E442", "queue": "#CC79A7", "serve": "#009E73", "wait": "#DDDDDD",
-    "down": "#D55E00", "forward": "#56B4E9", "backward": "#0072B2",
+    "down": "#D55E00", "forward": "#B3DDF2", "backward": "#0072B2",
 }  # fmt: skip
 
 
 def gantt(result: Result, start: float = 0.0, end: float | None = None, workers: int = 16, ax: Axes | None = None) -> Axes:
-    """The first ``workers`` workers between two virtual times (by default about the first four rounds).
+    """The first ``workers`` workers between two virtual times (by default about the first four rounds; in
+    a pipeline as many times as it has stages).
 
     Work that a crash or a recall cut short is hatched; a thin line ends each piece of work.
     """
@@ -29,7 +31,7 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     if end is None:
         passes = events[events["kind"].isin(WORK)]
         work = passes["end"] - passes["start"]
-        end = start + 4.0 * float(work.mean() if len(work) else 1.0)
+        end = start + 4.0 * stages_of(result.manifest) * float(work.mean() if len(work) else 1.0)
     shown = events[(events["end"] > start) & (events["start"] < end)]
     for (kind, complete), spans in shown.groupby(["kind", "complete"], observed=True):
         left = spans["start"].clip(lower=start)

@@ -144,10 +144,11 @@ def legend(ax: Axes) -> None:
 
 
 def joined(labels: Sequence[str], most: int = 40) -> str:
-    """Labels that share one curve, in lines that fit a legend."""
+    """Labels that share one curve, in lines that fit a legend; labels that have commas of their own are set off by semicolons."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(", ".join(labels), most, break_long_words=False))
+    between = "; " if any("," in label for label in labels) else ", "
+    return "\n".join(textwrap.wrap(between.join(labels), most, break_long_words=False))
 
 
 def axes(ax: Axes | None, width: float = SINGLE, height: float = 2.5) -> Axes:

@@ -128,6 +128,9 @@ class Scenario(Spec):
         if (self.staged or bundle.gossip is not None) and self.cluster.elastic:
             message = f"nobody joins `{self.method.kind}`, whose groups go through numbered batches in step; take `down`, `stop`"
             raise located("scenario", [(("cluster", "events"), "join", message)])
+        if (self.staged or bundle.gossip is not None) and self.cluster.server.faults is not None:
+            message = f"in `{self.method.kind}` the workers hold the parameters themselves, not a server; take `cluster.faults`"
+            raise located("scenario", [(("cluster", "server", "faults"), None, message)])
         for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
         if bundle.program.overlapping and (bundle.consistency.blocking or bundle.consistency.recalling):

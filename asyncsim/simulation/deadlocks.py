@@ -28,6 +28,18 @@ def deadlock(sim: Simulation, reason: str) -> Deadlock:
     return Deadlock("\n".join(lines))
 
 
+def stuck(sim: Simulation) -> bool:
+    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    if sim.over or sim.restarts is not None or (sim.queues is not None and any(queue.length for queue in sim.queues)):
+        return False
+    return len(sim.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
+
+
+def expected(sim: Simulation) -> bool:
+    """Will anybody join?"""
+    return any(worker.absent for worker in sim.workers)
+
+
 def _who(indices: list[int]) -> str:
     return f"worker {indices[0]} waits" if len(indices) == 1 else f"workers {_ranges(indices)} wait"
 

@@ -152,7 +152,7 @@ def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: boo
         "bytes_sent": bill.sent,
     }  # fmt: skip
     for name in COSTS:
-        values[f"{name}_per_1000_updates"] = 1000 * values[name] / server.version if server.version else None
+        values[f"{name}_per_1000_updates"] = 1000 * values[name] / server.updates if server.updates else None
         if target:
             values[f"{name}_to_target"] = None
             if server.reached is not None:

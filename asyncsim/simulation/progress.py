@@ -11,6 +11,7 @@ class WorkerProgress:
 
     def __init__(self, num_workers: int) -> None:
         self.version = 0
+        self.undone = 0  # versions whose updates a crash of the server took back, and those that restarts made
         self.num_workers = num_workers
         self.departed: frozenset[int] = frozenset()  # workers that have left, for good or until they join again
         self._clock = [0] * num_workers
@@ -23,6 +24,11 @@ class WorkerProgress:
     @property
     def members(self) -> int:
         return self.num_workers - len(self.departed)
+
+    @property
+    def standing(self) -> int:
+        """Updates that the parameters have had."""
+        return self.version - self.undone
 
     def depart(self, worker: int) -> None:
         """The worker, which is down or has just left the group, will not come back, or is not a member until it does."""

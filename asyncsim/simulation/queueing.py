@@ -15,6 +15,7 @@ class Queue:
         self._arrived = 0
         self._free_at = 0  # when all that is in the queue has been served
         self._work = 0  # that has arrived
+        self._up_at = 0  # when the server that was down last is up again
         self.length = 0
 
     def join(self, now: int) -> tuple[int, int]:
@@ -29,7 +30,12 @@ class Queue:
 
     def busy(self, now: int) -> int:
         """Nanoseconds of service until ``now``: what has arrived, but for what is left of it."""
-        return self._work - max(0, self._free_at - now)
+        return self._work - max(0, self._free_at - max(now, self._up_at))
+
+    def pause(self, now: int, until: int) -> None:
+        """The server is down: what is left of the work goes on at ``until``."""
+        self._free_at = until + max(0, self._free_at - now)
+        self._up_at = until
 
     def waste(self, now: int) -> None:
         """A copy arrives, is received and thrown away."""

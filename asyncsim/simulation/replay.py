@@ -85,6 +85,15 @@ class Past:
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
 
+    def save(self) -> None:
+        """What was saved last stands in the checkpoint."""
+
+    def crash(self) -> None:
+        """What is left stands in the checkpoint."""
+
+    def restart(self, now: int) -> None:
+        self._advance(0)
+
     def evaluate(self, now: int) -> None:
         """Its row stands in the checkpoint."""
 
@@ -95,9 +104,12 @@ class Past:
 
     def _decide(self, stage: int) -> None:
         if self._next() == APPLIED:
-            self.versions[stage] += 1
-            self.sim.progress[stage].version = self.versions[stage]
+            self._advance(stage)
         self._decided += 1
+
+    def _advance(self, stage: int) -> None:
+        self.versions[stage] += 1
+        self.sim.progress[stage].version = self.versions[stage]
 
 
 def replay(sim: Simulation, past: Past, steps: int) -> None:

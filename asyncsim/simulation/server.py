@@ -77,6 +77,11 @@ class Server:
         return shards[0].samples if len(shards) == 1 else min(shard.samples for shard in shards)
 
     @property
+    def updates(self) -> int:
+        """Those that the model has had: no crash of the server took them back."""
+        return self.version - self.shards[0].progress.undone
+
+    @property
     def lr(self) -> float:
         """Learning rate of the last arrival (at the first shard)."""
         return self.shards[0].lr
@@ -134,6 +139,24 @@ class Server:
         self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
         self._after(shard, now)
 
+    def save(self) -> None:
+        """Keep what a crash leaves."""
+        self.shards[0].save()
+
+    def crash(self) -> None:
+        """Lose what was not saved. Only a server with one shard does that."""
+        self.shards[0].crash()
+
+    def restart(self, now: int) -> None:
+        """What was saved becomes a new version, which is evaluated."""
+        shard = self.shards[0]
+        shard.advance(shard.params, 0, now)
+        self.version = shard.version
+        every = self.evaluation.updates or self.evaluation.samples
+        if every:
+            self._next_evaluation = (self._counted() // every + 1) * every
+        self.evaluate(now)
+
     def evaluate(self, now: int) -> None:
         """Add a row to the metrics, unless this version has one at this time."""
         if self._evaluated == (now, self.version):
@@ -171,13 +194,17 @@ class Server:
             return
         self.version = version
         samples = self.samples
-        if self.length.done(version, samples, 0) >= 1.0:
+        if self.length.done(self.updates, samples, 0) >= 1.0:
             self.finished = True
-        counted = version if self.evaluation.updates else samples
+        counted = self._counted()
         if self._next_evaluation and counted >= self._next_evaluation:
             every = self.evaluation.updates or self.evaluation.samples
             self._next_evaluation += every * ((counted - self._next_evaluation) // every + 1)
             self.evaluate(now)
+
+    def _counted(self) -> int:
+        """What the cadence of the evaluations counts."""
+        return self.updates if self.evaluation.updates else self.samples
 
     def _share_divergence(self) -> None:
         if not all(shard.numeric for shard in self.shards):

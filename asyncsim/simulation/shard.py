@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Verdict
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.restarts import discard, kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 NAN = float("nan")
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "_view", "_updated", "_unchecked",
+    "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
 """What arrivals change of a shard, and a checkpoint keeps."""
+SAVED = ("params", "statistics", "samples", "lr_max")
+"""What a server that crashes has saved of a shard, beside the state of its policy."""
 
 
 class Arrival(NamedTuple):
@@ -77,6 +80,8 @@ class Shard:
         self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
+        self.saved: dict[str, Any] | None = None  # what a crash leaves
+        self.lost_pushes = 0  # that a crash found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
         self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
         self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
@@ -202,6 +207,18 @@ class Shard:
         self._updated = now
         self.progress.version = self.version
 
+    def save(self) -> None:
+        """Keep parameters and policy for a crash to go back to; pushes in buffers are not kept."""
+        self.saved = {name: getattr(self, name) for name in SAVED} | {"policy": kept(self.policy.state)}
+
+    def crash(self) -> None:
+        """Go back to what was saved last. Divergence stands: it is the result of a run."""
+        self.check_finite()
+        self.lost_pushes += discard(self.policy.state)
+        self.policy.state = kept(self.saved["policy"])
+        for name in SAVED:
+            setattr(self, name, self.saved[name])
+
     def keep_statistics(self, payload: Future) -> None:
         """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
         if self.statistics is not None:
@@ -223,6 +240,7 @@ class Shard:
             self.lr_max = lr
 
     def _factor(self, updates: int, samples: int, now: int) -> float:
+        updates -= self.progress.undone
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
 
     def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:

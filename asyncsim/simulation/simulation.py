@@ -7,6 +7,7 @@ interrupt (crash, recall, stop) goes before what is due at the same instant.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,16 @@ from simpy.core import EmptySchedule
 
 from asyncsim.cluster import Cluster
 from asyncsim.consistency import Consistency
-from asyncsim.errors import Deadlock
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.collective import exchange
-from asyncsim.simulation.deadlocks import deadlock
+from asyncsim.simulation.deadlocks import deadlock, expected, stuck
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.network import Network
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.queueing import Queue
+from asyncsim.simulation.restarts import Restarts
 from asyncsim.simulation.sending import cut_off
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.worker import IDLE, Costs, Worker
@@ -84,8 +85,9 @@ class Simulation:
         server.meter = self.meter
         self._record = recorder.events.append if self.meter is None else self.meter.note
         self._pulses = [consistency.pulse(progress) for progress in self.progress]
-        service = cluster.server.service
-        self.queues = [Queue(service, streams, index) for index in range(len(self.progress))] if service.expected else None
+        service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(self.progress))
+        self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
+        self.restarts = Restarts(self, cluster.server, streams) if failing else None
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or program.staged else None
         self._stalled = max(STALLED, 100 * len(self.workers))
         self._fruitful = (0, 0)  # pushes and crashes when the version last changed
@@ -118,7 +120,7 @@ class Simulation:
                     self.recorder.breathe()
                     yield self.env.now
         except EmptySchedule:
-            raise self._deadlock("nothing more can happen") from None
+            raise deadlock(self, "nothing more can happen") from None
         yield self.env.now
         self.server.evaluate(self.env.now)
 
@@ -134,6 +136,8 @@ class Simulation:
             self._check_deadlock()
             yield event
             self._end(worker)
+        if self.restarts is not None:
+            yield from self.restarts.wait(worker)
         snapshot = self.server.read(index, self.env.now, version)
         self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
@@ -202,8 +206,12 @@ class Simulation:
             self._arrive(worker, step, snapshot, work)
             return None
         worker.serve_from, done = self.queues[worker.stage].join(self.env.now)
+        served = partial(self._served, worker, step, snapshot, work)
+        if self.restarts is not None:
+            worker.served = self.restarts.serve(worker, done, served)
+            return worker.served
         worker.served = self.env.timeout(done - self.env.now)
-        worker.served.callbacks.append(lambda _: self._served(worker, step, snapshot, work))
+        worker.served.callbacks.append(served)
         return worker.served
 
     # What happens to workers.
@@ -281,9 +289,9 @@ class Simulation:
         version = progress.version
         self.server.settle(worker.index, self.env.now)
         self._changed(worker.stage, version)
-        if not self.over and progress.members == 0 and not self._expected():
+        if not self.over and progress.members == 0 and not expected(self):
             staged = f"the last group has lost its stage {worker.stage + 1}"
-            raise self._deadlock("every worker has left" if self.pipeline is None else staged)
+            raise deadlock(self, "every worker has left" if self.pipeline is None else staged)
 
     def _abandon(self, worker: Worker) -> None:
         """Record what was done of the current activity; the program says what becomes of the work in flight."""
@@ -306,7 +314,7 @@ class Simulation:
         """The result of a step will not arrive."""
         self.held.pop((worker.index, step), None)
 
-    def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> None:
+    def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None, _: simpy.Event) -> None:
         self.queues[worker.stage].leave()
         worker.served = None
         if worker.activity == QUEUE:
@@ -381,19 +389,10 @@ class Simulation:
         worker.activity = IDLE
 
     def _check_deadlock(self) -> None:
-        if not self.waiting or self.over or (self.queues is not None and any(queue.length for queue in self.queues)):
-            return
-        if len(self.waiting) == sum(progress.members for progress in self.progress) and not self._expected():
-            raise self._deadlock("every worker waits")
-
-    def _expected(self) -> bool:
-        """Will anybody join?"""
-        return any(worker.absent for worker in self.workers)
+        if self.waiting and stuck(self):
+            raise deadlock(self, "every worker waits")
 
     def _check_stalled(self) -> None:
         pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
         if pushes + crashes > self._stalled:
-            raise self._deadlock(f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")
-
-    def _deadlock(self, reason: str) -> Deadlock:
-        return deadlock(self, reason)
+            raise deadlock(self, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")

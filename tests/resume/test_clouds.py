@@ -20,7 +20,9 @@ ELASTIC = {"events": [
     {"at": "9s", "workers": [0], "join": True}, {"at": "6s", "workers": [1], "down": "2s"},
 ]}  # fmt: skip
 FIFO = NETWORK | {"network": {"kind": "flat", "ingress": "4kB/s", "discipline": "fifo"}}
-CLUSTERS = {"network": NETWORK, "fifo": FIFO, "spot": SPOT, "elastic": ELASTIC, "all": NETWORK | SPOT | ELASTIC}
+SERVER = {"server": {"service": "50ms", "checkpoint": "3s", "faults": {"up": {"kind": "exponential", "mean": 4}, "down": "1s"}}}
+ALL = NETWORK | SPOT | ELASTIC | SERVER
+CLUSTERS = {"server": SERVER, "network": NETWORK, "fifo": FIFO, "spot": SPOT, "elastic": ELASTIC, "all": ALL}
 OVERLAP = {"kind": "asgd", "program": {"kind": "replica", "overlap": True}}
 METHODS = {"asgd": {"kind": "asgd"}, "bsp": {"kind": "bsp"}, "overlap": OVERLAP}
 

@@ -131,7 +131,9 @@ def test_one_mistake_in_many_variants_is_one_message(folder, capsys):
         ("task: quadratic\nschedule: {kind: cosine, warmup_from: x}", "warmup_from: must be a number or '1/N' (it is 'x')"),
         ("task: {kind: quadratic, dim: 0x0}", "task.dim: must be at least 1 (it is 0)"),
         ("task: quadratic\nevaluate: {updates: ~, splits: []}", "evaluate: splits must name at least one"),
-        ("task: quadratic\ncluster: {server: 3}", "cluster.server: must be a mapping with some of: service, instance (it is 3)"),
+        ("task: quadratic\ncluster: {server: 3}",
+         "cluster.server: must be a mapping with some of: service, faults, checkpoint, instance "
+         "(it is 3)"),
         ("task: quadratic\ncluster: {compute: '1s 2'}", "cluster.compute: not a duration"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from laws import check_all
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
+from asyncsim.policies import SGD
 
 WORKERS = 5
 CHAIN = [{"kind": "drop_stale", "bound": 6}, {"kind": "clip", "max_norm": 1}, {"kind": "accumulate", "count": 2}]
@@ -48,7 +49,12 @@ ELASTIC = [
     {"at": "9s", "workers": [0, 3], "join": True}, {"at": "6s", "workers": [1, 2], "down": "2s"},
     {"at": "14s", "workers": [1], "leave": True},
 ]  # fmt: skip
+SERVER = {
+    **CRASHES, "server": {"service": {"kind": "gamma", "mean": 0.15, "cv": 0.5}, "checkpoint": "6s",
+                          "faults": {"up": {"kind": "exponential", "mean": 15}, "down": {"kind": "exponential", "mean": 2}}},
+}  # fmt: skip
 TROUBLES = {
+    "server": SERVER,
     "contention": CONTENTION, "spot": SPOT, "load": {"load": {"period": "7s", "depth": 0.8}},
     "cloud": {**CONTENTION, **SPOT, "events": ELASTIC, "load": {"period": "7s", "factors": [1, 3, 2]}},
     "none": {}, "crashes": CRASHES, "stop": {"events": ONE_STOP}, "stops": {"events": STOPS}, "slow": {"events": SLOW},
@@ -57,6 +63,12 @@ TROUBLES = {
 }  # fmt: skip
 TIED = {"all, tied": {"compute": "1s", "faults": {"up": "4s", "down": "1s"}, "events": STOPS + SLOW, "server": {"service": "1s"}}}
 TIED["elastic"] = {"compute": "1s", "events": ELASTIC}
+
+
+def holds(method: dict) -> bool:
+    """Are the parameters at the workers, in stages or by gossip?"""
+    bundle = methods.parse(method).bundle(WORKERS, SGD(), 1)
+    return bundle.program.staged or bundle.gossip is not None
 
 
 def name(method: dict) -> str:
@@ -73,6 +85,10 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
         with pytest.raises(UserError, match="nobody joins"):
             make(WORKERS, **settings)
         settings["cluster"] |= {"events": [event for event in settings["cluster"]["events"] if "down" in event]}
+    if trouble == "server" and holds(method):
+        with pytest.raises(UserError, match="hold the parameters themselves"):
+            make(WORKERS, **settings)
+        settings["cluster"] |= {"server": {}}
     scenario = make(WORKERS, **settings)
     planned, run = asyncsim.plan(scenario), asyncsim.simulate(scenario)
     assert planned.fingerprints["timeline"] == run.fingerprints["timeline"]

@@ -1,0 +1,133 @@
+"""The server goes down, and comes back with what it saved last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.policies import Push
+from asyncsim.simulation.deadlocks import deadlock
+from asyncsim.streams import Draws, Streams
+from asyncsim.units import nanoseconds
+
+if TYPE_CHECKING:
+    import simpy
+
+    from asyncsim.cluster import Server
+    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
+
+FRUITLESS = 10_000  # restarts without any progress of the model after which a run is given up
+
+
+class Restarts:
+    """Saves, crashes and restarts of the server of ``sim``, and what waits for it meanwhile.
+
+    * up: it saves itself at time 0 and at every multiple of ``checkpoint``;
+    * crash: parameters and policy are again those of the last save, and what was buffered is lost;
+    * down: nothing is served or read; a service that was cut goes on afterwards;
+    * restart: one new version, so that a version still names one set of parameters.
+    """
+
+    def __init__(self, sim: Simulation, server: Server, streams: Streams) -> None:
+        assert server.faults is not None
+        self.sim = sim
+        self.count = 0
+        self.lost_updates = 0
+        self.back: simpy.Event | None = None  # the next restart, while the server is down
+        self._progress = sim.progress[0]
+        self._saved = 0  # updates that the saved parameters have had
+        self._best = 0  # the most that any have had
+        self._fruitless = 0
+        self._due: dict[Worker, int] = {}  # when their pushes have been served (ns), as it looks now
+        self._up = Draws(streams, "server up", (), server.faults.up.sample)
+        self._down = Draws(streams, "server down", (), server.faults.down.sample)
+        sim.server.save()
+        sim.env.process(self._saves(max(1, nanoseconds(server.checkpoint or 0.0))))
+        sim.env.process(self._crashes())
+
+    def wait(self, worker: Worker) -> Generator[Any, Any, None]:
+        """Wait until the server is up."""
+        while self.back is not None:
+            yield from self.sim.wait(worker, self.back)
+
+    def serve(self, worker: Worker, due: int, served: Callable[[simpy.Event], None]) -> simpy.Event:
+        """Call ``served`` at ``due`` (ns), or so much later as the server is down until then; gives an event just after it."""
+        event = self.sim.env.event()
+        self._due[worker] = due
+        self._watch(worker, event, served)
+        return event
+
+    def _watch(self, worker: Worker, event: simpy.Event, served: Callable[[simpy.Event], None]) -> None:
+        def look(timer: simpy.Event) -> None:
+            if self._due[worker] > self.sim.env.now:
+                self._watch(worker, event, served)
+                return
+            del self._due[worker]
+            served(timer)
+            event.succeed()
+
+        self.sim.env.timeout(self._due[worker] - self.sim.env.now).callbacks.append(look)
+
+    def _saves(self, every: int) -> Generator[Any, Any, None]:
+        while True:
+            yield self.sim.env.timeout(every)
+            if self.back is None:
+                self.sim.server.save()
+                self._saved = self._progress.standing
+
+    def _crashes(self) -> Generator[Any, Any, None]:
+        env = self.sim.env
+        while True:
+            yield env.timeout(nanoseconds(self._up[self.count]))
+            down = nanoseconds(self._down[self.count])
+            self._crash(down)
+            yield env.timeout(down)
+            self._restart()
+
+    def _crash(self, down: int) -> None:
+        now, progress = self.sim.env.now, self._progress
+        lost = progress.standing - self._saved
+        self._fruitless = 0 if progress.standing > self._best else self._fruitless + 1
+        self._best = max(self._best, progress.standing)
+        self.lost_updates += lost
+        progress.undone += lost
+        self.sim.server.crash()
+        self.sim.queues[0].pause(now, now + down)
+        for worker in self._due:
+            self._due[worker] += down
+            if worker.serve_from >= now:
+                worker.serve_from += down
+        self.back = self.sim.env.event()
+
+    def _restart(self) -> None:
+        progress = self._progress
+        self.count += 1
+        version = progress.version
+        progress.undone += 1
+        self.sim.server.restart(self.sim.env.now)
+        self.back.succeed()
+        self.back = None
+        self.sim._changed(0, version)
+        if self._fruitless > FRUITLESS and not self.sim.over:
+            raise deadlock(self.sim, f"{FRUITLESS:,} restarts of the server without any progress of the model")
+
+
+def kept(state: Any) -> Any:
+    """A deep copy of a policy's state, without the pushes in it."""
+    if isinstance(state, dict):
+        return {key: kept(value) for key, value in state.items() if not isinstance(value, Push)}
+    if type(state) in (list, tuple, set):
+        return type(state)(kept(value) for value in state if not isinstance(value, Push))
+    return state.clone() if hasattr(state, "clone") else state.copy() if hasattr(state, "copy") else state
+
+
+def discard(state: Any) -> int:
+    """Cancel the work of all pushes in a policy's state; how many there are."""
+    if isinstance(state, Push):
+        if state.payload is not None:
+            state.payload.cancel()
+        return 1
+    if isinstance(state, dict):
+        state = list(state.values())
+    return sum(map(discard, state)) if isinstance(state, list | tuple | set) else 0
