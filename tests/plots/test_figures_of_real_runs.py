@@ -25,9 +25,11 @@ PER_RUN = [plots.convergence, plots.staleness_histogram, plots.staleness_over_ti
 
 @pytest.fixture(autouse=True)
 def _no_open_figures() -> Iterator[None]:
+    before = set(plt.get_fignums())
     yield
-    left = plt.get_fignums()
-    plt.close("all")
+    left = set(plt.get_fignums()) - before
+    for number in left:
+        plt.close(number)
     assert not left
 
 
