@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from asyncsim.engine import kernels
 from asyncsim.engine.dense import DenseNetwork
 from asyncsim.engine.futures import Future, Gradient
 from asyncsim.engine.serial import SerialEngine
@@ -29,8 +28,8 @@ class BatchedEngine(SerialEngine):
     the order of events, of other runs in a fleet, and of what was computed before. A flush takes what is needed and as many of
     the oldest pending ones as fill whole calls; the rest stays pending.
 
-    Fully connected classifiers run in closed form (`dense`), other modules under ``vmap``; batch norm and dropout have no
-    batched kernel and run one by one, in the serial engine's bits. ``kernel`` says which it is.
+    Fully connected classifiers run in closed form (`dense`), other modules under ``vmap``; models with batch norm or dropout, and
+    kernels without a batched form, run one by one, in the serial engine's bits. ``kernel`` says which network it is.
     """
 
     kind = "batched"
@@ -50,20 +49,24 @@ class BatchedEngine(SerialEngine):
         self.pending: dict[Future, None] = {}  # in order of submission
         self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: block until others are blocked as well
 
+    def batches(self, future: Future) -> bool:
+        """Can it be computed together with others?"""
+        return self.network is not None and getattr(future.kernel, "batched", None) is not None
+
     def expect(self, future: Future) -> None:
-        if self.network is not None:
+        if self.batches(future):
             self.pending[future] = None
 
     def forget(self, future: Future) -> None:
         self.pending.pop(future, None)
 
     def compute(self, needed: list[Future]) -> None:
-        if self.network is None:
-            super().compute(needed)
-        elif self.wait is not None:
-            self.wait(needed)
-        else:
-            flush(needed, list(self.pending), self.width)
+        super().compute([future for future in needed if not self.batches(future)])
+        together = [future for future in needed if self.batches(future)]
+        if self.wait is not None and together:
+            self.wait(together)
+        elif together:
+            flush(together, list(self.pending), self.width)
 
     def union(self, parts: list[Future]) -> Gradient:
         if not isinstance(self.network, DenseNetwork):
@@ -93,47 +96,44 @@ def flush(needed: list[Future], pending: list[Future], width: int) -> None:
             futures += [other for other in pending if id(other) not in wanted and _key(other) == key]
             count = max(count, len(futures) // width * width)
         for first in range(0, count, width):
-            _call(futures[first : min(first + width, count)], width)
+            _compute(futures[first : min(first + width, count)], width)
 
 
 def _key(future: Future) -> object:
     """Futures with equal keys can share a call."""
-    return future.engine.network, kernels.steps_of(future.kernel)
+    return future.engine.network, type(future.kernel), future.kernel.call_key
 
 
-def _call(jobs: list[Future], width: int) -> None:
+class Call:
+    """Up to ``width`` results that are computed together; what a kernel's ``batched`` is given.
+
+    ``jobs`` are the ``W`` futures (each with ``worker``, ``step``, ``kernel``), the last ones perhaps repetitions that fill the
+    call up; ``params``, shape ``(W, P)``, their snapshots, not to be written to.
+    """
+
+    def __init__(self, jobs: list[Future], network: DenseNetwork | VectorisedModule) -> None:
+        self.jobs = jobs
+        self._network = network
+        self._rows = _rows([job.params for job in jobs])
+        self.params = self._rows[:, : network.num_parameters]
+
+    def gradients(self, params: Tensor, steps: list[int]) -> tuple[Tensor, Tensor]:
+        """Gradients ``(W, P)`` at ``params`` (W, P) and mean losses ``(W,)``; row ``i`` for the batch ``steps[i]`` of job ``i``'s
+        worker."""
+        rows = self._rows if params is self.params else _aligned(params)
+        gradients, losses = self._network.gradients(rows, *_batches(self.jobs, steps))
+        return gradients[:, : self._network.num_parameters], losses
+
+
+def _compute(jobs: list[Future], width: int) -> None:
     """Settle up to ``width`` futures that are alike."""
-    network = jobs[0].engine.network
     padded = jobs + jobs[:1] * (width - len(jobs))
-    rows = _rows([job.params for job in padded])
-    local = kernels.steps_of(jobs[0].kernel)
-    if local is None:
-        gradients, losses = network.gradients(rows, *_batches(padded, [job.step for job in padded]))
-    else:
-        gradients, losses = _local_steps(padded, rows, network, *local)
-    size = network.num_parameters
+    gradients, losses = jobs[0].kernel.batched(Call(padded, jobs[0].engine.network))
+    size = jobs[0].engine.network.num_parameters
     for job, row, loss in zip(jobs, gradients[:, :size].unbind(0), losses.unbind(0), strict=False):
         job.engine.computed += 1
         job.engine.forget(job)
         job.settle(Gradient(row, loss, None))
-
-
-def _local_steps(
-    jobs: list[Future], rows: Tensor, network: DenseNetwork | VectorisedModule, steps: int, momentum: float
-) -> tuple[Tensor, Tensor]:
-    """Pseudo-gradients ``(W, P')`` and mean losses ``(W,)`` of local SGD; the learning rate is each job's own."""
-    lr = torch.tensor([job.kernel.lr for job in jobs], dtype=rows.dtype, device=rows.device).unsqueeze(1)
-    size = network.num_parameters
-    local, velocity, total = rows[:, :size], None, None
-    for index in range(steps):
-        step_gradients, losses = network.gradients(rows, *_batches(jobs, [job.step * steps + index for job in jobs]))
-        gradients = step_gradients[:, :size]
-        velocity = gradients if velocity is None or not momentum else velocity * momentum + gradients
-        local = local - lr * velocity
-        rows = _aligned(local)
-        total = losses if total is None else total + losses
-    start = _rows([job.params for job in jobs])[:, :size]
-    return start - local, total / steps
 
 
 def _rows(params: list[Tensor]) -> Tensor:

@@ -24,7 +24,7 @@ class GraphedEngine(SerialEngine):
     """Parameters, inputs and targets are copied into fixed buffers, and one recorded gradient is replayed.
 
     The recorded kernels are those of the serial engine. Without CUDA the same code runs on the same buffers without a graph.
-    Gradients with dropout masks and local steps are left to the serial way.
+    Gradients with dropout masks and kernels that are not plain gradients are left to the serial way.
     """
 
     kind = "graphed"
@@ -40,7 +40,7 @@ class GraphedEngine(SerialEngine):
 
     def compute(self, needed: list[Future]) -> None:
         for future in needed:
-            if future.kernel is not kernels.gradient or self.task.has_masks:
+            if not getattr(future.kernel, "plain", False) or self.task.has_masks:
                 super().compute([future])
                 continue
             self.computed += 1

@@ -1,9 +1,10 @@
-"""Pure functions from parameters and a batch to a gradient."""
+"""What a worker computes: pure functions from parameters and batches to a gradient, which say themselves how they batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -12,22 +13,65 @@ from asyncsim.engine.futures import Gradient
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.engine.batched import Call
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
 
-class Kernel(Protocol):
-    """``kernel(task, streams, params (P,), worker, step)``: a function of its arguments and nothing else."""
+class Kernel:
+    """What a worker computes on its snapshot: ``kernel(task, streams, params, worker, step)``, a function of its arguments only.
 
-    def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient: ...
+    A subclass defines ``__call__``, and that is enough: every engine computes it, one call at a time. Two things may be added
+    where they are true; a subclass that defines ``__call__`` anew inherits neither, as they were said of another function.
+
+    * ``batched(call)`` computes several results together. It returns the gradients, shape ``(W, P)`` or wider, and the losses,
+      shape ``(W,)``, of the ``W`` jobs of the ``Call``, and must agree with ``__call__`` within rounding. Kernels of one class
+      with equal ``call_key`` share a call; by default those that are equal.
+    * ``plain`` says that the result is the gradient of the mean loss of the one batch of (worker, step). Then the mean of
+      several results on one snapshot may be computed in one pass over the union of their batches.
+    """
+
+    batched: Callable[[Call], tuple[Tensor, Tensor]] | None = None
+    plain: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "__call__" in vars(cls):
+            for name in ("batched", "plain"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(Kernel)[name])
+
+    @property
+    def call_key(self) -> Hashable:
+        """Kernels of one class with equal keys can be computed in one call of ``batched``."""
+        return self
+
+    def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
+        """The result at ``params``, shape ``(P,)``, for the batch or batches that (worker, step) stands for."""
+        raise NotImplementedError
 
 
-def gradient(task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
+class BatchGradient(Kernel):
     """The gradient of the mean loss of the batch of (worker, step), shape ``(P,)``."""
-    inputs, targets = task.batch(worker, step)
-    if task.has_masks:
-        task.seed_masks(streams.integer("dropout", worker, step))
-    return batch_gradient(task, params, inputs, targets)
+
+    plain = True
+
+    @property
+    def call_key(self) -> Hashable:
+        return None
+
+    def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
+        inputs, targets = task.batch(worker, step)
+        if task.has_masks:
+            task.seed_masks(streams.integer("dropout", worker, step))
+        return batch_gradient(task, params, inputs, targets)
+
+    def batched(self, call: Call) -> tuple[Tensor, Tensor]:
+        return call.gradients(call.params, [job.step for job in call.jobs])
+
+
+gradient = BatchGradient()
+"""The kernel of data-parallel SGD."""
 
 
 def batch_gradient(task: Task, params: Tensor, inputs: Tensor, targets: Tensor) -> Gradient:
@@ -72,7 +116,7 @@ def union_mean(parts: list[Gradient], sizes: list[int]) -> Gradient:
 
 
 @dataclass(frozen=True)
-class LocalSteps:
+class LocalSteps(Kernel):
     """``steps`` SGD steps on the worker; the result is the pseudo-gradient ``s - x_local``, shape ``(P,)``.
 
     Heavy-ball momentum starts from zero in every round (Lin et al. 2020, local momentum reset).
@@ -96,7 +140,17 @@ class LocalSteps:
             statistics = result.statistics
         return Gradient(params - local, torch.stack(losses).mean(), statistics)
 
+    @property
+    def call_key(self) -> Hashable:
+        return self.steps, self.momentum
 
-def steps_of(kernel: Kernel) -> tuple[int, float] | None:
-    """Number of local steps and momentum of a kernel, None for a plain gradient: kernels that agree can share a call."""
-    return (kernel.steps, kernel.momentum) if isinstance(kernel, LocalSteps) else None
+    def batched(self, call: Call) -> tuple[Tensor, Tensor]:
+        """The same in one call of ``steps`` passes; each job has a learning rate of its own."""
+        lr = torch.tensor([job.kernel.lr for job in call.jobs], dtype=call.params.dtype, device=call.params.device).unsqueeze(1)
+        local, velocity, total = call.params, None, None
+        for index in range(self.steps):
+            gradients, losses = call.gradients(local, [job.step * self.steps + index for job in call.jobs])
+            velocity = gradients if velocity is None or not self.momentum else velocity * self.momentum + gradients
+            local = local - lr * velocity
+            total = losses if total is None else total + losses
+        return call.params - local, total / self.steps

@@ -89,7 +89,7 @@ class SerialEngine:
     def _is_union(self, parts: list[Future]) -> bool:
         first = parts[0].params
         return self.task.additive and all(
-            part.pending and part.params is first and first is not None and part.kernel is kernels.gradient for part in parts
+            part.pending and part.params is first and first is not None and getattr(part.kernel, "plain", False) for part in parts
         )
 
 

@@ -221,8 +221,8 @@ class TestFleet:
     def test_a_fleet_fills_its_calls(self, monkeypatch):
         """Heterogeneous workers leave calls half empty in one run; several runs share them."""
         calls = []
-        real = batched._call
-        monkeypatch.setattr(batched, "_call", lambda jobs, width: (calls.append(len(jobs)), real(jobs, width))[1])
+        real = batched._compute
+        monkeypatch.setattr(batched, "_compute", lambda jobs, width: (calls.append(len(jobs)), real(jobs, width))[1])
         members = [scenario({"kind": "batched", "width": 16}, seed=seed) for seed in range(6)]
         asyncsim.simulate(members[0])
         solo = np.mean(calls)
