@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
+from asyncsim.needs import Need
 from asyncsim.policies import Policy
 from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
@@ -34,12 +35,12 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
         tuple(name for name in scenario.columns if task is not None or name in COSTS), directory,
         updates=scenario.records.updates, events=scenario.records.events,
     )  # fmt: skip
-    if task is not None and (scenario.stages.count > 1 or bundle.program.staged):
+    if task is not None and (scenario.stages.count > 1 or Need.PASSES in bundle.needs):
         task.split(cut.layers)
     shards = [_shard(scenario, bundle, task, stage) for stage in range(scenario.stages.count)]
     engine = None
     if spec is not None:
-        averaged = any(transform.averages for transform in bundle.transforms)
+        averaged = Need.MEANS in bundle.needs
         engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
@@ -68,7 +69,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one = kind(
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
-            scheduled=not program.local, keep=program.keep(stage), stage=stage, num_stages=count,
+            scheduled=Need.LOCAL_RATE not in program.needs, keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
         return one
@@ -93,11 +94,12 @@ def costs(scenario: Scenario, cut: Cut, micro_batches: int = 1) -> Costs:
 
 
 def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """Which work will be used, found by simulating the timeline first, for engines that compute ahead; None: all but what is in
-    flight at the end, and looking ahead would cost more than it saves."""
-    cluster = scenario.cluster
-    losses = cluster.losing or bundle.consistency.recalling
-    if not spec.ahead or not (losses or any(transform.drops for transform in bundle.transforms)):
+    """Which work will be used, found by simulating the timeline first, for engines that compute ahead.
+
+    None: all but what is in flight at the end, so looking ahead would cost more than it saves; or nobody can tell, as the
+    timeline depends on numbers."""
+    loses = scenario.cluster.losing or bool(bundle.needs & (Need.DROPS | Need.RECALLS))
+    if not spec.ahead or not loses or bundle.decided_by_values:
         return None
     sim = assemble(scenario, None, None, None)
     for _ in sim.run():

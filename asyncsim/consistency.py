@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.registry import Registry, Spec
 
 consistencies = Registry("consistency")
@@ -43,16 +44,12 @@ class Progress(Protocol):
 class Consistency(Spec):
     """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
-    Waiting workers are asked again, in the order in which they came, whenever ``pulse`` changes. Where ``recalling`` is true,
-    ``recalls`` is asked after every update, from the oldest snapshot on until one is not recalled. ``expects`` names what a
-    waiting worker waits for, should there be a deadlock.
+    ``admits`` is asked where ``needs`` has ``Need.WAITS``. Waiting workers are asked again, in the order in which they came,
+    whenever ``pulse`` changes. Where ``needs`` has ``Need.RECALLS``, ``recalls`` is asked after every update, from the oldest
+    snapshot on until one is not recalled. ``expects`` names what a waiting worker waits for, should there be a deadlock.
     """
 
-    blocking: ClassVar[bool] = True
-
-    @property
-    def recalling(self) -> bool:
-        return False
+    needs: ClassVar[Need] = Need.WAITS
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return True
@@ -72,12 +69,11 @@ class ASP(Consistency):
     """Asynchronous: nobody waits. With ``recall_after = R``, work whose staleness reaches ``R`` versions is abandoned and the
     worker reads anew (Ringmaster ASGD "with stops", Maranjyan et al. 2025)."""
 
-    blocking: ClassVar[bool] = False
     recall_after: int | None = Field(None, ge=1)
 
     @property
-    def recalling(self) -> bool:
-        return self.recall_after is not None
+    def needs(self) -> Need:  # type: ignore[override]
+        return Need.NOTHING if self.recall_after is None else Need.RECALLS
 
     def recalls(self, worker: int, progress: Progress) -> bool:
         return self.recall_after is not None and progress.version - progress.reading(worker) >= self.recall_after
@@ -91,8 +87,8 @@ class BSP(Consistency):
     cancel: bool = False
 
     @property
-    def recalling(self) -> bool:
-        return self.cancel
+    def needs(self) -> Need:  # type: ignore[override]
+        return Need.WAITS | Need.ROUNDS | Need.WHOLE_MODELS | (Need.RECALLS if self.cancel else Need.NOTHING)
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return progress.version > progress.delivered(worker)
@@ -115,6 +111,7 @@ class SSP(Consistency):
     slowest clock when it comes back. Without ``bound`` nobody ever waits.
     """
 
+    needs: ClassVar[Need] = Need.WAITS | Need.WHOLE_MODELS
     bound: int | None = Field(ge=0)
 
     def admits(self, worker: int, progress: Progress) -> bool:

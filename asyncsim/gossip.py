@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from asyncsim.errors import UserError
+from asyncsim.needs import Need
 from asyncsim.registry import Registry, Spec
 
 gossips = Registry("gossip", default="ring")
@@ -25,6 +26,7 @@ class Gossip(Spec):
     ``form``: a group steps first and then all mix, or all mix the old parameters and then step.
     """
 
+    needs: ClassVar[Need] = Need.OWN_PARAMETERS
     form: Form = "adapt_then_combine"
 
     @abstractmethod

@@ -84,8 +84,16 @@ def simulate(
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
     """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
 
-    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored.
+    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. Raises ``UserError`` for
+    a method whose timeline depends on numbers.
     """
+    bundle = scenario.bundle()
+    if bundle.decided_by_values:
+        names = ", ".join(f"`{name}`" for name in bundle.decided_by_values)
+        raise UserError(
+            f"method `{scenario.method.kind}` cannot be planned: {names} decides by gradients, parameters or losses what happens "
+            "in virtual time, and a plan computes none; simulate it (asyncsim run)"
+        )
     with _seldom_collected():
         return _run(scenario, None, None, progress)
 
@@ -160,6 +168,8 @@ def _run(
         "stage_parameters": list(scenario.cut().parameters) or None,
         "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
     }  # fmt: skip
+    if scenario.bundle().decided_by_values:
+        manifest["timeline"] = "by values"
     keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
     try:
         if start is not None:
@@ -184,6 +194,8 @@ def _run(
                 progress(_moment(server, now))
         if verifier is not None:
             verifier.finish()
+            if task is not None and server.reached is None and not scenario.bundle().decided_by_values:
+                verifier.same_decisions(assemble(scenario, None, None, None))
         recorder.breathe(last=True)
         parameters = None if server.params is None else server.params.detach().cpu().numpy()
         manifest["fingerprints"] = recorder.fingerprints(parameters)

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from asyncsim.cli.console import Console
+from asyncsim.cli.declared import needs
 from asyncsim.cli.starter import STARTER
 from asyncsim.cluster import delays, instances, networks
 from asyncsim.consistency import consistencies
@@ -76,7 +77,10 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def listing(arguments: argparse.Namespace) -> int:
-    """Names and first lines of what is registered."""
+    """Names and first lines of what is registered; or what the parts of methods have declared."""
+    if arguments.needs:
+        needs()
+        return 0
     for what, registry in REGISTRIES.items():
         if arguments.what not in (None, what):
             continue

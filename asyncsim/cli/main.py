@@ -106,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
 
     listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
     listing.add_argument("what", nargs="?", choices=sorted(inspect.REGISTRIES), help="only this")
+    listing.add_argument("--needs", action="store_true", help="what methods and their parts need and do, as they have declared")
 
     _command(commands, "schema", inspect.schema, "print the JSON Schema of scenario files, for editors")
 

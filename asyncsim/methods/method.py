@@ -6,10 +6,11 @@ from typing import Annotated, NamedTuple
 
 from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.gossip import Gossip
+from asyncsim.methods.fitting import PIPELINE, STAGES
+from asyncsim.needs import Need, joined
 from asyncsim.policies import StepRule, Transform, policies
 from asyncsim.registry import Registry, Spec
 from asyncsim.simulation.programs import Program, Replica, programs
-from asyncsim.simulation.stages import Stage
 
 methods = Registry("method")
 
@@ -23,6 +24,19 @@ class Bundle(NamedTuple):
     consistency: Consistency
     program: Program
     gossip: Gossip | None = None
+
+    @property
+    def needs(self) -> Need:
+        """Everything that any of the parts needs or does."""
+        return joined(part.needs for part in self._parts())
+
+    @property
+    def decided_by_values(self) -> list[str]:
+        """The parts that look at numbers and decide by them what happens in virtual time; mostly none."""
+        return [part.kind for part in self._parts() if part.needs.decides_by_values]
+
+    def _parts(self) -> list[Transform | StepRule | Consistency | Program | Gossip]:
+        return [*self.transforms, self.step, self.consistency, self.program, *([self.gossip] if self.gossip else [])]
 
 
 class Method(Spec):
@@ -38,17 +52,16 @@ class Method(Spec):
         method does not fit them."""
         parts = self.staged_parts(num_workers, stages, optimizer)
         program = self.program or parts.program
-        if stages > 1 and not isinstance(program, Stage):
+        if stages > 1 and Need.CUTS not in program.needs:
             pipelines = ", ".join(name for name, cls in methods if cls.staged_parts is not Method.staged_parts)
             raise ValueError(
                 f"`{self.kind}` computes whole models, which have one stage, not {stages}; give it `program: {{kind: stage}}`, "
                 f"or take a method of pipelines: {pipelines}"
             )
         consistency = self.consistency or parts.consistency
-        if stages > 1 and consistency.kind not in ("asp", "lockstep"):
-            raise ValueError(f"stages go with the consistency rules asp and lockstep, not with {consistency.kind}")
-        if stages > 1 and consistency.recalling:
-            raise ValueError("the passes of a pipeline cannot be recalled; leave `recall_after` out")
+        for exclusion in (STAGES, PIPELINE) if stages > 1 else ():
+            if exclusion.missed(consistency.needs):
+                raise ValueError(exclusion.sentence(self.kind, consistency.needs))
         return Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

@@ -13,6 +13,7 @@ from pydantic import Field
 from asyncsim.consistency import ASP, BSP, Lockstep
 from asyncsim.gossip import Gossip, Ring, gossips
 from asyncsim.methods.method import Bundle, Method, methods
+from asyncsim.needs import Need
 from asyncsim.policies import (
     SGD,
     Accumulate,
@@ -76,7 +77,7 @@ class PipelineMethod(Method):
             self.gossip.matrix(num_workers)
         elif program.versions != "latest" and num_workers > 1 and not together:
             raise ValueError("groups that push as they come make no common versions; use `sharing: all_reduce`, or gossip")
-        if together and stages == 1 and not program.staged and every == 1:
+        if together and stages == 1 and Need.PASSES not in program.needs and every == 1:
             consistency = BSP()
         elif together or self.gossip is not None:
             consistency = Lockstep(every=every)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.mean import mean_push
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
@@ -24,11 +25,15 @@ class Accumulate(Transform):
     applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
     """
 
-    averages: ClassVar[bool] = True
     count: int | None = Field(None, ge=1)
     members: bool = False
     each: int = Field(1, ge=1)
     total: bool = False
+
+    @property
+    def needs(self) -> Need:  # type: ignore[override]
+        everyone = Need.EVERYONE if self.count is None else Need.NOTHING
+        return Need.BUFFERS | Need.MEANS | everyone
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"buffer": []}

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asyncsim.errors import UserError
+from asyncsim.needs import DECISIONS, Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.steps import StepRule
 from asyncsim.policies.transform import State, Transform
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DECLARED = {Verdict.DROPPED: Need.DROPS, Verdict.BUFFERED: Need.BUFFERS}
+"""What a transform has to declare to return a verdict."""
+
+
+def undeclared(transform: Transform, verdict: Verdict) -> UserError:
+    """The error of a transform that decides without having said so."""
+    need = DECLARED[verdict]
+    return UserError(
+        f"policy `{transform.kind or type(transform).__name__}` returned {verdict} but has not declared Need.{need.name}; "
+        f"engines and plans rely on what is declared: give its class `needs = Need.{need.name}` (from asyncsim.needs import Need)"
+    )
+
+
+class _Rule:
+    """A transform, and what it has declared."""
+
+    def __init__(self, transform: Transform) -> None:
+        needs = transform.needs
+        self.transform = transform
+        self.numeric = Need.VALUES in needs and not needs & DECISIONS
+        self.verdicts = {verdict for verdict, need in DECLARED.items() if need in needs}
 
 
 class Policy:
@@ -20,6 +44,7 @@ class Policy:
 
     def __init__(self, transforms: tuple[Transform, ...], step: StepRule, params: Tensor | None, num_workers: int) -> None:
         self.transforms = transforms
+        self._rules = [_Rule(transform) for transform in transforms]
         self.step = step
         self.state: dict = {
             "transforms": [transform.init(params, num_workers) for transform in self.transforms],
@@ -29,16 +54,19 @@ class Policy:
     def arrive(self, push: Push, server: ServerView, after: int = 0) -> Push | Verdict:
         """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does.
 
-        A push without payload (the timeline alone is simulated, or the run has diverged) passes the numeric ones by.
+        A push without payload (the timeline alone is simulated, or the run has diverged) passes those by that need numbers and
+        decide nothing. Raises ``UserError`` if a transform does what it has not declared.
         """
         if len(self.transforms) == after:
             return push
         states: list[State] = self.state["transforms"]
-        for transform, state in zip(self.transforms[after:], states[after:], strict=True):
-            if transform.numeric and push.payload is None:
+        for rule, state in zip(self._rules[after:], states[after:], strict=True):
+            if rule.numeric and push.payload is None:
                 continue
-            result = transform.update(push, state, server)
+            result = rule.transform.update(push, state, server)
             if isinstance(result, Verdict):
+                if result not in rule.verdicts:
+                    raise undeclared(rule.transform, result)
                 return result
             push = result
         return push

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
@@ -17,7 +18,7 @@ class Clip(Transform):
     A gradient with a non-finite norm is passed on as it is, so that divergence shows where it happens.
     """
 
-    numeric: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.VALUES
     max_norm: float = Field(gt=0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:

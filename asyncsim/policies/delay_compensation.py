@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
@@ -22,7 +23,7 @@ class DelayCompensation(Transform):
     (inside the root) follow the updater in Microsoft's Multiverso. ``s`` is what the worker really read.
     """
 
-    numeric: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.VALUES
     strength: float = Field(2.0, ge=0)
     adaptive: bool = True
     decay: float = Field(0.95, ge=0, lt=1)

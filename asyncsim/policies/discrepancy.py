@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
@@ -25,7 +26,7 @@ class DiscrepancyCorrection(Transform):
     gradients pass unchanged. What counts as movement is the shard's own update, before groups mix.
     """
 
-    numeric: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.VALUES
     decay: float = Field(0.135, gt=0, lt=1)
     delay: float | None = Field(None, ge=0)
 

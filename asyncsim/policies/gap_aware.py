@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.scalars import scalar
 from asyncsim.policies.transform import State, Transform, policies
@@ -36,7 +37,7 @@ class GapAware(Transform):
     divided gradient) where FTPipe takes the momentum buffer, or the raw gradient; and FTPipe skips the first batch.
     """
 
-    numeric: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.VALUES
 
     per: Literal["parameter", "layer", "model"] = "parameter"
     decay: float = Field(0.999, ge=0, lt=1)

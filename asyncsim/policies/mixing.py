@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
@@ -21,7 +22,7 @@ class Mixing(Transform):
 
     rate: float = Field(0.6, gt=0, le=1)
     power: float = Field(0.5, ge=0)
-    numeric: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.VALUES
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         if push.snapshot.params is not server.params:

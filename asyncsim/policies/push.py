@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from asyncsim.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,7 +53,11 @@ class Push:
         """The gradient (or pseudo-gradient), shape ``(P,)``; forces the computation."""
         if self.replaced is not None:
             return self.replaced
-        assert self.payload is not None, "a timeline-only push has no gradient"
+        if self.payload is None:
+            raise UserError(
+                "a policy asked for a gradient where none is computed (in a plan, or after divergence); a part that looks at "
+                "gradients, parameters or losses declares it: `needs = Need.VALUES` (from asyncsim.needs import Need)"
+            )
         return self.payload.result().gradient
 
     def take(self) -> Tensor:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
@@ -62,7 +63,7 @@ class DropStale(Transform):
     Bound 0 keeps only gradients of the current parameters (Rennala, K-sync); bound ``R - 1`` is Ringmaster's rule.
     """
 
-    drops: ClassVar[bool] = True
+    needs: ClassVar[Need] = Need.DROPS
     bound: int = Field(ge=0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView
 from asyncsim.policies.scalars import scalar
 from asyncsim.policies.transform import State
@@ -18,8 +19,12 @@ optimizers = Registry("optimizer", default="sgd")
 
 
 class StepRule(Spec):
-    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not the stale snapshot."""
+    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not the stale snapshot.
 
+    It always sees numbers, and decides nothing; ``needs`` declares what else it asks for.
+    """
+
+    needs: ClassVar[Need] = Need.NOTHING
     lr: float = Field(0.1, ge=0)
     weight_decay: float = Field(0.0, ge=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.registry import Registry, Spec
 
@@ -19,15 +20,12 @@ State = dict[str, Any]
 class Transform(Spec):
     """Hyper-parameters are the fields; everything that changes during a run lives in the ``state`` that ``init`` makes.
 
-    A transform that only changes numbers is ``numeric`` and is skipped when the timeline alone is simulated; one that
-    buffers or drops decides what happens in virtual time and may look at staleness, version and counts, not at tensors.
+    ``needs`` declares what it looks at and what it does. One that looks at numbers (``Need.VALUES``) and decides nothing is left
+    out when the timeline alone is simulated. One that returns a verdict has to declare ``Need.DROPS`` or ``Need.BUFFERS``; if it
+    looks at numbers as well, the timeline depends on them: the method cannot be planned.
     """
 
-    numeric: ClassVar[bool] = False
-    drops: ClassVar[bool] = False
-    """May it drop pushes? Then engines look ahead and do not compute what will be dropped."""
-    averages: ClassVar[bool] = False
-    """Does it ask for means of pushes only?"""
+    needs: ClassVar[Need] = Need.NOTHING
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""

@@ -13,10 +13,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
-from asyncsim.consistency import BSP
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
-from asyncsim.methods import ASGD, Bundle, Method, methods
-from asyncsim.policies import SGD, Accumulate, Schedule, StepRule, optimizers, schedules
+from asyncsim.methods import ASGD, Bundle, Method, fitting, methods
+from asyncsim.needs import Need
+from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
 from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
@@ -97,7 +97,7 @@ class Scenario(Spec):
             except ValueError as error:
                 raise located("scenario", [((section,), None, str(error))]) from None
         self._pipeline_fits()
-        self._exchange_fits()
+        self._cluster_fits()
         if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
             message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
             raise located("scenario", [(("evaluate", "splits"), list(self.evaluate.splits), message)])
@@ -117,25 +117,22 @@ class Scenario(Spec):
             message = "computes whole models; a model in stages takes the engine serial, which auto chooses"
             raise located("scenario", [(("engine",), self.engine.kind, message)])
 
-    def _exchange_fits(self) -> None:
-        """All-reduce needs rounds of all workers; to overlap needs that nobody waits or is recalled."""
-        bundle = self.bundle()
-        everybody = any(isinstance(transform, Accumulate) and transform.count is None for transform in bundle.transforms)
-        rounds = isinstance(bundle.consistency, BSP) and not bundle.consistency.cancel and everybody and not self.staged
-        if self.cluster.all_reduce is not None and not rounds:
-            message = f"needs rounds in which every worker takes part (bsp, local_sgd), not `{self.method.kind}`"
-            raise located("scenario", [(("cluster", "all_reduce"), self.cluster.all_reduce, message)])
-        if (self.staged or bundle.gossip is not None) and self.cluster.elastic:
-            message = f"nobody joins `{self.method.kind}`, whose groups go through numbered batches in step; take `down`, `stop`"
-            raise located("scenario", [(("cluster", "events"), "join", message)])
-        if (self.staged or bundle.gossip is not None) and self.cluster.server.faults is not None:
-            message = f"in `{self.method.kind}` the workers hold the parameters themselves, not a server; take `cluster.faults`"
-            raise located("scenario", [(("cluster", "server", "faults"), None, message)])
+    def _cluster_fits(self) -> None:
+        """The cluster asks nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
+        bundle, cluster = self.bundle(), self.cluster
+        needs = bundle.needs | (Need.PASSES if self.stages.count > 1 else Need.NOTHING)
+        asked = [
+            (fitting.ALL_REDUCE, ("cluster", "all_reduce"), cluster.all_reduce),
+            (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
+            (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
+            (fitting.OVERLAP, ("method", "program", "overlap"), True if Need.OVERLAPS in needs else None),
+        ]
+        for exclusion, where, value in asked:
+            if value is not None and exclusion.missed(needs):
+                shown = value if isinstance(value, str | bool) else None
+                raise located("scenario", [(where, shown, exclusion.sentence(self.method.kind, needs))])
         for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
-        if bundle.program.overlapping and (bundle.consistency.blocking or bundle.consistency.recalling):
-            message = "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)"
-            raise located("scenario", [(("method", "program", "overlap"), True, message)])
 
     def _neighbours_fit(self, workers: range) -> None:
         network = self.cluster.network
@@ -171,7 +168,7 @@ class Scenario(Spec):
     @property
     def staged(self) -> bool:
         """Are passes of stages computed, rather than gradients of whole models?"""
-        return self.stages.count > 1 or self.bundle().program.staged
+        return self.stages.count > 1 or Need.PASSES in self.bundle().needs
 
     def engine_for(self, task: Task) -> EngineSpec:
         """The engine that computes this run."""

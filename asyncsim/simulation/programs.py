@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.registry import Registry, Spec
 from asyncsim.simulation.sending import hand_over
 
@@ -22,8 +23,7 @@ programs = Registry("program")
 class Program(Spec):
     """A round: read, compute, push. An interrupt (crash, recall) may end it anywhere; the worker's life goes on after it."""
 
-    local: ClassVar[bool] = False
-    """True where the schedule drives a learning rate of the worker's own."""
+    needs: ClassVar[Need] = Need.NOTHING
 
     @property
     def parts(self) -> int:
@@ -39,16 +39,6 @@ class Program(Spec):
         """Versions of its parameters that a shard has to keep."""
         return 1
 
-    @property
-    def staged(self) -> bool:
-        """Are models cut into stages, also where there is only one?"""
-        return False
-
-    @property
-    def overlapping(self) -> bool:
-        """Does a push travel while its worker computes the next one?"""
-        return False
-
     def kernel(self, snapshot: Snapshot) -> Kernel:
         """What is computed on the snapshot."""
         from asyncsim.engine.kernels import gradient
@@ -59,7 +49,7 @@ class Program(Spec):
         snapshot = yield from sim.read(worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
-        if self.overlapping:
+        if sim.overlapping:
             yield from hand_over(sim, worker, snapshot, work)
         else:
             yield from sim.upload(worker)
@@ -77,8 +67,8 @@ class Overlapping(Program):
     overlap: bool = False
 
     @property
-    def overlapping(self) -> bool:
-        return self.overlap
+    def needs(self) -> Need:  # type: ignore[override]
+        return Need.OVERLAPS if self.overlap else Need.NOTHING
 
 
 @programs.register("replica")
@@ -94,10 +84,13 @@ class LocalSGD(Overlapping):
     (as of the read), and the optimiser's learning rate becomes the server's constant one.
     """
 
-    local: ClassVar[bool] = True
     steps: int = Field(4, ge=1)
     lr: float = Field(0.05, ge=0)
     momentum: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def needs(self) -> Need:  # type: ignore[override]
+        return super().needs | Need.LOCAL_RATE
 
     @property
     def batches(self) -> int:

@@ -16,6 +16,7 @@ from simpy.core import EmptySchedule
 
 from asyncsim.cluster import Cluster
 from asyncsim.consistency import Consistency
+from asyncsim.needs import Need
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.collective import exchange
@@ -63,6 +64,8 @@ class Simulation:
         self.env = simpy.Environment(initial_time=0)
         self.program = program
         self.consistency = consistency
+        needs = consistency.needs | program.needs
+        self._waits, self._recalls, self.overlapping = (need in needs for need in (Need.WAITS, Need.RECALLS, Need.OVERLAPS))
         self.server = server
         self.progress = [shard.progress for shard in server.shards]
         self.engine = engine
@@ -88,7 +91,7 @@ class Simulation:
         service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(self.progress))
         self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
         self.restarts = Restarts(self, cluster.server, streams) if failing else None
-        self.pipeline = Pipeline(self) if len(self.progress) > 1 or program.staged else None
+        self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self._stalled = max(STALLED, 100 * len(self.workers))
         self._fruitful = (0, 0)  # pushes and crashes when the version last changed
         for worker in self.workers:
@@ -130,7 +133,7 @@ class Simulation:
         """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
         and carry it over the downlink."""
         index = worker.index
-        if self.consistency.blocking and not self.consistency.admits(worker.member, self.progress[worker.stage]):
+        if self._waits and not self._admits(worker):
             self._begin(worker, WAIT)
             event = self.waiting[index] = self.env.event()
             self._check_deadlock()
@@ -303,7 +306,7 @@ class Simulation:
     def give_up(self, worker: Worker) -> None:
         """The work in flight is lost, and never computed."""
         self.progress[worker.stage].sent(worker.member)
-        if worker.served is None or self.program.overlapping:  # else the result of this step is at the server
+        if worker.served is None or self.overlapping:  # else the result of this step is at the server
             self.lose(worker, worker.step)
         if worker.work is not None:
             worker.work.cancel()
@@ -343,9 +346,8 @@ class Simulation:
         if progress.version != version:
             self._fruitful = (self.server.pushes, self.crashes)
             self.over = self.server.finished
-            if self.consistency.recalling and not self.over:
-                stale = takewhile(lambda member: self.consistency.recalls(member, progress), progress.in_flight())
-                for member in sorted(stale):
+            if self._recalls and not self.over:
+                for member in sorted(takewhile(lambda each: self.consistency.recalls(each, progress), progress.in_flight())):
                     self.workers[member * len(self.progress) + stage].process.interrupt(faults.RECALL)
         else:
             self._check_stalled()
@@ -353,7 +355,7 @@ class Simulation:
 
     def _admit(self) -> None:
         """Ask the rule again for the waiting workers, first come first served, where what it looks at has changed."""
-        if not self.consistency.blocking:
+        if not self._waits:
             return
         pulses = [self.consistency.pulse(progress) for progress in self.progress]
         if pulses == self._pulses:

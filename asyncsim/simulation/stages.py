@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from asyncsim.needs import Need
 from asyncsim.records.rows import EVENT_KINDS
 from asyncsim.simulation.orders import Order, Pass, Ticks, orders
 from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed
@@ -45,8 +46,9 @@ class Stage(Program):
     queue: int = Field(2, ge=2)
 
     @property
-    def staged(self) -> bool:
-        return self.micro_batches > 1 or self.versions == "double"
+    def needs(self) -> Need:  # type: ignore[override]
+        passes = self.micro_batches > 1 or self.versions == "double"
+        return Need.CUTS | (Need.PASSES if passes else Need.NOTHING)
 
     @property
     def parts(self) -> int:

@@ -109,5 +109,15 @@ class Verifier:
             if channel.fullest > channel.capacity:
                 self._broken("a channel holds no more than it may", channel.fullest)
 
+    def same_decisions(self, plan: Simulation) -> None:
+        """A timeline without numbers comes to the same decisions, unless a part looks at numbers and has not declared it."""
+        for _ in plan.run():
+            pass
+        mine, planned = self.sim.server.decisions, plan.server.decisions
+        if mine != planned:
+            first = next((at for at, pair in enumerate(zip(mine, planned, strict=False)) if pair[0] != pair[1]), None)
+            at = f"arrival {first}" if first is not None else f"the end ({len(mine)} arrivals, {len(planned)} planned)"
+            self._broken("a plan decides what the run decides; does a part of the method need Need.VALUES?", at)
+
     def _broken(self, law: str, what: Any) -> None:
         raise LawBroken(f"a law is broken at {self.sim.env.now} ns of virtual time: {law}; but: {what}")

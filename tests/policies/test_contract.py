@@ -13,6 +13,7 @@ from arrivals import Toy, View, arrivals, push
 from pydantic import ValidationError
 from torch import Tensor
 
+from asyncsim.needs import DECISIONS, Need
 from asyncsim.policies import SGD, Policy, Push, Transform, Verdict, optimizers, policies
 
 
@@ -90,7 +91,7 @@ def treated(cases: list) -> list:
 
 def counting(cases: list) -> list:
     """Cases whose policy decides on counts alone."""
-    return [case for case in cases if not case.values[0][0].numeric]
+    return [case for case in cases if case.values[0][1] is not None and not case.values[0][1].numeric]
 
 
 @pytest.fixture(params=rows(policies, POLICIES))
@@ -320,7 +321,8 @@ def test_numeric_policies_are_left_out_of_plans(policy):
     """Without tensors a numeric transform is passed by, and one that buffers or drops decides on counts alone: the verdicts of a
     timeline without gradients are those of the run with them."""
     transform, row = policy
-    assert transform.numeric is row.numeric
+    assert (Need.VALUES in transform.needs and not transform.needs & DECISIONS) is row.numeric
+    assert not transform.needs.decides_by_values
     server = toy(((transform,), SGD(lr=0.05)))
     timeline = Policy((transform,), SGD(), None, 3)
     verdicts = []
@@ -338,15 +340,15 @@ def test_numeric_policies_are_left_out_of_plans(policy):
 
 
 def test_what_a_policy_does_to_pushes_is_declared(policy):
-    """Engines that compute ahead ask ``drops`` and ``averages`` before the run: a policy that ever drops a push, or passes on
-    a mean of several, must say so, and one that says so must be seen to do it."""
+    """Engines that compute ahead ask what is declared before the run: a policy that ever drops a push, or passes on a mean of
+    several, must declare it, and one that declares it must be seen to do it."""
     transform, _ = policy
     server = toy(((transform,), SGD(lr=0.05)))
     results = [server.arrive(worker, gradient) for worker, gradient in zip(ORDER, arrivals(6, len(ORDER)), strict=True)]
     dropped = any(result is Verdict.DROPPED for result in results)
     averaged = any(isinstance(result, Push) and all(result is not each for each in server.pushes) for result in results)
-    assert transform.drops is dropped
-    assert transform.averages or not averaged
+    assert (Need.DROPS in transform.needs) is dropped
+    assert Need.MEANS in transform.needs or not averaged
 
 
 @pytest.mark.parametrize("policy", counting(rows(policies, POLICIES)), indirect=True)

@@ -9,6 +9,7 @@ from laws import check_all
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
+from asyncsim.needs import Need
 from asyncsim.policies import SGD
 
 WORKERS = 5
@@ -68,7 +69,7 @@ TIED["elastic"] = {"compute": "1s", "events": ELASTIC}
 def holds(method: dict) -> bool:
     """Are the parameters at the workers, in stages or by gossip?"""
     bundle = methods.parse(method).bundle(WORKERS, SGD(), 1)
-    return bundle.program.staged or bundle.gossip is not None
+    return bool(bundle.needs & (Need.PASSES | Need.OWN_PARAMETERS))
 
 
 def name(method: dict) -> str:

@@ -1,0 +1,48 @@
+"""Which properties of a method exclude each other, or a setting of the scenario, and why: the one table of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from asyncsim.needs import Need
+
+
+class Exclusion(NamedTuple):
+    """A setting that a method does not fit: it lacks a property of ``wants``, or has one of ``excludes``.
+
+    ``{method}`` in ``reason`` stands for the method's name.
+    """
+
+    wants: Need
+    excludes: Need
+    reason: str
+
+    def missed(self, needs: Need) -> Need:
+        """The properties of a method with ``needs`` that are in the way, or missing."""
+        return (self.wants & ~needs) | (self.excludes & needs)
+
+    def sentence(self, method: str, needs: Need) -> str:
+        """Why the method does not fit, by the name of the property."""
+        names = ", ".join(f"`{name}`" for name in self.missed(needs).names)
+        verb = "lacks" if self.wants & ~needs else "has"
+        return f"{self.reason.format(method=method)} (the method {verb} the property {names}; see `asyncsim list --needs`)"
+
+
+OVERLAP = Exclusion(
+    Need.NOTHING, Need.WAITS | Need.RECALLS,
+    "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)",
+)  # fmt: skip
+STAGES = Exclusion(Need.NOTHING, Need.WHOLE_MODELS, "stages go with the consistency rules asp and lockstep")
+PIPELINE = Exclusion(Need.NOTHING, Need.RECALLS, "the passes of a pipeline cannot be recalled; leave `recall_after` out")
+ALL_REDUCE = Exclusion(
+    Need.ROUNDS | Need.EVERYONE, Need.PASSES | Need.RECALLS,
+    "needs rounds in which every worker takes part (bsp, local_sgd), not `{method}`",
+)  # fmt: skip
+JOINING = Exclusion(
+    Need.NOTHING, Need.PASSES | Need.OWN_PARAMETERS,
+    "nobody joins `{method}`, whose groups go through numbered batches in step; take `down`, `stop`",
+)  # fmt: skip
+SERVER_CRASH = Exclusion(
+    Need.NOTHING, Need.PASSES | Need.OWN_PARAMETERS,
+    "in `{method}` the workers hold the parameters themselves, not a server; take `cluster.faults`",
+)  # fmt: skip

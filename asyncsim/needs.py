@@ -1,0 +1,72 @@
+"""What the parts of a method need or do: declared once by each part, checked in one place, and relied upon everywhere."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+
+class Need(enum.Flag):
+    """Properties of transforms, step rules, consistency rules, programs and gossip.
+
+    A part declares those that hold for it in ``needs``, joined by ``|``. What is declared is enforced: a transform that drops a
+    push without having said so ends the run with an error. What cannot go together is refused before the run
+    (`asyncsim.methods.fitting`), by the name of the property.
+    """
+
+    NOTHING = 0
+
+    VALUES = enum.auto()
+    DROPS = enum.auto()
+    BUFFERS = enum.auto()
+    MEANS = enum.auto()
+    WAITS = enum.auto()
+    RECALLS = enum.auto()
+    OVERLAPS = enum.auto()
+    LOCAL_RATE = enum.auto()
+    EVERYONE = enum.auto()
+    ROUNDS = enum.auto()
+    CUTS = enum.auto()
+    PASSES = enum.auto()
+    WHOLE_MODELS = enum.auto()
+    OWN_PARAMETERS = enum.auto()
+
+    @property
+    def decides_by_values(self) -> bool:
+        """Does the timeline depend on numbers: does a part that looks at them decide who waits, or what becomes of a push?"""
+        return Need.VALUES in self and bool(self & DECISIONS)
+
+    @property
+    def names(self) -> list[str]:
+        """The properties by name, in the order of the list."""
+        return [str(need.name).lower() for need in self]
+
+
+DECISIONS = Need.DROPS | Need.BUFFERS | Need.WAITS | Need.RECALLS
+"""What has an effect in virtual time."""
+
+MEANING: dict[Need, str] = {
+    Need.VALUES: "looks at gradients, parameters or losses; a part that needs them and decides nothing is left out of plans",
+    Need.DROPS: "may discard a push (`Verdict.DROPPED`)",
+    Need.BUFFERS: "may keep a push until others have come (`Verdict.BUFFERED`)",
+    Need.MEANS: "asks for means of pushes only, so none of them is computed ahead of the others",
+    Need.WAITS: "may make a worker wait before it reads",
+    Need.RECALLS: "may call back work in flight",
+    Need.OVERLAPS: "a push travels while its worker computes the next one",
+    Need.LOCAL_RATE: "the schedule drives a learning rate of the worker's own, not the server's",
+    Need.EVERYONE: "an update takes a push of every worker",
+    Need.ROUNDS: "all workers read the same version, and nobody reads the next before it has delivered",
+    Need.CUTS: "can compute a model that is cut into stages",
+    Need.PASSES: "computes forward and backward passes of stages, whatever their number, in steps that are numbered alike",
+    Need.WHOLE_MODELS: "counts rounds of whole models, not of stages",
+    Need.OWN_PARAMETERS: "every group keeps parameters of its own; there is no server that holds them",
+}
+"""What each property says of a part."""
+
+
+def joined(parts: Iterable[Need]) -> Need:
+    """Everything that any of the parts needs or does."""
+    result = Need.NOTHING
+    for part in parts:
+        result |= part
+    return result
