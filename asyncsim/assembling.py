@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
 from asyncsim.needs import Need
-from asyncsim.policies import Policy
+from asyncsim.policies import Policy, Transform, Uplink, message_bytes
 from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
@@ -44,7 +45,7 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
         engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
-        engine, recorder, streams, costs(scenario, cut, bundle.program.parts),
+        engine, recorder, streams, costs(scenario, cut, bundle),
     )  # fmt: skip
 
 
@@ -65,10 +66,11 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     progress = WorkerProgress(groups)
 
     def shard(kind: type[Shard]) -> Shard:
-        policy = Policy(bundle.transforms, bundle.step, params, groups)
+        policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)
         one = kind(
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
+            uplink=Uplink(bundle.uplink, params, groups) if bundle.uplink else None,
             scheduled=Need.LOCAL_RATE not in program.needs, keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
@@ -77,19 +79,27 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     return shard(Shard) if bundle.gossip is None else Mixed([shard(Row) for _ in range(groups)], bundle.gossip)
 
 
-def costs(scenario: Scenario, cut: Cut, micro_batches: int = 1) -> Costs:
+def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
     """What travels, and how long each stage takes."""
     cluster = scenario.cluster
     sized = cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))
-    number = 8 if scenario.dtype == "float64" else 4
-    read, push = (scenario.message_bytes, scenario.push_bytes) if sized else (0.0, 0.0)
+    width = 8 if scenario.dtype == "float64" else 4
+    numbers = cut.parameters or (scenario.task.num_parameters() if sized and (bundle.uplink or bundle.downlink) else 1,)
+    alone = scenario.stages.count > 1 and scenario.groups == 1  # then a stage's parameters lie on its worker
+
+    def sizes(transforms: tuple[Transform, ...], given: float | None) -> tuple[float | None, ...]:
+        """Bytes of a message of each stage: its share of those given by hand, or what the transforms make of its parameters."""
+        if alone or not sized:
+            return (None if alone else 0.0,) * len(numbers)
+        whole = scenario.message_bytes if given is None else given
+        dense = [whole * part / sum(numbers) for part in numbers]
+        return tuple(dense) if given is not None else tuple(map(partial(message_bytes, transforms), dense, numbers))
+
+    reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
-        return Costs(message_bytes=(read,), push_bytes=(push,), forward=scenario.stages.forward)
-    whole = sum(cut.parameters)
-    reads, pushes = (
-        tuple(None if scenario.groups == 1 else nbytes * part / whole for part in cut.parameters) for nbytes in (read, push)
-    )
-    boundaries = tuple(float(numbers * number * scenario.task.batch // micro_batches) for numbers in cut.boundaries)
+        return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
+    micro_batches = bundle.program.parts
+    boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)
 
 

@@ -30,6 +30,10 @@ class Need(enum.Flag):
     PASSES = enum.auto()
     WHOLE_MODELS = enum.auto()
     OWN_PARAMETERS = enum.auto()
+    WORKER_VIEW = enum.auto()
+    WORKER_STATE = enum.auto()
+    OLD_VERSIONS = enum.auto()
+    SIZES = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -42,7 +46,7 @@ class Need(enum.Flag):
         return [str(need.name).lower() for need in self]
 
 
-DECISIONS = Need.DROPS | Need.BUFFERS | Need.WAITS | Need.RECALLS
+DECISIONS = Need.DROPS | Need.BUFFERS | Need.WAITS | Need.RECALLS | Need.SIZES
 """What has an effect in virtual time."""
 
 MEANING: dict[Need, str] = {
@@ -60,6 +64,10 @@ MEANING: dict[Need, str] = {
     Need.PASSES: "computes forward and backward passes of stages, whatever their number, in steps that are numbered alike",
     Need.WHOLE_MODELS: "counts rounds of whole models, not of stages",
     Need.OWN_PARAMETERS: "every group keeps parameters of its own; there is no server that holds them",
+    Need.WORKER_VIEW: "hands each worker something of its own, which is made at every read (otherwise once a version)",
+    Need.WORKER_STATE: "keeps state at the worker from one round to the next; it is lost when the worker goes down",
+    Need.OLD_VERSIONS: "reads versions of the parameters that are not the newest, which a shard has to keep",
+    Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
 }
 """What each property says of a part."""
 

@@ -94,6 +94,10 @@ class Packer:
         result = future._result
         entry["result"] = None if result is None else [self.pack(item, where) for item in result]
         entry["parts"] = None if future.parts is None else [self._future(part, where) for part in future.parts]
+        if future.previous is not None:
+            entry["previous"] = self._future(future.previous, where)
+        if result is None and future._carry is not None:
+            entry["carry"] = self.pack(future._carry, f"what worker {future.worker} carries on")
         if future.parts is None and (future.pending or result is not None):
             if future.snapshot is None or (future.worker, future.step) in self.snapshots:
                 raise Unsaveable(f"{where} holds work of worker {future.worker}, step {future.step}, of which there are two")
@@ -146,7 +150,9 @@ class Unpacker:
                 return self.arrays[content][()]
         raise ValueError(f"unknown kind {kind!r}")
 
-    def submit(self, kernel: Kernel, params: torch.Tensor | None, worker: int, step: int) -> Future | None:
+    def submit(
+        self, kernel: Kernel, params: torch.Tensor | None, worker: int, step: int, previous: Future | None = None
+    ) -> Future | None:
         """The future of work that was alive, pending or done as it was; None for work that is over."""
         index = self._alive.get((worker, step))
         if index is None:
@@ -172,8 +178,13 @@ class Unpacker:
         entry = self.entries[index]
         self._futures[index] = future
         future._loss = entry["loss"]
+        if "previous" in entry:
+            future.previous = self._future(entry["previous"])
         if entry["result"]:
             future._result = Gradient(*(self.unpack(item) for item in entry["result"]))
+            future._carry = future._result.carry
+        elif "carry" in entry:
+            future._carry = self.unpack(entry["carry"])
         return future
 
     def _tensor(self, index: int) -> torch.Tensor:

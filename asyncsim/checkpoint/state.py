@@ -28,6 +28,11 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "server": packer.pack(server, "the server"),
         "shards": shards,
         "held": held,
+        "left": [
+            [worker.index, packer.pack(worker.left, f"what worker {worker.index} carries on")]
+            for worker in sim.workers
+            if worker.left is not None and (worker.left.pending or worker.left._carry is not None)
+        ],
         "signals": [[*key, packer.pack(value, "an error signal")] for key, value in sim.signals.items()],
         "rows": [[*map(_number, row[:-1]), packer.pack(_loss(row[-1]), "a row")] for row in sim.recorder.updates.rows],
         "engine": [sim.engine.computed, sim.engine.cancelled],
@@ -46,11 +51,11 @@ def _pack_shard(packer: Packer, shard: dict[str, Any]) -> Any:
     policy = shard.pop("policy")
     chain = [
         [[key, packer.pack(value, f"the transform `{kind}`, in its state {key!r},")] for key, value in state.items()]
-        for kind, state in zip(policy["kinds"], policy["transforms"], strict=True)
+        for kind, state in zip(policy["kinds"], policy["transforms"] + policy["downlink"], strict=True)
     ]
     rule = policy["kind"]
     step = [[key, packer.pack(value, f"the optimizer `{rule}`, in its state {key!r},")] for key, value in policy["step"].items()]
-    return {"rest": packer.pack(shard, "the server"), "chain": chain, "step": step}
+    return {"rest": packer.pack(shard, "the server"), "chain": chain, "transforms": len(policy["transforms"]), "step": step}
 
 
 def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
@@ -58,7 +63,9 @@ def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
     if "rows" in value:
         return rest | {"rows": [_unpack_shard(unpacker, row) for row in value["rows"]]}
     chain = [{key: unpacker.unpack(item) for key, item in each} for each in value["chain"]]
-    return rest | {"policy": {"transforms": chain, "step": {key: unpacker.unpack(item) for key, item in value["step"]}}}
+    step = {key: unpacker.unpack(item) for key, item in value["step"]}
+    count = value["transforms"]
+    return rest | {"policy": {"transforms": chain[:count], "downlink": chain[count:], "step": step}}
 
 
 def point(sim: Simulation) -> dict[str, Any]:
@@ -92,6 +99,10 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
         sim.server.restore(server)
         sim.signals.update({(worker, batch): unpacker.unpack(value) for worker, batch, value in state["signals"]})
         _agree(checkpoint, sim)
+        for worker in sim.workers:
+            worker.left = None
+        for index, value in state["left"]:
+            sim.workers[index].left = unpacker.unpack(value)
     except (Departed, ValueError) as error:
         raise UserError(
             f"{checkpoint.path}: the timeline that this version simulates is not the recorded one ({error}); run it again"

@@ -51,7 +51,8 @@ class BatchedEngine(SerialEngine):
 
     def batches(self, future: Future) -> bool:
         """Can it be computed together with others?"""
-        return self.network is not None and getattr(future.kernel, "batched", None) is not None
+        kernel = future.kernel
+        return self.network is not None and getattr(kernel, "batched", None) is not None and not kernel.carries
 
     def expect(self, future: Future) -> None:
         if self.batches(future):

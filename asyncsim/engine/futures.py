@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,7 @@ class Gradient(NamedTuple):
     gradient: Tensor  # (P,), or a pseudo-gradient: snapshot minus the worker's parameters after local steps
     loss: Tensor  # 0-d, mean over the samples, at the snapshot (mean over local steps)
     statistics: Tensor | None  # (B,) batch-norm statistics of the batch, where the model has any
+    carry: Any = None  # what the worker keeps for its next round, where the kernel carries something
 
 
 class Engine(Protocol):
@@ -28,7 +29,7 @@ class Engine(Protocol):
     computed: int
     cancelled: int
 
-    def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int) -> Future: ...
+    def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None) -> Future: ...
 
     def mean(self, futures: list[Future]) -> Future: ...
 
@@ -48,13 +49,20 @@ class Future:
 
     * pending: holds the snapshot, nothing has been computed;
     * done: ``result()`` was called once, holds the ``Gradient``;
-    * released: only the loss is left. Cancelled: never computed, the loss is NaN.
+    * released: only the loss is left, and what the worker carries on. Cancelled: never computed, the loss is NaN.
     """
 
-    __slots__ = ("_loss", "_result", "engine", "kernel", "params", "parts", "snapshot", "step", "worker")
+    __slots__ = ("_carry", "_loss", "_result", "engine", "kernel", "params", "parts", "previous", "snapshot", "step", "worker")
 
     def __init__(
-        self, engine: Engine, kernel: Kernel, params: Tensor | None, worker: int, step: int, parts: list[Future] | None = None
+        self,
+        engine: Engine,
+        kernel: Kernel,
+        params: Tensor | None,
+        worker: int,
+        step: int,
+        parts: list[Future] | None = None,
+        previous: Future | None = None,
     ) -> None:
         self.engine = engine
         self.kernel = kernel
@@ -62,6 +70,8 @@ class Future:
         self.worker = worker
         self.step = step
         self.parts = parts  # set when this is the mean of others
+        self.previous = previous  # the result that the worker delivered last, if this one is computed from what that left
+        self._carry: Any = None
         self.snapshot: Snapshot | None = None  # what the kernel was made for, as long as the result may be asked for
         self._result: Gradient | None = None
         self._loss: Tensor | float = float("nan")
@@ -78,11 +88,21 @@ class Future:
             self.engine.evaluate(self)
         return self._result
 
+    @property
+    def carry(self) -> Any:
+        """What the worker keeps for its next round; computed now if it has not been, and there still when it is released."""
+        if self._result is None and self.pending:
+            self.engine.evaluate(self)
+        return self._carry
+
     def settle(self, result: Gradient) -> None:
         """An engine hands over the result. Parts that were never computed one by one take the loss of the whole."""
         self._result = result
         self._loss = result.loss
+        self._carry = result.carry
         self.params = None
+        if self.previous is not None:  # nobody else begins from what it left
+            self.previous._carry = self.previous = None
         for part in self.parts or ():
             if part.pending:
                 part._loss = result.loss
@@ -93,6 +113,14 @@ class Future:
             self.engine.cancelled += 1
             self.engine.forget(self)
         self.release()
+
+    def discard(self) -> None:
+        """A result that was delivered is thrown away. It is never computed, unless its worker goes on from what it leaves."""
+        if self.pending and getattr(self.kernel, "carries", False):
+            self.engine.evaluate(self)
+        for part in self.parts or ():
+            part.discard()
+        self.cancel()
 
     def release(self) -> None:
         """Let go of snapshot and gradient; the loss stays."""

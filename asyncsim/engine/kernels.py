@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 class Kernel:
     """What a worker computes on its snapshot: ``kernel(task, streams, params, worker, step)``, a function of its arguments only.
 
-    A subclass defines ``__call__``, and that is enough: every engine computes it, one call at a time. Two things may be added
-    where they are true; a subclass that defines ``__call__`` anew inherits neither, as they were said of another function.
+    A subclass defines ``__call__``, and that is enough: every engine computes it, one call at a time. More may be added where it
+    is true; a subclass that defines ``__call__`` anew inherits neither ``batched`` nor ``plain``, which were said of another
+    function.
 
     * ``batched(call)`` computes several results together. It returns the gradients, shape ``(W, P)`` or wider, and the losses,
       shape ``(W,)``, of the ``W`` jobs of the ``Call``, and must agree with ``__call__`` within rounding. Kernels of one class
       with equal ``call_key`` share a call; by default those that are equal.
+    * ``carries`` says that a worker takes something from round to round: an inner optimiser's state, a replica of its own. Then
+      the call has one argument more, ``carry``: what ``Gradient.carry`` was of the result that the worker delivered last, None
+      in its first round and after it has been down. Such results are computed one by one.
     * ``plain`` says that the result is the gradient of the mean loss of the one batch of (worker, step). Then the mean of
       several results on one snapshot may be computed in one pass over the union of their batches.
     """
 
+    carries: ClassVar[bool] = False
     batched: Callable[[Call], tuple[Tensor, Tensor]] | None = None
     plain: ClassVar[bool] = False
 

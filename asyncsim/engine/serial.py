@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,10 +40,14 @@ class SerialEngine:
         self.computed = 0  # gradients evaluated so far
         self.cancelled = 0  # futures that nobody needed
 
-    def submit(self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int) -> Future:
-        """A pending future for ``kernel`` at snapshot ``params`` of shape ``(P,)``."""
-        future = Future(self, kernel, params, worker, step)
-        if not self.averaged and (self.useful is None or (worker, step) in self.useful):
+    def submit(
+        self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None
+    ) -> Future:
+        """A pending future for ``kernel`` at snapshot ``params`` of shape ``(P,)``; ``previous`` is the result that the worker
+        delivered last, for a kernel that carries something on."""
+        carries = getattr(kernel, "carries", False)
+        future = Future(self, kernel, params, worker, step, previous=previous if carries else None)
+        if not (self.averaged or carries) and (self.useful is None or (worker, step) in self.useful):
             self.expect(future)
         return future
 
@@ -70,8 +74,9 @@ class SerialEngine:
     def compute(self, needed: list[Future]) -> None:
         """Settle pending futures."""
         for future in needed:
+            result = future.kernel(self.task, self.streams, future.params, future.worker, future.step, *carried(future))
             self.computed += 1
-            future.settle(future.kernel(self.task, self.streams, future.params, future.worker, future.step))
+            future.settle(result)
 
     def union(self, parts: list[Future]) -> Gradient:
         """The mean gradient of parts on one snapshot, over the union of their batches."""
@@ -91,6 +96,13 @@ class SerialEngine:
         return self.task.additive and all(
             part.pending and part.params is first and first is not None and getattr(part.kernel, "plain", False) for part in parts
         )
+
+
+def carried(future: Future) -> tuple[Any, ...]:
+    """What a kernel is called with beside the arguments of all: what the worker's last result left, if the kernel wants that."""
+    if not getattr(future.kernel, "carries", False):
+        return ()
+    return (None if future.previous is None else future.previous.carry,)
 
 
 def _average(results: list[Gradient]) -> Gradient:

@@ -12,7 +12,7 @@ import torch
 
 from asyncsim.engine import kernels
 from asyncsim.engine.futures import Future, Gradient
-from asyncsim.engine.serial import SerialEngine
+from asyncsim.engine.serial import SerialEngine, carried
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
@@ -66,7 +66,7 @@ class ThreadedEngine(SerialEngine):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, future: Future) -> PoolFuture[Gradient]:
-        return self._on_pool(future.kernel, self.streams, future.params, future.worker, future.step)
+        return self._on_pool(future.kernel, self.streams, future.params, future.worker, future.step, *carried(future))
 
     def _on_pool(self, function: Callable[..., Gradient], *arguments: Any) -> PoolFuture[Gradient]:
         """``function(task, *arguments)`` on a thread, with a task that no other thread has."""

@@ -33,6 +33,14 @@ OVERLAP = Exclusion(
     "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)",
 )  # fmt: skip
 STAGES = Exclusion(Need.NOTHING, Need.WHOLE_MODELS, "stages go with the consistency rules asp and lockstep")
+VIEWS = Exclusion(
+    Need.NOTHING, Need.WORKER_VIEW,
+    "older versions are kept once for all workers, so none can be handed a view of its own of one (`versions: latest` can)",
+)  # fmt: skip
+UPLINK = Exclusion(
+    Need.NOTHING, Need.DROPS | Need.BUFFERS,
+    "only the server drops or buffers a push, so `{method}` cannot be part of an `uplink`",
+)  # fmt: skip
 PIPELINE = Exclusion(Need.NOTHING, Need.RECALLS, "the passes of a pipeline cannot be recalled; leave `recall_after` out")
 ALL_REDUCE = Exclusion(
     Need.ROUNDS | Need.EVERYONE, Need.PASSES | Need.RECALLS,

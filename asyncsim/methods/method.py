@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.gossip import Gossip
-from asyncsim.methods.fitting import PIPELINE, STAGES
+from asyncsim.methods.fitting import PIPELINE, STAGES, UPLINK
 from asyncsim.needs import Need, joined
 from asyncsim.policies import StepRule, Transform, policies
 from asyncsim.registry import Registry, Spec
@@ -24,6 +24,8 @@ class Bundle(NamedTuple):
     consistency: Consistency
     program: Program
     gossip: Gossip | None = None
+    uplink: tuple[Transform, ...] = ()
+    downlink: tuple[Transform, ...] = ()
 
     @property
     def needs(self) -> Need:
@@ -36,14 +38,17 @@ class Bundle(NamedTuple):
         return [part.kind for part in self._parts() if part.needs.decides_by_values]
 
     def _parts(self) -> list[Transform | StepRule | Consistency | Program | Gossip]:
-        return [*self.transforms, self.step, self.consistency, self.program, *([self.gossip] if self.gossip else [])]
+        gossip = [] if self.gossip is None else [self.gossip]
+        return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *gossip]
 
 
 class Method(Spec):
-    """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``consistency`` and ``program``
-    replace the method's."""
+    """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``uplink`` and ``downlink`` add
+    transforms at the worker and to what is handed out, ``consistency`` and ``program`` replace the method's."""
 
     before: tuple[Annotated[Transform, policies], ...] = ()
+    uplink: tuple[Annotated[Transform, policies], ...] = ()
+    downlink: tuple[Annotated[Transform, policies], ...] = ()
     consistency: Annotated[Consistency, consistencies] | None = None
     program: Annotated[Program, programs] | None = None
 
@@ -62,7 +67,14 @@ class Method(Spec):
         for exclusion in (STAGES, PIPELINE) if stages > 1 else ():
             if exclusion.missed(consistency.needs):
                 raise ValueError(exclusion.sentence(self.kind, consistency.needs))
-        return Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip)
+        uplink, downlink = parts.uplink + self.uplink, parts.downlink + self.downlink
+        for transform in uplink:
+            if UPLINK.missed(transform.needs):
+                raise ValueError(UPLINK.sentence(transform.kind, transform.needs))
+        for transform in downlink:
+            if type(transform).view is Transform.view:
+                raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
+        return Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         """The method's own choices."""

@@ -17,6 +17,7 @@ from asyncsim.policies.spike import SpikeCompensation
 from asyncsim.policies.staleness import DropStale, StalenessAware
 from asyncsim.policies.steps import SGD, Adam, StepRule, optimizers
 from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.uplink import Uplink, message_bytes
 from asyncsim.policies.worker_momentum import WorkerMomentum
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "State",
     "StepRule",
     "Transform",
+    "Uplink",
     "Verdict",
     "WeightPrediction",
     "WorkerMomentum",
+    "message_bytes",
     "optimizers",
     "policies",
     "schedules",

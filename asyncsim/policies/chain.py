@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
-from asyncsim.needs import DECISIONS, Need
+from asyncsim.needs import DECISIONS, Need, joined
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.steps import StepRule
 from asyncsim.policies.transform import State, Transform
@@ -26,7 +26,7 @@ def undeclared(transform: Transform, verdict: Verdict) -> UserError:
     )
 
 
-class _Rule:
+class Rule:
     """A transform, and what it has declared."""
 
     def __init__(self, transform: Transform) -> None:
@@ -36,40 +36,56 @@ class _Rule:
         self.verdicts = {verdict for verdict, need in DECLARED.items() if need in needs}
 
 
-class Policy:
-    """What an arrival does.
+def send_through(push: Push, rules: list[Rule], states: list[State], server: ServerView) -> Push | Verdict:
+    """Send a push through transforms in order: what comes out of the last one, or why nothing does.
 
-    ``state`` is ``{"transforms": [State, ...], "step": State}``: everything that changes during a run.
+    A push without payload (the timeline alone is simulated, or the run has diverged) passes those by that need numbers and
+    decide nothing. Raises ``UserError`` if a transform does what it has not declared.
+    """
+    for rule, state in zip(rules, states, strict=True):
+        if rule.numeric and push.payload is None:
+            continue
+        result = rule.transform.update(push, state, server)
+        if isinstance(result, Verdict):
+            if result not in rule.verdicts:
+                raise undeclared(rule.transform, result)
+            return result
+        push = result
+    return push
+
+
+class Policy:
+    """What the server does: with an arriving push (``transforms``, ended by ``step``), and with what it hands out (``step``, the
+    transforms, and last those of the ``downlink``).
+
+    ``state`` is ``{"transforms": [State, ...], "downlink": [State, ...], "step": State}``: everything that changes during a run.
     """
 
-    def __init__(self, transforms: tuple[Transform, ...], step: StepRule, params: Tensor | None, num_workers: int) -> None:
+    def __init__(
+        self,
+        transforms: tuple[Transform, ...],
+        step: StepRule,
+        params: Tensor | None,
+        num_workers: int,
+        downlink: tuple[Transform, ...] = (),
+    ) -> None:
         self.transforms = transforms
-        self._rules = [_Rule(transform) for transform in transforms]
+        self.downlink = downlink
         self.step = step
+        self._rules = [Rule(transform) for transform in transforms]
+        self._viewing = [index for index, each in enumerate(transforms) if type(each).view is not Transform.view]
+        self.worker_view = Need.WORKER_VIEW in joined(part.needs for part in (*transforms, *downlink, step))
         self.state: dict = {
-            "transforms": [transform.init(params, num_workers) for transform in self.transforms],
+            "transforms": [transform.init(params, num_workers) for transform in transforms],
+            "downlink": [transform.init(params, num_workers) for transform in downlink],
             "step": step.init(params, num_workers),
         }
 
     def arrive(self, push: Push, server: ServerView, after: int = 0) -> Push | Verdict:
-        """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does.
-
-        A push without payload (the timeline alone is simulated, or the run has diverged) passes those by that need numbers and
-        decide nothing. Raises ``UserError`` if a transform does what it has not declared.
-        """
+        """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does."""
         if len(self.transforms) == after:
             return push
-        states: list[State] = self.state["transforms"]
-        for rule, state in zip(self._rules[after:], states[after:], strict=True):
-            if rule.numeric and push.payload is None:
-                continue
-            result = rule.transform.update(push, state, server)
-            if isinstance(result, Verdict):
-                if result not in rule.verdicts:
-                    raise undeclared(rule.transform, result)
-                return result
-            push = result
-        return push
+        return send_through(push, self._rules[after:], self.state["transforms"][after:], server)
 
     def settle(self, server: ServerView) -> Push | None:
         """A worker left for good: the push that a buffer now gives up, if any."""
@@ -88,9 +104,20 @@ class Policy:
             transform.applied(direction, state, server)
         return params
 
-    def view(self, params: Tensor, server: ServerView) -> Tensor:
-        """What a worker that reads now is handed, shape ``(P,)``."""
-        return self.step.view(params, self.state["step"], server)
+    def view(self, params: Tensor, server: ServerView, worker: int) -> Tensor:
+        """What ``worker`` is handed if it reads now, shape ``(P,)``: what the step rule hands out, changed by the transforms."""
+        view = self.step.view(params, self.state["step"], server, worker)
+        for index in self._viewing:
+            view = self.transforms[index].view(view, self.state["transforms"][index], server, worker)
+        for transform, state in zip(self.downlink, self.state["downlink"], strict=True):
+            view = transform.view(view, state, server, worker)
+        return view
+
+    def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
+        """``worker`` has been handed ``view``."""
+        states = (*self.state["transforms"], *self.state["downlink"])
+        for transform, state in zip((*self.transforms, *self.downlink), states, strict=True):
+            transform.handed(view, state, server, worker)
 
     def late_view(self, params: Tensor, server: ServerView) -> Tensor:
         """What a backward pass uses that does not use the parameters of its forward pass, shape ``(P,)``."""

@@ -48,7 +48,7 @@ class GapAware(Transform):
         return {"steps": 0, "square": None}  # square: (P,), (layers,) or (1,), made at the first step
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
-        now = server.view() if self.between == "views" else server.params
+        now = server.view(push.worker) if self.between == "views" else server.params
         if push.snapshot.params is not now and server.lr_max > 0:
             moved = server.moved(push.snapshot) if now is server.params else now - push.snapshot.params
             push.penalise(self.penalty(moved, state, server))

@@ -41,7 +41,7 @@ class LookAheadMomentum(StepRule):
         state["velocity"] = d.clone() if state["velocity"] is None else state["velocity"].mul(self.momentum).add_(d)
         return state["velocity"]
 
-    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
         if not self.momentum or state["velocity"] is None:
             return params
         return params.add(state["velocity"], alpha=-server.lr * self.momentum)

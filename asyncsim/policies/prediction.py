@@ -67,7 +67,7 @@ class WeightPrediction(StepRule):
         state["velocity"] = d.clone() if velocity is None else velocity.mul_(self.momentum).add_(d)
         return state["velocity"]
 
-    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
         return self._predicted(params, state, server, late=False)
 
     def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:

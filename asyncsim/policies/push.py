@@ -86,8 +86,8 @@ class ServerView(Protocol):
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int
 
-    def view(self) -> Tensor:
-        """What a worker that read now would be handed, shape ``(P,)``: the parameters, or a look-ahead of them."""
+    def view(self, worker: int) -> Tensor:
+        """What ``worker`` would be handed if it read now, shape ``(P,)``: the parameters, or a look-ahead of them."""
         ...
 
     def moved(self, snapshot: Snapshot) -> Tensor:

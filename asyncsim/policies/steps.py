@@ -36,8 +36,9 @@ class StepRule(Spec):
         """The step to take, shape ``(P,)``; valid until the next call. Divided by ``push.penalty`` as the rule sees fit."""
         raise NotImplementedError
 
-    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
-        """What a worker that reads now is handed, shape ``(P,)``."""
+    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
+        """What ``worker`` is handed if it reads now, shape ``(P,)``. It is made once a version, for all workers (``worker`` is
+        -1), unless the rule declares ``Need.WORKER_VIEW``."""
         return params
 
     def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:

@@ -38,6 +38,21 @@ class Transform(Spec):
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
         """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
 
+    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
+        """What ``worker`` is handed if it reads now, shape ``(P,)``, in place of ``params``, which the step rule and the
+        transforms before this one would hand out. It is made once a version, for all workers (``worker`` is -1), unless the
+        transform declares ``Need.WORKER_VIEW``."""
+        return params
+
+    def nbytes(self, nbytes: float, numbers: int) -> float:
+        """Bytes of a message of ``numbers`` numbers, which had ``nbytes`` before this transform: of a push where the transform
+        works at the worker (``uplink``), of what is handed out where it is part of the ``downlink``."""
+        return nbytes
+
+    def handed(self, view: Tensor, state: State, server: ServerView, worker: int) -> None:
+        """Called after ``worker`` has been handed ``view`` (P,), where the transform declares ``Need.WORKER_VIEW``: the server's
+        record of what each worker holds."""
+
     def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
         """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
         return params

@@ -47,7 +47,7 @@ class WorkerMomentum(StepRule):
             state["sum"].add_(new).sub_(old)
         return new
 
-    def view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
         if not self.look_ahead or not self.momentum or state["sum"] is None:
             return params
         return params.add(state["sum"], alpha=-server.lr * self.momentum)

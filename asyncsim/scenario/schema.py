@@ -125,6 +125,7 @@ class Scenario(Spec):
             (fitting.ALL_REDUCE, ("cluster", "all_reduce"), cluster.all_reduce),
             (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
             (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
+            (fitting.VIEWS, ("method",), True if Need.OLD_VERSIONS in needs else None),
             (fitting.OVERLAP, ("method", "program", "overlap"), True if Need.OVERLAPS in needs else None),
         ]
         for exclusion, where, value in asked:

@@ -105,6 +105,9 @@ class Mixed:
             return arrival._replace(verdict=Verdict.BUFFERED)
         return arrival
 
+    def forget(self, member: int) -> None:
+        self.rows[member].forget(member)
+
     def drop(self, work: Future) -> None:
         self.rows[0].drop(work)
 

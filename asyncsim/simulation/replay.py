@@ -82,6 +82,9 @@ class Past:
             self.sim.progress[at.stage].push(at.member, snapshot.version, counts=up)
         self._decide(at.stage)
 
+    def forget(self, worker: int) -> None:
+        """What is left of it stands in the checkpoint."""
+
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
 

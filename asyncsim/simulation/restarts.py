@@ -126,7 +126,7 @@ def discard(state: Any) -> int:
     """Cancel the work of all pushes in a policy's state; how many there are."""
     if isinstance(state, Push):
         if state.payload is not None:
-            state.payload.cancel()
+            state.payload.discard()
         return 1
     if isinstance(state, dict):
         state = list(state.values())

@@ -20,7 +20,7 @@ def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future 
     """Send a result in the background, once the one before has been applied. It does not show among the worker's spans."""
     while worker.sending is not None:
         yield from sim.wait(worker, worker.sending)
-    worker.work = None
+    worker.work, worker.left = None, work
     sim.progress[worker.stage].sent(worker.member)
     worker.sending = sim.env.process(_send(sim, worker, worker.step, snapshot, work))
 

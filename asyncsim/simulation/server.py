@@ -133,6 +133,11 @@ class Server:
         ))  # fmt: skip
         self._after(shard, now)
 
+    def forget(self, worker: int) -> None:
+        """The worker has gone down: what it kept from round to round is lost."""
+        shards = self.shards
+        shards[worker % len(shards)].forget(worker // len(shards))
+
     def settle(self, worker: int, now: int) -> None:
         """A worker left for good: its shard applies what a buffer now gives up."""
         shard = self.shards[worker % len(self.shards)]

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asyncsim.policies import Policy, Push, Schedule, Snapshot, Verdict
+from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.restarts import discard, kept
@@ -54,12 +54,14 @@ class Shard:
         progress: WorkerProgress,
         samples: int,
         *,
+        uplink: Uplink | None = None,
         scheduled: bool = True,
         keep: int = 1,
         stage: int = 0,
         num_stages: int = 1,
     ) -> None:
         self.policy = policy
+        self.uplink = uplink  # what the workers do to a push before they send it
         self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
         self.schedule = schedule
@@ -91,13 +93,17 @@ class Shard:
 
     def state(self) -> dict[str, Any]:
         """Everything that changes during a run, but for the progress of the workers."""
-        kinds = {"kinds": [transform.kind for transform in self.policy.transforms], "kind": self.policy.step.kind}
+        policy = self.policy
+        kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
         values = {name: getattr(self, name) for name in CHANGING}
-        return values | {"older": list(self.older), "policy": self.policy.state | kinds}
+        uplink = None if self.uplink is None else self.uplink.states
+        return values | {"older": list(self.older), "policy": self.policy.state | kinds, "uplink": uplink}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self.policy.state = {part: state["policy"][part] for part in ("transforms", "step")}
+        self.policy.state = {part: state["policy"][part] for part in ("transforms", "downlink", "step")}
+        if self.uplink is not None:
+            self.uplink.states = state["uplink"]
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
@@ -119,11 +125,13 @@ class Shard:
         """Pushes that wait for others."""
         return sum(len(state.get("buffer") or ()) for state in self.policy.state["transforms"])
 
-    def view(self) -> Tensor | None:
-        """What a worker that reads now is handed, shape ``(P,)``; one tensor a version."""
+    def view(self, worker: int = -1) -> Tensor | None:
+        """What ``worker`` is handed if it reads now, shape ``(P,)``: one tensor a version, unless each has a view of its own."""
+        if self.policy.worker_view:
+            return None if self.params is None else self.policy.view(self.params, self, worker)
         version, view = self._view
         if version != self.version:
-            view = None if self.params is None else self.policy.view(self.params, self)
+            view = None if self.params is None else self.policy.view(self.params, self, -1)
             self._view = (self.version, view)
         return view
 
@@ -143,7 +151,10 @@ class Shard:
         self.progress.read(member)
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
-            return Snapshot(self.view(), self.version, now, factor)
+            view = self.view(member)
+            if self.policy.worker_view and self.numeric:
+                self.policy.handed(view, self, member)
+            return Snapshot(view, self.version, now, factor)
         return Snapshot(self.older[version - self.version], version, now, factor)
 
     def current(self, member: int) -> Tensor | None:
@@ -160,17 +171,25 @@ class Shard:
         if not self.numeric:
             work = None
         push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
+        if self.uplink is not None:
+            push = self.uplink.send(push, self)
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
         return Arrival(verdict, staleness, self.lr, gap, penalty, NAN if work is None else work)
 
+    def forget(self, member: int) -> None:
+        """The member has gone down, and what it kept from round to round is lost."""
+        if self.uplink is not None:
+            self.uplink.forget(member)
+
     def drop(self, work: Future) -> None:
-        """A result that nobody applies: it is never computed, unless a stage below still needs the error signal."""
+        """A result that nobody applies: it is never computed, unless a stage below still needs the error signal, or its worker
+        goes on from what it leaves."""
         if self.stage and work.pending:
             work.result()
-        work.cancel()
+        work.discard()
 
     def take(self, push: Push, now: int) -> Verdict | None:
         """Act on a push; None if it became an update."""

@@ -78,8 +78,7 @@ class Simulation:
         if cluster.all_reduce is not None:
             exchange(cluster.all_reduce, self.workers, self.progress[0], streams, costs.push_bytes[0])
         self.over = False
-        self.recalled = 0
-        self.crashes = 0
+        self.recalled = self.crashes = 0
         self.waiting: dict[int, simpy.Event] = {}  # in the order in which they came
         self.steps = 0  # events until now: with them the timeline can be brought to the same point again
         self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives
@@ -160,7 +159,7 @@ class Simulation:
         """The work is determined from here on; nothing is computed yet."""
         if self.engine is None or not self.server.numeric:
             return None
-        work = worker.work = self.engine.submit(kernel(snapshot), snapshot.params, worker.index, worker.step)
+        work = worker.work = self.engine.submit(kernel(snapshot), snapshot.params, worker.index, worker.step, worker.left)
         self.held[worker.index, worker.step] = snapshot, work
         if work is not None:
             work.snapshot = snapshot
@@ -196,7 +195,7 @@ class Simulation:
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
-        worker.work = None
+        worker.work, worker.left = None, work
         self.progress[worker.stage].sent(worker.member)
         served = self.deliver(worker, worker.step, snapshot, work)
         if served is not None:
@@ -255,7 +254,8 @@ class Simulation:
             self.recalled += 1
             return False
         if worker.up:
-            worker.up = False
+            worker.up, worker.left = False, None
+            self.server.forget(worker.index)
             self.progress[worker.stage].leave(worker.member)
             cut_off(worker)
         worker.warned = False

@@ -48,7 +48,8 @@ class Stage(Program):
     @property
     def needs(self) -> Need:  # type: ignore[override]
         passes = self.micro_batches > 1 or self.versions == "double"
-        return Need.CUTS | (Need.PASSES if passes else Need.NOTHING)
+        old = self.versions != "latest"
+        return Need.CUTS | (Need.PASSES if passes else Need.NOTHING) | (Need.OLD_VERSIONS if old else Need.NOTHING)
 
     @property
     def parts(self) -> int:

@@ -48,6 +48,7 @@ class Worker:
         "gone",
         "index",
         "late_times",
+        "left",
         "member",
         "process",
         "profile",
@@ -100,6 +101,7 @@ class Worker:
         self.serve_from = 0  # when the server turns to that push
         self.sending: Process | None = None  # of a push that travels while the worker computes
         self.work: Future | None = None  # computed on, and not yet delivered
+        self.left: Future | None = None  # the result that it delivered last, where the next begins from what that left
         self.process: Process | None = None
 
     def seconds(self, batches: int) -> float:

@@ -29,7 +29,7 @@ class View:
     stage: int = 0
     num_stages: int = 1
 
-    def view(self) -> Tensor | None:
+    def view(self, worker: int = 0) -> Tensor | None:
         return self.params if self.look is None else self.look
 
     def moved(self, snapshot: Snapshot) -> Tensor:
@@ -67,7 +67,7 @@ class Toy:
 
     def read(self, worker: int) -> None:
         """The worker takes what it would be handed now."""
-        self.server.look = self.policy.view(self.server.params, self.server)
+        self.server.look = self.policy.view(self.server.params, self.server, worker)
         self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:
@@ -82,7 +82,7 @@ class Toy:
         if not isinstance(result, Verdict):
             server.params = self.policy.apply(result, server)
             server.version += 1
-            server.look = self.policy.view(server.params, server)
+            server.look = self.policy.view(server.params, server, worker)
         return result
 
 

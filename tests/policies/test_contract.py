@@ -370,7 +370,7 @@ def test_a_step_rule_alone_hands_out_the_parameters_first(optimizer):
     """Before the first step there is no momentum to look ahead with: what is handed out is the very tensor of the parameters."""
     start = torch.ones(4, dtype=torch.float64)
     policy = Policy((), optimizer, start, 3)
-    assert policy.view(start, View(start, lr=optimizer.lr)) is start
+    assert policy.view(start, View(start, lr=optimizer.lr), 0) is start
 
 
 def test_weight_decay_is_that_of_the_current_parameters(optimizer):

@@ -104,7 +104,7 @@ def test_a_prediction_is_exact_for_a_constant_gradient_in_steady_state(steps):
     toy = Toy((), WeightPrediction(lr=0.1, momentum=0.8, horizon=steps), START)
     for _ in range(200):
         toy.arrive(0, CONSTANT)
-    predicted = toy.policy.view(toy.server.params, toy.server)
+    predicted = toy.policy.view(toy.server.params, toy.server, 0)
     early = toy.server.params
     for _ in range(steps):
         toy.arrive(0, CONSTANT)
@@ -118,7 +118,7 @@ def test_both_predictions_of_spectrain_meet():
     views = []
     for _ in range(80):
         toy.arrive(0, CONSTANT)
-        views.append(toy.policy.view(toy.server.params, toy.server))
+        views.append(toy.policy.view(toy.server.params, toy.server, 0))
     late = toy.policy.late_view(toy.server.params, toy.server)
     torch.testing.assert_close(late, views[-2], rtol=0, atol=1e-12)  # N - r - 1 = 1
 
@@ -134,7 +134,7 @@ def test_predictions_do_not_change_the_step():
     assert torch.equal(*tracks)
     still = Toy((), WeightPrediction(momentum=0.0, horizon=3), START)
     still.arrive(0, CONSTANT)
-    assert still.policy.view(still.server.params, still.server) is still.server.params
+    assert still.policy.view(still.server.params, still.server, 0) is still.server.params
 
 
 # Spike compensation.
@@ -176,10 +176,10 @@ def growth(gamma: float, tau: int, rate: float, discount: bool) -> float:
     """How much a stale quadratic (curvature 1) grows an update under ``look_ahead_momentum``, over the last 400 of 800."""
     step = LookAheadMomentum(lr=rate, momentum=gamma, discount=discount)
     toy = Toy((), step, torch.ones(1, dtype=torch.float64))
-    views, sizes = [toy.policy.view(toy.server.params, toy.server)], []
+    views, sizes = [toy.policy.view(toy.server.params, toy.server, 0)], []
     for index in range(800):
         toy.arrive(0, views[max(0, index - tau)])
-        views.append(toy.policy.view(toy.server.params, toy.server))
+        views.append(toy.policy.view(toy.server.params, toy.server, 0))
         sizes.append(abs(float(toy.server.params)))
     return math.log(max(sizes[-40:]) / max(sizes[360:400])) / 400
 
@@ -208,7 +208,7 @@ def test_look_ahead_without_staleness_is_nesterovs_method():
     toy = Toy((), LookAheadMomentum(lr=0.2, momentum=0.9), START)
     w, before = START, START
     for _ in range(50):
-        toy.arrive(0, curvature * toy.policy.view(toy.server.params, toy.server))
+        toy.arrive(0, curvature * toy.policy.view(toy.server.params, toy.server, 0))
         d = 0.9 * (w - before)
         w, before = w + d - 0.2 * (1 - 0.9) * curvature * (w + d), w
         torch.testing.assert_close(toy.server.params, w, rtol=0, atol=1e-14)

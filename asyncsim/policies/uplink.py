@@ -1,0 +1,49 @@
+"""What a worker does to its push before it sends it: a chain of transforms whose state lives at the worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.errors import UserError
+from asyncsim.policies.chain import Rule, send_through
+from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.policies.transform import State, Transform
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Uplink:
+    """The transforms of all workers of a shard, with one state for each worker that has sent something.
+
+    They are evaluated when the push arrives, in the order of arrivals, which for one worker is the order in which it sent. What a
+    crash loses on its way had not been treated yet, and the worker's state is lost with it (``forget``), so that nobody can tell
+    the difference from treating it at the worker. A push that is recalled on its way leaves the state as it was before.
+    """
+
+    def __init__(self, transforms: tuple[Transform, ...], params: Tensor | None, num_workers: int) -> None:
+        self.transforms = transforms
+        self.states: dict[int, list[State]] = {}
+        self._rules = [Rule(transform) for transform in transforms]
+        self._fresh: tuple[Any, int] = params, num_workers
+
+    def send(self, push: Push, server: ServerView) -> Push:
+        """The push as it leaves its worker."""
+        states = self.states.get(push.worker)
+        if states is None:
+            states = self.states[push.worker] = [transform.init(*self._fresh) for transform in self.transforms]
+        result = send_through(push, self._rules, states, server)
+        if isinstance(result, Verdict):
+            raise UserError(f"a transform of the uplink returned {result}; only the server may drop or buffer a push")
+        return result
+
+    def forget(self, worker: int) -> None:
+        """The worker has gone down: what it knew is lost."""
+        self.states.pop(worker, None)
+
+
+def message_bytes(transforms: tuple[Transform, ...], nbytes: float, numbers: int) -> float:
+    """Bytes of a message of ``numbers`` numbers after ``transforms``, ``nbytes`` before."""
+    for transform in transforms:
+        nbytes = transform.nbytes(nbytes, numbers)
+    return nbytes
