@@ -35,6 +35,7 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
     recorder = Recorder(
         tuple(name for name in scenario.columns if task is not None or name in COSTS), directory,
         updates=scenario.records.updates, events=scenario.records.events,
+        notes=bundle.notes,
     )  # fmt: skip
     if task is not None and (scenario.stages.count > 1 or Need.PASSES in bundle.needs):
         task.split(cut.layers)
@@ -71,7 +72,8 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
             uplink=Uplink(bundle.uplink, params, groups) if bundle.uplink else None,
-            scheduled=Need.LOCAL_RATE not in program.needs, keep=program.keep(stage), stage=stage, num_stages=count,
+            notes=bundle.notes, scheduled=Need.LOCAL_RATE not in program.needs,
+            keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
         return one

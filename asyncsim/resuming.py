@@ -38,7 +38,7 @@ def resume(path: str | Path, changes: Mapping[str, Any] | None = None, progress:
     with prepared(scenario) as task:
         directory = RunDirectory(path).lock()
         try:
-            start = newest_checkpoint(path, scenario.columns)
+            start = newest_checkpoint(path, scenario.columns, scenario.notes)
             if start is not None:
                 check_identity(start, identity(scenario, task, scenario.hash))
         except BaseException:
@@ -125,7 +125,7 @@ def _extend(path: Path, scenario: Scenario, longer: Scenario, progress: Progress
     if out.exists() and checkpoint_files(out):
         return simulate(longer, out, progress)
     _same_versions(path, read_manifest(path))
-    start = newest_checkpoint(path, scenario.columns) if checkpoint_files(path) else None
+    start = newest_checkpoint(path, scenario.columns, scenario.notes) if checkpoint_files(path) else None
     if start is None:
         _say(f"{path}: has no checkpoint to go on from (`checkpoint: {{end: true}}` keeps one); the longer run begins at 0")
         return simulate(longer, out, progress)

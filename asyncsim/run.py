@@ -136,7 +136,7 @@ def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoin
         manifest = read_manifest(directory.path)
         if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
             return None
-        start = newest_checkpoint(directory.path, scenario.columns)
+        start = newest_checkpoint(directory.path, scenario.columns, scenario.notes)
         if start is not None:
             check_identity(start, identity(scenario, task, scenario.hash))
     except UserError:

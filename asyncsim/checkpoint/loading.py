@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncsim.errors import UserError
 from asyncsim.records.checkpoints import Damaged, checkpoint_files, read_checkpoint
 from asyncsim.records.directory import read_rows
-from asyncsim.records.rows import METRICS, UPDATES
+from asyncsim.records.rows import METRICS, with_notes
 from asyncsim.records.tables import Table, canonical
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class Checkpoint:
     wall_seconds: float
 
 
-def newest_checkpoint(run: Path, metrics: tuple[str, ...]) -> Checkpoint | None:
+def newest_checkpoint(run: Path, metrics: tuple[str, ...], notes: tuple[str, ...] = ()) -> Checkpoint | None:
     """The newest whole checkpoint in a run folder; None if none was written. Raises ``UserError`` if all are damaged."""
     problems = []
     for path in checkpoint_files(run):
         try:
-            return _load(run, path, metrics)
+            return _load(run, path, metrics, notes)
         except Damaged as error:
             problems.append(f"{path}: {error}")
     if problems:
@@ -45,9 +45,9 @@ def newest_checkpoint(run: Path, metrics: tuple[str, ...]) -> Checkpoint | None:
     return None
 
 
-def _load(run: Path, path: Path, metrics: tuple[str, ...]) -> Checkpoint:
+def _load(run: Path, path: Path, metrics: tuple[str, ...], notes: tuple[str, ...]) -> Checkpoint:
     header, arrays = read_checkpoint(path)
-    columns = {"metrics": {**METRICS, **dict.fromkeys(metrics, "float64")}, "updates": UPDATES}
+    columns = {"metrics": {**METRICS, **dict.fromkeys(metrics, "float64")}, "updates": with_notes(notes)}
     rows = {}
     try:
         tables = header["tables"]

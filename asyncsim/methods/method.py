@@ -9,6 +9,7 @@ from asyncsim.gossip import Gossip
 from asyncsim.methods.fitting import PIPELINE, STAGES, UPLINK
 from asyncsim.needs import Need, joined
 from asyncsim.policies import StepRule, Transform, policies
+from asyncsim.records.rows import UPDATES
 from asyncsim.registry import Registry, Spec
 from asyncsim.simulation.programs import Program, Replica, programs
 
@@ -36,6 +37,11 @@ class Bundle(NamedTuple):
     def decided_by_values(self) -> list[str]:
         """The parts that look at numbers and decide by them what happens in virtual time; mostly none."""
         return [part.kind for part in self._parts() if part.needs.decides_by_values]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Numbers that the parts note of every push, each once."""
+        return tuple(dict.fromkeys(name for part in self._parts() for name in getattr(part, "notes", ())))
 
     def _parts(self) -> list[Transform | StepRule | Consistency | Program | Gossip]:
         gossip = [] if self.gossip is None else [self.gossip]
@@ -74,7 +80,11 @@ class Method(Spec):
         for transform in downlink:
             if type(transform).view is Transform.view:
                 raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
-        return Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
+        bundle = Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
+        taken = [name for name in bundle.notes if name in UPDATES]
+        if taken:
+            raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
+        return bundle
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         """The method's own choices."""

@@ -21,6 +21,7 @@ def mean_push(pushes: list[Push]) -> Push:
     mean = Push(
         last.worker, last.step, last.snapshot, last.staleness, last.time, sum(push.samples for push in pushes), last.payload
     )  # fmt: skip
+    mean.noted = last.noted  # the update is the last one's
     if last.payload is None:
         return mean
     mean.payload = last.payload.engine.mean([push.payload for push in pushes])

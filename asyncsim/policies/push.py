@@ -47,6 +47,7 @@ class Push:
     payload: Future | None  # None when only the timeline is simulated
     penalty: float | Tensor = 1.0
     replaced: Tensor | None = None  # a gradient that a transform put in place of the computed one
+    noted: dict[str, float | Tensor] | None = None  # numbers for the records, by name; None where no part notes any
 
     @property
     def gradient(self) -> Tensor:
@@ -63,6 +64,14 @@ class Push:
     def take(self) -> Tensor:
         """The gradient for good: the caller may overwrite it, and nobody reads it after."""
         return self.gradient
+
+    def note(self, name: str, value: float | Tensor) -> None:
+        """Record a number, or a tensor with one element, of this push: the column ``name`` of the updates table, which the part
+        has declared in its ``notes``. A push of which nothing was noted has NaN there."""
+        if self.noted is None or name not in self.noted:
+            declare = f"give its class `notes = ({name!r},)`"
+            raise UserError(f"a policy noted {name!r}, which no part of the method has declared; {declare}")
+        self.noted[name] = value if isinstance(value, float | int) else value.detach().clone()
 
     def penalise(self, factor: float | Tensor) -> None:
         """Divide the update by ``factor`` as well."""

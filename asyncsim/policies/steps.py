@@ -25,6 +25,7 @@ class StepRule(Spec):
     """
 
     needs: ClassVar[Need] = Need.NOTHING
+    notes: ClassVar[tuple[str, ...]] = ()
     lr: float = Field(0.1, ge=0)
     weight_decay: float = Field(0.0, ge=0)
 

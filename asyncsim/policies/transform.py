@@ -26,6 +26,8 @@ class Transform(Spec):
     """
 
     needs: ClassVar[Need] = Need.NOTHING
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers that it notes of a push (``push.note``): columns of the updates table."""
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asyncsim.records.directory import TABLES, RunDirectory
-from asyncsim.records.rows import EVENTS, METRICS, UPDATES
+from asyncsim.records.rows import EVENTS, METRICS, with_notes
 from asyncsim.records.tables import SEGMENT_ROWS, Table, canonical
 
 WRITE_EVERY = 5.0  # wall seconds between two looks at the disk; has no influence on any recorded value
@@ -19,10 +19,15 @@ class Recorder:
     """Three tables. ``updates`` and ``events`` may be hashed only (``keep``) and cost no memory then."""
 
     def __init__(
-        self, metrics: tuple[str, ...], directory: RunDirectory | None = None, updates: bool = True, events: bool = True
+        self,
+        metrics: tuple[str, ...],
+        directory: RunDirectory | None = None,
+        updates: bool = True,
+        events: bool = True,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.metrics = Table({**METRICS, **dict.fromkeys(metrics, "float64")})
-        self.updates = Table(UPDATES, keep=updates)
+        self.updates = Table(with_notes(notes), keep=updates)
         self.events = Table(EVENTS, hashed=("kind", "worker", "step", "start_ns", "end_ns", "complete"), keep=events)
         self.directory = directory
         self.resumable = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop", "forward", "backward")
 """What a worker does in a span of virtual time:
 
@@ -42,6 +44,14 @@ UPDATES = {
     "penalty": "float64",  # what the update was divided by (mean over the parameters)
     "loss": "float64",  # training loss of the batch (of the union, for means in one pass); NaN if never computed
 }
+
+
+def with_notes(notes: Iterable[str]) -> dict[str, str]:
+    """The columns of the table of updates in a run whose method notes numbers of its own: they stand before the loss."""
+    columns = dict(UPDATES)
+    loss = columns.pop("loss")
+    return {**columns, **dict.fromkeys(notes, "float64"), "loss": loss}
+
 
 METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples": "int64", "lr": "float64"}
 """Columns of the metrics table that every run has; those of the task follow, such as ``test_accuracy``."""

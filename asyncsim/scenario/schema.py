@@ -153,6 +153,11 @@ class Scenario(Spec):
         """Columns of the metrics table beside those of every run."""
         return (*(COSTS if self.cluster.priced else ()), *self.metrics)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Columns of the updates table beside those of every run: what the parts of the method note."""
+        return self.bundle().notes
+
     def bundle(self) -> Bundle:
         """The method taken apart, for this fleet and optimiser."""
         return self.method.bundle(self.groups, self.optimizer, self.stages.count)

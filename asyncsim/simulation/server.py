@@ -129,7 +129,7 @@ class Server:
         self.decisions.append(outcome)
         self.recorder.updates.append((
             now, worker, step, snapshot.version, shard.version, arrival.staleness, outcome, arrival.lr, arrival.gap,
-            arrival.penalty, arrival.loss,
+            arrival.penalty, *arrival.noted, arrival.loss,
         ))  # fmt: skip
         self._after(shard, now)
 

@@ -35,6 +35,7 @@ class Arrival(NamedTuple):
     gap: Tensor | float
     penalty: Tensor | float
     loss: Future | float
+    noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
 class Shard:
@@ -55,6 +56,7 @@ class Shard:
         samples: int,
         *,
         uplink: Uplink | None = None,
+        notes: tuple[str, ...] = (),
         scheduled: bool = True,
         keep: int = 1,
         stage: int = 0,
@@ -62,6 +64,7 @@ class Shard:
     ) -> None:
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
+        self.notes = notes  # names of the numbers that the method notes of every push
         self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
         self.schedule = schedule
@@ -171,13 +174,15 @@ class Shard:
         if not self.numeric:
             work = None
         push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
+        noted = push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
         if self.uplink is not None:
             push = self.uplink.send(push, self)
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
-        return Arrival(verdict, staleness, self.lr, gap, penalty, NAN if work is None else work)
+        loss = NAN if work is None else work
+        return Arrival(verdict, staleness, self.lr, gap, penalty, loss, tuple(noted.values()) if noted else ())
 
     def forget(self, member: int) -> None:
         """The member has gone down, and what it kept from round to round is lost."""

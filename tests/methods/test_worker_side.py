@@ -33,6 +33,7 @@ def _plugins() -> Iterator[None]:
         """Send the ``keep`` largest entries; what was not sent is added to the next gradient."""
 
         needs: ClassVar[Need] = Need.VALUES | Need.WORKER_STATE
+        notes: ClassVar[tuple[str, ...]] = ("kept_share", "residual_norm")
         keep: int = 20
 
         def init(self, params, num_workers):
@@ -44,6 +45,8 @@ def _plugins() -> Iterator[None]:
             chosen = whole.abs().topk(self.keep).indices
             sent[chosen] = whole[chosen]
             state["residual"] = whole - sent
+            push.note("kept_share", float(sent.norm() / whole.norm()))
+            push.note("residual_norm", state["residual"].norm())
             push.replaced = sent
             return push
 
@@ -257,6 +260,42 @@ def test_all_engines_agree(method):
     expected = asyncsim.simulate(scenario(method, engine="serial")).parameters
     for engine in ENGINES[1:]:
         assert np.abs(asyncsim.simulate(scenario(method, engine=engine)).parameters - expected).max() < 1e-12
+
+
+def test_what_a_part_notes_is_a_column_of_the_run(tmp_path):
+    run = scenario(TOP_K, records={"events": False})
+    result = asyncsim.simulate(run, tmp_path)
+    read = asyncsim.load_result(tmp_path)
+    for updates in (result.updates, read.updates):
+        assert list(updates.columns)[-3:] == ["kept_share", "residual_norm", "loss"]
+        assert ((updates["kept_share"] > 0.2) & (updates["kept_share"] < 1)).all()
+        assert (updates["residual_norm"] > 0).all()
+        assert updates["kept_share"].nunique() == len(updates)
+    planned = asyncsim.plan(run).updates
+    assert planned["kept_share"].isna().all()
+    assert list(planned.columns) == list(result.updates.columns)
+    assert "kept_share" not in asyncsim.simulate(scenario({})).updates
+
+
+def test_a_note_that_was_not_declared_is_an_error():
+    @policies.register("test_notes")
+    class Notes(Transform):
+        def update(self, push, state, server):
+            push.note("surprise", 1.0)
+            return push
+
+    with pytest.raises(UserError, match=r"noted 'surprise', which no part of the method has declared"):
+        asyncsim.simulate(scenario({"before": ["test_notes"]}))
+
+    @policies.register("test_clash")
+    class Clash(Transform):
+        notes: ClassVar[tuple[str, ...]] = ("gap",)
+
+        def update(self, push, state, server):
+            return push
+
+    with pytest.raises(UserError, match="`gap`, which is a column of every run already"):
+        scenario({"before": ["test_clash"]})
 
 
 def test_what_cannot_work_is_refused_by_name():
