@@ -15,6 +15,7 @@ from typing import Any
 from asyncsim.errors import UserError
 from asyncsim.records import load_result
 from asyncsim.scenario import Document, build_scenario
+from asyncsim.stopping import handlers_kept
 from asyncsim.sweep.attempt import Outcome, attempt, described
 from asyncsim.sweep.runner import KILLED, Job, missing
 
@@ -84,8 +85,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         except (OSError, OverflowError) as error:
             raise UserError(f"Ray: no connection to {address}: {error}") from None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    dashboard = None if address else False
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None if address else False)
+        with handlers_kept():  # Ray's own for SIGTERM would end this process with another exit code
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"Ray: no connection to {address or 'a cluster of its own'}: {str(error).splitlines()[0]}") from None
     try:
