@@ -10,12 +10,13 @@ def main() -> int:
     """The command line, from the first moment: a signal that comes while it is being imported is heeded, too."""
     try:
         with stoppable():
-            with undisturbed():
-                from asyncsim.cli import main as command_line
-            return command_line()
-    except KeyboardInterrupt as stop:
-        print("asyncsim: interrupted", file=sys.stderr)
-        return exit_code(stop)
+            try:
+                with undisturbed():
+                    from asyncsim.cli import main as command_line
+                return command_line()
+            except KeyboardInterrupt:
+                print("asyncsim: interrupted", file=sys.stderr)
+                return exit_code()
     finally:
         for number in SIGNALS:  # nothing is left to be saved
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -28,9 +28,9 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-def exit_code(stop: KeyboardInterrupt) -> int:
-    """What the shell expects of a process that a signal ended: 128 and the signal's number."""
-    return 128 + getattr(stop, "number", signal.SIGINT)
+def exit_code() -> int:
+    """What the shell expects of a process that a signal ended, Ctrl-C if nothing else: 128 and the signal's number."""
+    return 128 + (_asked or signal.SIGINT)
 
 
 def asked() -> bool:

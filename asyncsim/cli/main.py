@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = _parsed(argv)
             return _code(arguments)
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt:
             with suppress(OSError):  # SIGHUP: the terminal has gone
                 print(f"asyncsim: interrupted{_way_on(arguments)}", file=sys.stderr)
-            return exit_code(stop)
+            return exit_code()
         except BrokenPipeError:  # the reader of our output has gone (`| head`)
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):  # a stream that is no file has nothing left to write

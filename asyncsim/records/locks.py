@@ -12,16 +12,17 @@ from asyncsim.errors import Busy, UserError
 
 
 @contextmanager
-def held(lock: Path, busy: str) -> Iterator[None]:
+def held(lock: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock file ``lock``; afterwards it is removed, and so are the folders made for it if they stayed empty.
 
-    Raises ``Busy`` (with the text ``busy``) if somebody else holds it, ``UserError`` if the folder cannot be written to.
+    Raises ``Busy`` (with the text ``busy``) if somebody else still holds it after ``wait`` seconds, ``UserError`` if the folder
+    cannot be written to.
     """
     folder = lock.parent
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     file = FileLock(lock)
     try:
-        _acquire(file, folder, busy)
+        _acquire(file, folder, busy, wait)
         try:
             yield
         finally:
@@ -34,14 +35,14 @@ def held(lock: Path, busy: str) -> Iterator[None]:
                 parent.rmdir()
 
 
-def _acquire(file: FileLock, folder: Path, busy: str) -> None:
+def _acquire(file: FileLock, folder: Path, busy: str, wait: float) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            file.acquire(timeout=0)
+            file.acquire(timeout=wait)
         except FileNotFoundError:  # another process had made the folder, and has just removed it
             folder.mkdir(parents=True, exist_ok=True)
-            file.acquire(timeout=0)
+            file.acquire(timeout=wait)
     except Timeout:
         raise Busy(busy) from None
     except (FileExistsError, NotADirectoryError):
