@@ -1,7 +1,27 @@
-"""``python -m asyncsim``."""
+"""``python -m asyncsim``, and the command ``asyncsim``."""
 
+import signal
 import sys
 
-from asyncsim.cli import main
+from asyncsim.stopping import SIGNALS, exit_code, stoppable, undisturbed
 
-sys.exit(main())
+
+def main() -> int:
+    """The command line, from the first moment: a signal that comes while it is being imported is heeded, too."""
+    try:
+        with stoppable():
+            try:
+                with undisturbed():
+                    from asyncsim.cli import main as command_line
+                return command_line()
+            except KeyboardInterrupt:
+                print("asyncsim: interrupted", file=sys.stderr)
+                return exit_code()
+    finally:
+        for number in SIGNALS:  # nothing is left to be saved
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

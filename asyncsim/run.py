@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncsim
+from asyncsim import stopping
 from asyncsim.assembling import assemble
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
@@ -186,6 +187,7 @@ def _run(
         followers.start(manifest)
         shown = started
         for now in sim.run(None if keeper is None or keeper.off else keeper.due):
+            stopping.check()
             if keeper is not None:
                 keeper.look()
             followers.look(recorder)
@@ -208,7 +210,7 @@ def _run(
             drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
         followers.finish(recorder, summary)
     except BaseException as error:
-        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
         if directory is not None and ours:
             _last_words(recorder, directory, manifest)
         followers.finish(None, {"status": manifest["status"]})

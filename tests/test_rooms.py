@@ -27,7 +27,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
-    "errors": 0.0, "needs": 0.0, "units": 0.0, "streams": 0.0, "registry": 0.1, "records": 0.1, "trackers": 0.2,
+    "errors": 0.0, "needs": 0.0, "units": 0.0, "streams": 0.0, "stopping": 0.0, "registry": 0.1, "records": 0.1, "trackers": 0.2,
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
@@ -47,13 +47,14 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "needs": set(), "units": {"pydantic"}, "streams": {"numpy"}, "registry": {"pydantic", "pydantic_core"},
+    "errors": set(), "needs": set(), "units": {"pydantic"}, "streams": {"numpy"}, "stopping": set(),
+    "registry": {"pydantic", "pydantic_core"},
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
     "gossip": {"pydantic"},
     "scenario": {"pydantic", "ruamel"}, "assembling": set(), "run": set(), "resuming": set(),
-    "sweep": {"numpy", "pandas", "greenlet", "filelock"},
+    "sweep": {"numpy", "pandas", "greenlet"},
     "calibration": {"numpy", "scipy", "pydantic", "ruamel"},
     "plots": {"numpy", "pandas"}, "trace": {"numpy"}, "trackers": set(),
     "report": {"numpy", "pandas", "ruamel"}, "cli": {"rich", "pandas", "ruamel"}, "__main__": set(), "__init__": set(),

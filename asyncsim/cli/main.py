@@ -6,34 +6,73 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncsim
 from asyncsim.cli import advising, calibrating, inspect, plotting, resuming, running, sweeping, tracing
 from asyncsim.errors import UserError
+from asyncsim.stopping import check, exit_code, stoppable
 from asyncsim.trackers import following
+
+BROKEN_PIPE = 128 + 13
+"""The exit code of a program whose output nobody reads any more: 128 and the number of SIGPIPE."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = parser().parse_args(argv)
+    with stoppable():
+        arguments = argparse.Namespace(command=None)
+        try:
+            arguments = _parsed(argv)
+            return _code(arguments)
+        except KeyboardInterrupt:
+            with suppress(OSError):  # SIGHUP: the terminal has gone
+                print(f"asyncsim: interrupted{_way_on(arguments)}", file=sys.stderr)
+            return exit_code()
+        except BrokenPipeError:  # the reader of our output has gone (`| head`)
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # a stream that is no file has nothing left to write
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            return BROKEN_PIPE
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return parser().parse_args(argv)
+    except SystemExit:  # --help, --version, or a mistake
+        sys.stdout.flush()
+        raise
+
+
+def _code(arguments: argparse.Namespace) -> int:
     try:
         with following(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)):
             code = arguments.command(arguments)
         sys.stdout.flush()
         return code
+    except BrokenPipeError:
+        check()
+        raise
     except UserError as error:
+        check()
         print(f"asyncsim: {error}" if "\n" not in str(error) else f"asyncsim:\n{error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("asyncsim: interrupted; what was recorded until now is in the run folder", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:  # a table or figure that cannot be written
+        check()
         print(f"asyncsim: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except Exception:
+        check()  # what an interruption breaks, such as an import that is cut short, is no error
+        raise
+
+
+def _way_on(arguments: argparse.Namespace) -> str:
+    """How to go on after an interruption, for a command that saves what it does."""
+    if arguments.command not in (running.run, sweeping.sweep, advising.advise, resuming.resume):
+        return ""
+    again = "the same command without --force" if getattr(arguments, "force", False) else "the same command"
+    where = arguments.run if arguments.command is resuming.resume else arguments.out
+    return f"; {again} goes on with what is saved in {where}"
 
 
 @contextmanager

@@ -11,15 +11,16 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from asyncsim.errors import Busy, UserError
+from asyncsim.errors import UserError
+from asyncsim.records.locks import held
 
 FORMAT = 1
 TABLES = ("metrics", "updates", "events")
@@ -31,7 +32,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._held = ExitStack()
         self.parts = 0
 
     def open(self) -> RunDirectory:
@@ -56,15 +57,8 @@ class RunDirectory:
 
     def lock(self) -> RunDirectory:
         """Hold the folder, as it is. Raises ``UserError`` if another process does."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise Busy(f"{self.path}: another process is writing this run; wait for it, or choose another --out") from None
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.path.parent}: is a file, or lies in one; choose a folder for --out") from None
-        except OSError as error:
-            raise UserError(f"{self.path.parent}: cannot be written to: {error.strerror or error}") from None
+        busy = f"{self.path}: another process is writing this run; wait for it, or choose another --out"
+        self._held.enter_context(held(lock_of(self.path), busy))
         return self
 
     def rewind(self, parts: int) -> None:
@@ -88,7 +82,7 @@ class RunDirectory:
         shutil.rmtree(aside, ignore_errors=True)
 
     def close(self) -> None:
-        self._lock.release()
+        self._held.close()
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.write_bytes(name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
@@ -113,6 +107,11 @@ class RunDirectory:
         write_atomically(self.path / name, data)
 
 
+def lock_of(run: Path) -> Path:
+    """The file that the process which writes to a run's folder holds."""
+    return run.with_name(f".{run.name}.lock")
+
+
 def write_atomically(target: Path, data: bytes) -> None:
     """Replace ``target`` by ``data``, or leave it as it was. Raises ``UserError`` (disk full, no permission)."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -125,6 +124,9 @@ def write_atomically(target: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
+    except BaseException:  # Ctrl-C
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _is_run(path: Path) -> bool:

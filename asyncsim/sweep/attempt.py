@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
+from asyncsim import stopping
 from asyncsim.errors import Busy, UserError
 from asyncsim.records import Result
+from asyncsim.records.directory import lock_of
+from asyncsim.records.locks import held, is_free
 from asyncsim.run import Progress, Wait, reusable, simulate
 from asyncsim.scenario import Scenario
 
@@ -43,10 +44,11 @@ def attempt(
             return Outcome(simulate(scenario, folder, progress, wait, fresh=force))
     except Busy as error:
         return Outcome(busy=True) if shared else Outcome(error=str(error))
-    except UserError as error:
-        return Outcome(error=str(error))
-    except Exception as error:  # a plugin's mistake, memory
-        if not shared:
+    except Exception as error:
+        stopping.check()  # what an interruption breaks is no error of the run
+        if isinstance(error, UserError):
+            return Outcome(error=str(error))
+        if not shared:  # a plugin's mistake, memory
             raise
         return Outcome(error=described(error))
 
@@ -60,46 +62,18 @@ def described(error: BaseException) -> str:
 
 @contextmanager
 def claimed(folder: Path | None) -> Iterator[None]:
-    """Hold a run's folder, from the look at what is there to the last file. Raises ``Busy``, ``UserError``."""
+    """Hold a run for this sweep, from the look at what is there to the last file. Raises ``Busy``, ``UserError``."""
     if folder is None:
         yield
         return
-    lock = _claim(folder)
-    made = [parent for parent in folder.parents if not parent.exists()]
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise Busy(f"{folder}: another process is writing this run") from None
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{folder.parent}: is a file, or lies in one; choose a folder for --out") from None
-    except OSError as error:
-        raise UserError(f"{folder.parent}: cannot be written to: {error.strerror or error}") from None
-    try:
+    with held(_claim_of(folder), f"{folder}: another process is writing this run"):
         yield
-    finally:
-        lock.release()
-        if not folder.exists():  # it did not get so far as to write: leave nothing behind
-            with suppress(OSError):
-                _path(folder).unlink(missing_ok=True)
-                for parent in made:
-                    parent.rmdir()
 
 
-def is_free(folder: Path) -> bool:
-    """Is nobody writing to this folder just now?"""
-    for lock in (_claim(folder), FileLock(folder.with_name(f".{folder.name}.lock"))):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        lock.release()
-    return True
+def is_idle(folder: Path) -> bool:
+    """Is no sweep, and no other process, busy with the run of this folder?"""
+    return is_free(_claim_of(folder), lock_of(folder))
 
 
-def _claim(folder: Path) -> FileLock:
-    return FileLock(_path(folder))
-
-
-def _path(folder: Path) -> Path:
+def _claim_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.claim")

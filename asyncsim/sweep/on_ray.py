@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ from typing import Any
 from asyncsim.errors import UserError
 from asyncsim.records import load_result
 from asyncsim.scenario import Document, build_scenario
+from asyncsim.stopping import Stopped, handlers_kept, stoppable
 from asyncsim.sweep.attempt import Outcome, attempt, described
 from asyncsim.sweep.runner import KILLED, Job, missing
 
@@ -84,8 +87,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         except (OSError, OverflowError) as error:
             raise UserError(f"Ray: no connection to {address}: {error}") from None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    dashboard = None if address else False
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None if address else False)
+        with handlers_kept():  # Ray's own for SIGTERM would end this process with another exit code
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"Ray: no connection to {address or 'a cluster of its own'}: {str(error).splitlines()[0]}") from None
     try:
@@ -114,5 +119,14 @@ def _cancel(ray: Any, references: list[Any]) -> None:
 
 
 def _work(document: dict[str, Any], folder: Path | None, force: bool, shared: bool) -> Outcome:
-    outcome = attempt(build_scenario(Document(document, "scenario")), folder, force, shared=shared)
+    """One run, in a process of Ray's. Ray cancels it with SIGINT and ends the process with SIGTERM; it saves its records."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited from a command in a shell's background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stoppable():
+            outcome = attempt(build_scenario(Document(document, "scenario")), folder, force, shared=shared)
+    except Stopped as stop:
+        if stop.number == signal.SIGTERM:
+            sys.exit(1)  # as Ray's own handler: the run is done again elsewhere
+        raise
     return outcome if folder is None else outcome._replace(result=None)

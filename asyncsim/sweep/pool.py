@@ -1,19 +1,27 @@
-"""Runs on a pool of processes of this machine. A process that is killed takes no other run with it."""
+"""Runs on a pool of processes of this machine.
+
+A process that is killed takes no other run with it. Ending goes through a pipe: the processes watch one end of it, and save their
+runs and leave when the other end closes, because this process wants them to or because it died. Ctrl-C at a terminal, which goes
+to all of them, they leave to this process.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+from asyncsim import stopping
 from asyncsim.errors import UserError
 from asyncsim.records import load_result
 from asyncsim.scenario import Document, build_scenario
@@ -21,7 +29,10 @@ from asyncsim.sweep.attempt import Outcome, attempt, described
 from asyncsim.sweep.runner import KILLED, Job, Report
 
 GRACE = 20.0
-"""Seconds that processes have to save their runs after Ctrl-C."""
+"""Seconds that a process has to save its run when it is asked to end."""
+ORPHAN_GRACE = 5.0
+"""The same where nobody is left who waits for it."""
+TERMINATED = 128 + signal.SIGTERM
 
 
 def on_pool(job: Job) -> Iterator[tuple[int, Outcome]]:
@@ -41,13 +52,16 @@ def on_pool(job: Job) -> Iterator[tuple[int, Outcome]]:
 def _round(job: Job, waiting: list[int], processes: int) -> Any:
     """Outcomes of ``waiting``, until a process is killed; then (what was under way, what had not begun)."""
     context = multiprocessing.get_context("spawn")
-    moments: Any = context.Queue()
-    pool = ProcessPoolExecutor(min(processes, len(waiting)), context, initializer=_start, initargs=(moments,))
     pending: dict[Future[Any], int] = {}
     begun: set[int] = set()
     broken: tuple[list[int], list[int]] = ([], [])
-    with _stopping(pool):
-        with _later():
+    with _shielded():
+        moments: Any = context.SimpleQueue()
+        parent, alive = context.Pipe(duplex=False)
+        count = min(processes, len(waiting))
+        pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(moments, parent))
+    with _stopping(pool, alive):
+        with _shielded():
             for index in waiting:
                 scenario = job.study.scenarios[index].document()
                 task = pool.submit(_work, index, scenario, job.folders[index], job.force, job.study.several)
@@ -80,67 +94,105 @@ def _ended(task: Future[Any], folder: Path | None) -> Outcome:
 
 
 def _drain(moments: Any) -> Iterator[Any]:
-    while True:
-        try:
-            yield moments.get_nowait()
-        except queue.Empty:
-            return
+    while not moments.empty():
+        yield moments.get()
 
 
 @contextmanager
-def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
+def _stopping(pool: ProcessPoolExecutor, alive: connection.Connection) -> Iterator[None]:
     """On an error or Ctrl-C, let the processes save what they have and go; otherwise wait for them."""
     try:
         yield
+        pool.shutdown(wait=True)
     except BaseException:
-        processes = list((pool._processes or {}).values())
+        processes = {process.sentinel: process for process in (pool._processes or {}).values()}
         pool.shutdown(wait=False, cancel_futures=True)
-        deadline = time.monotonic() + GRACE
-        while any(process.is_alive() for process in processes):
-            sent = signal.SIGINT if time.monotonic() < deadline else signal.SIGKILL
-            for process in processes:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, sent)
-            time.sleep(0.2)
+        alive.close()
+        deadline = time.monotonic() + GRACE + ORPHAN_GRACE
+        while processes and (left := deadline - time.monotonic()) > 0:
+            for ended in connection.wait(list(processes), left):
+                del processes[ended]
+        for process in processes.values():
+            process.kill()
         raise
-    pool.shutdown(wait=True)
+    finally:
+        alive.close()
 
 
 @contextmanager
-def _later() -> Iterator[None]:
-    """Hold Ctrl-C back. Processes that start here do so too, until they are ready for work."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def _shielded() -> Iterator[None]:
+    """Signals wait. Processes that start here inherit that, and begin without being disturbed."""
+    with stopping.undisturbed():
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What a pool process knows.
 _moments: Any = None
+_ending: Any = None
 _running = False
 
 
-def _start(moments: Any) -> None:
-    global _moments
+def _start(moments: Any, parent: connection.Connection) -> None:
+    """A process of the pool begins: from now on it ends with its parent, or when SIGTERM asks it to."""
+    global _moments, _ending
     _moments = moments
-    _moments.cancel_join_thread()  # a process that ends does not wait until somebody has read what it reported
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ending, _ending = multiprocessing.Pipe(duplex=False)
+    for number in stopping.SIGNALS:
+        signal.signal(number, _end if number == signal.SIGTERM else signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.SIGNALS)
+    _ask_for_a_signal()
+    threading.Thread(target=_watch, args=(parent, ending), daemon=True).start()
 
 
-def _interrupt(*_: Any) -> None:
-    """The first Ctrl-C ends a run; the next ones do not disturb it while it saves its records."""
-    global _running
-    if _running:
-        _running = False
-        raise KeyboardInterrupt
+def _ask_for_a_signal() -> None:
+    """Linux sends SIGTERM when the parent dies. The pipe tells as much, unless a process that the parent forked holds it open."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+
+
+def _watch(parent: connection.Connection, ending: connection.Connection) -> None:
+    """In a thread: ask this process to end when its parent wants that or has died, and end it if it does not in time."""
+    if parent in connection.wait([parent, ending]):
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        else:
+            signal.raise_signal(signal.SIGTERM)
+    multiprocessing.parent_process().join(GRACE)
+    time.sleep(ORPHAN_GRACE)
+    os._exit(TERMINATED)
+
+
+def _end(*_: Any) -> None:
+    """On SIGTERM. A run that is going on is stopped, once, and saves its records; without one there is nothing to wait for."""
+    if not _running:
+        os._exit(TERMINATED)
+    if not stopping.asked():
+        _ending.send_bytes(b"end")
+    stopping.stop(signal.SIGTERM)
 
 
 def _work(index: int, document: dict[str, Any], folder: Path | None, force: bool, shared: bool) -> Outcome:
-    global _running
-    _running = True
     try:
+        return _run(index, document, folder, force, shared)
+    except KeyboardInterrupt:  # the run has saved its records
+        os._exit(TERMINATED)
+
+
+def _run(index: int, document: dict[str, Any], folder: Path | None, force: bool, shared: bool) -> Outcome:
+    global _running
+    try:
+        _running = True
         _moments.put((index, None))
         scenario = build_scenario(Document(document, "scenario"))
         outcome = attempt(scenario, folder, force, lambda moment: _moments.put((index, moment)), shared=shared)

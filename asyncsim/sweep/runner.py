@@ -13,7 +13,7 @@ from asyncsim.errors import UserError
 from asyncsim.records import Result
 from asyncsim.run import Moment, reusable
 from asyncsim.scenario import Study
-from asyncsim.sweep.attempt import Outcome, attempt, is_free
+from asyncsim.sweep.attempt import Outcome, attempt, is_idle
 from asyncsim.sweep.fleet import interleave
 
 KILLED = "the process of this run was killed (out of memory?)"
@@ -111,7 +111,7 @@ def simulate_study(
 def _until_free(busy: list[int], folders: list[Path | None], reused: Callable[[int], bool]) -> list[int]:
     """Wait for other processes; then what they left undone (they were killed, or interrupted)."""
     while busy:
-        free = [index for index in busy if is_free(folders[index])]
+        free = [index for index in busy if is_idle(folders[index])]
         undone = [index for index in free if not reused(index)]
         if undone:
             return [index for index in busy if index in undone or index not in free]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from asyncsim.records.locks import held
 from asyncsim.trackers.tracker import flat, needed, numbers, run_name
 
 EXPERIMENT = "asyncsim"
+PATIENCE = 300.0
+"""Seconds that a run waits for another one which makes the database."""
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -27,15 +31,14 @@ class MLflow:
         from mlflow.entities import Param, RunTag
         from mlflow.tracking import MlflowClient
 
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self._client = MlflowClient(tracking_uri=self.uri)
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            place = None if self.folder is None else (self.folder / "artifacts").as_uri()
-            number = self._client.create_experiment(EXPERIMENT, artifact_location=place)
-        else:
-            number = experiment.experiment_id
+        with self._alone():
+            self._client = MlflowClient(tracking_uri=self.uri)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                place = None if self.folder is None else (self.folder / "artifacts").as_uri()
+                number = self._client.create_experiment(EXPERIMENT, artifact_location=place)
+            else:
+                number = experiment.experiment_id
         run = self._client.create_run(number, start_time=0, run_name=run_name(manifest))
         self._run = run.info.run_id
         settings = [Param(name, str(value)[:500]) for name, value in flat(manifest["scenario"]).items()]
@@ -43,6 +46,13 @@ class MLflow:
         self._client.log_batch(self._run, params=settings[:100], tags=tags)
         for first in range(100, len(settings), 100):
             self._client.log_batch(self._run, params=settings[first : first + 100])
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """The first run makes the database's tables, and runs of other processes wait: MLflow breaks a database that two make at
+        once. A server takes care of itself."""
+        if self.folder is None:
+            return nullcontext()
+        return held(self.folder / ".lock", f"{self.folder}: another process does not end making a database", PATIENCE)
 
     def log(self, metrics: Mapping[str, float], time_seconds: float, updates: int) -> None:
         self._write({**metrics, "virtual_seconds": time_seconds}, time_seconds, updates)

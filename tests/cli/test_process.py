@@ -71,7 +71,7 @@ def test_ctrl_c(folder, start):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in out + err
-    assert err == "asyncsim: interrupted; what was recorded until now is in the run folder\n"
+    assert err == "asyncsim: interrupted; the same command goes on with what is saved in runs\n"
     result = load_result(run)
     assert result.manifest["status"] == "interrupted"
     assert len(result.updates) > 0
@@ -126,9 +126,10 @@ def test_two_processes_on_one_folder(folder, start):
 
 @pytest.mark.parametrize("words", ["list", "schema", "show short.yaml", "plan short.yaml", "--help"])
 def test_a_reader_that_goes_away(folder, words):
+    """Silent, with the code of SIGPIPE; argparse itself passes over a help that nobody reads."""
     command = f"{' '.join(ASYNCSIM)} {words} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "0\n"
+    assert done.stdout == ("0\n" if words == "--help" else "141\n")
     assert "Traceback" not in done.stderr
     assert "roken" not in done.stderr
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -97,3 +99,31 @@ def test_no_such_cluster(study):
     pytest.importorskip("ray")
     with pytest.raises(UserError, match=r"Ray: no connection to 127\.0\.0\.1:1: "):
         simulate_study(study, executor=Executor("ray", address="127.0.0.1:1"))
+
+
+ENDLESS = """\
+task: {kind: quadratic}
+run: {updates: 100_000_000}
+evaluate: {updates: 5000}
+checkpoint: {updates: 3000}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_lets_runs_save_their_records(tmp_path):
+    """Also for a command in a shell's background, which ignores SIGINT: that is what Ray cancels with."""
+    pytest.importorskip("ray")
+    (tmp_path / "s.yaml").write_text(ENDLESS)
+    command = [sys.executable, "-m", "asyncsim", "run", "s.yaml", "--executor", "ray"]
+    process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/checkpoints/*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    (manifest,) = tmp_path.glob("runs/*/manifest.json")
+    assert json.loads(manifest.read_text())["status"] == "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import types
 
@@ -200,6 +201,28 @@ def test_mlflow_for_real(tmp_path):
     points = client.get_metric_history(run.info.run_id, "test_accuracy")
     assert [point.step for point in points] == result.metrics["version"].tolist()
     assert [point.timestamp for point in points] == [round(1000 * time) for time in result.metrics["time"]]
+
+
+def _run_for_mlflow(folder, seed):
+    asyncsim.simulate(scenario(seed=seed, run={"updates": 20}), trackers=[f"mlflow:{folder}"])
+
+
+@pytest.mark.slow
+def test_mlflow_in_two_processes_that_begin_at_once(tmp_path):
+    """Each of two would make the database's tables, and both would fail."""
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    from mlflow.tracking import MlflowClient
+
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_run_for_mlflow, args=(tmp_path, seed)) for seed in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(240)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("asyncsim").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
 
 
 def test_wandb_for_real(tmp_path, monkeypatch):

@@ -1,0 +1,62 @@
+"""One process at a time. The system takes a lock back from a process that dies, however it dies: none is ever stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from asyncsim.errors import Busy, UserError
+
+
+@contextmanager
+def held(lock: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock file ``lock``; afterwards it is removed, and so are the folders made for it if they stayed empty.
+
+    Raises ``Busy`` (with the text ``busy``) if somebody else still holds it after ``wait`` seconds, ``UserError`` if the folder
+    cannot be written to.
+    """
+    folder = lock.parent
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    file = FileLock(lock)
+    try:
+        _acquire(file, folder, busy, wait)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no file that is open; there, releasing does it
+                lock.unlink()  # while it is held: whoever has opened it meanwhile sees that it has no name any more
+            file.release()
+    finally:
+        with suppress(OSError):
+            for parent in made:
+                parent.rmdir()
+
+
+def _acquire(file: FileLock, folder: Path, busy: str, wait: float) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file.acquire(timeout=wait)
+        except FileNotFoundError:  # another process had made the folder, and has just removed it
+            folder.mkdir(parents=True, exist_ok=True)
+            file.acquire(timeout=wait)
+    except Timeout:
+        raise Busy(busy) from None
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: is a file, or lies in one; choose a folder for --out") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to: {error.strerror or error}") from None
+
+
+def is_free(*locks: Path) -> bool:
+    """Does nobody hold any of these lock files?"""
+    try:
+        for lock in locks:
+            with held(lock, ""):
+                pass
+    except Busy:
+        return False
+    return True
