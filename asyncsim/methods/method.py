@@ -24,6 +24,11 @@ class Bundle(NamedTuple):
     program: Program
     gossip: Gossip | None = None
 
+    @property
+    def amplifies_rounding(self) -> bool:
+        """Does a part say that runs on different engines, devices or builds part exponentially?"""
+        return any(transform.amplifies_rounding(self.step) for transform in self.transforms)
+
 
 class Method(Spec):
     """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``consistency`` and ``program``
@@ -49,7 +54,10 @@ class Method(Spec):
             raise ValueError(f"stages go with the consistency rules asp and lockstep, not with {consistency.kind}")
         if stages > 1 and consistency.recalling:
             raise ValueError("the passes of a pipeline cannot be recalled; leave `recall_after` out")
-        return Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip)
+        transforms = self.before + parts.transforms
+        for transform in transforms:
+            transform.fits(parts.step)
+        return Bundle(transforms, parts.step, consistency, program, parts.gossip)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         """The method's own choices."""

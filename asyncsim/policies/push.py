@@ -84,6 +84,13 @@ class ServerView(Protocol):
         """What a worker that read now would be handed, shape ``(P,)``: the parameters, or a look-ahead of them."""
         ...
 
+    def velocity(self) -> Tensor | None:
+        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
+
+        Not to be written to. Not every step rule has one.
+        """
+        ...
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         ...
