@@ -41,8 +41,8 @@ class GapAware(Transform):
     ``parameters`` compares it with the server's parameters. Without look-ahead both are the same.
 
     The first updates: when the first non-zero gap arrives one step is already in ``r`` and ``C`` is about one step long (with
-    ``code`` and momentum, ``1 / sqrt(2)`` of it); before that every gap is exactly 0 and ``G`` exactly 1. Nothing is switched
-    off, where FTPipe skips the first batch.
+    ``code`` and momentum, ``1 / sqrt(2)`` of it). Before the first step ``G`` is 1, also where others have moved the parameters
+    (gossip); FTPipe skips the first batch.
 
     Elementwise, ``applied`` amplifies rounding exponentially, in any precision: see ``docs/methods/gap_aware.md``.
     """
@@ -56,7 +56,7 @@ class GapAware(Transform):
     step_length: Literal["applied", "code"] = "applied"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"steps": 0, "square": None}  # square: (P,), (layers,) or (1,), made at the first step
+        return {"begun": False, "steps": 0, "square": None}  # steps in square: (P,), (layers,) or (1,), made at the first
 
     def fits(self, step: StepRule) -> None:
         if self.step_length == "code" and type(step).velocity is StepRule.velocity:
@@ -81,7 +81,7 @@ class GapAware(Transform):
 
     def penalty(self, moved: Tensor, state: State, server: ServerView) -> Tensor:
         """``G`` for a displacement ``moved`` of shape ``(P,)``, which is overwritten; same shape, every element at least 1."""
-        if state["square"] is None:  # a gap before the first step can only come from a look-ahead of another rule
+        if not state["begun"]:  # then a gap can only come from a look-ahead of another rule, or from gossip
             return moved.new_ones(())
         correction = 1.0 - self.decay ** state["steps"]
         scale = (state["square"] / scalar(correction, moved)).sqrt_()
@@ -91,6 +91,7 @@ class GapAware(Transform):
         return self._spread(self._norms(moved, server).div_(scale).add_(1.0), moved, server)
 
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+        state["begun"] = True
         if self.step_length == "applied":
             self._average(direction, state, server)
 

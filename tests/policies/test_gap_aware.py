@@ -256,6 +256,18 @@ def test_the_published_step_has_no_pitfall_at_the_start(momentum):
         assert (result.penalty <= 1.0 + 1.01 * sqrt(worker * (worker + 1))).all()
 
 
+@pytest.mark.parametrize("step_length", ["applied", "code"])
+def test_a_gap_before_the_first_step_is_not_penalised(step_length):
+    """Under gossip the neighbours move a group's parameters before its own first step. The buffer is 0 then, C would be lr * eps,
+    and G about 1e8."""
+    toy = Toy((GapAware(step_length=step_length),), SGD(lr=0.5, momentum=0.5), torch.zeros(2, dtype=torch.float64))
+    toy.server.params = vector(0.3, -0.2)
+    first = toy.arrive(0, vector(1, 1))
+    torch.testing.assert_close(torch.as_tensor(first.penalty, dtype=torch.float64).reshape(-1), vector(1.0))
+    second = toy.arrive(1, vector(1, 1))
+    assert (second.penalty < 3).all()
+
+
 def test_a_step_rule_must_have_a_velocity_for_the_published_step():
     """Adam's moments are no momentum buffer of SGD."""
     with pytest.raises(ValueError, match="with the optimizer adam use `step_length: applied`"):
