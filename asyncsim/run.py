@@ -167,6 +167,7 @@ def _run(
         "device": scenario.device, "threads": scenario.threads,
         "parameters": None if task is None else task.layout.num_parameters,
         "stage_parameters": list(scenario.cut().parameters) or None,
+        "amplifies_rounding": scenario.bundle().amplifies_rounding,
         "versions": versions(), "machine": platform.machine(), "scenario": scenario.document(),
     }  # fmt: skip
     if scenario.bundle().decided_by_values:

@@ -91,10 +91,13 @@ def compare(arguments: argparse.Namespace) -> int:
         _side_by_side(console, "scenario", letters, scenario)
     else:
         console.print("\nscenario: the same")
-    for letter, timeline, trajectory in zip(letters[1:], found["timelines"], found["trajectories"], strict=True):
+    parted = zip(letters[1:], found["timelines"], found["trajectories"], found["notes"], strict=True)
+    for letter, timeline, trajectory, note in parted:
         console.print(f"\n{letter} against A", style="bold")
         console.print(_timeline(timeline, letter), highlight=False, markup=False, soft_wrap=True)
         console.print(_trajectory(trajectory, letter), highlight=False, markup=False, soft_wrap=True)
+        if note is not None:
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     _side_by_side(console, "numbers", letters, found["numbers"])
     return 0
 

@@ -47,6 +47,11 @@ class Bundle(NamedTuple):
         gossip = [] if self.gossip is None else [self.gossip]
         return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *gossip]
 
+    @property
+    def amplifies_rounding(self) -> bool:
+        """Does a part say that runs on different engines, devices or builds part exponentially?"""
+        return any(transform.amplifies_rounding(self.step) for transform in self.transforms)
+
 
 class Method(Spec):
     """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``uplink`` and ``downlink`` add
@@ -80,7 +85,10 @@ class Method(Spec):
         for transform in downlink:
             if type(transform).view is Transform.view:
                 raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
-        bundle = Bundle(self.before + parts.transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
+        transforms = self.before + parts.transforms
+        for transform in (*uplink, *transforms):
+            transform.fits(parts.step)
+        bundle = Bundle(transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
         taken = [name for name in bundle.notes if name in UPDATES]
         if taken:
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")

@@ -119,6 +119,10 @@ class Policy:
         for transform, state in zip((*self.transforms, *self.downlink), states, strict=True):
             transform.handed(view, state, server, worker)
 
+    def velocity(self, server: ServerView) -> Tensor | None:
+        """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
+        return self.step.velocity(self.state["step"], server)
+
     def late_view(self, params: Tensor, server: ServerView) -> Tensor:
         """What a backward pass uses that does not use the parameters of its forward pass, shape ``(P,)``."""
         for transform, state in zip(self.transforms, self.state["transforms"], strict=True):

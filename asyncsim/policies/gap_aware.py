@@ -9,6 +9,7 @@ from pydantic import Field
 from asyncsim.needs import Need
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.scalars import scalar
+from asyncsim.policies.steps import StepRule
 from asyncsim.policies.transform import State, Transform, policies
 
 if TYPE_CHECKING:
@@ -22,19 +23,29 @@ class GapAware(Transform):
     Barkai, Hakimi, Schuster, "Gap-Aware Mitigation of Gradient Staleness", ICLR 2020 (arXiv 1909.10802), in the form of
     the authors' group's code (FTPipe)::
 
-        r <- decay * r + (1 - decay) * u^2            u = direction of the last applied step, momentum included
+        r <- decay * r + (1 - decay) * u^2
         C  = lr_max * (sqrt(r / (1 - decay^t)) + eps)  t = updates of r, lr_max = largest learning rate so far
+
+    ``step_length`` chooses the steps ``u`` whose mean length is ``C``, and when ``r`` is updated:
+
+    - ``applied``: ``u`` is the direction of the step that was taken, divided by its own ``G``, with momentum and weight decay;
+      ``r`` is updated after every step. At the k-th update ``r`` holds ``u_1 ... u_(k-1)`` and ``t = k - 1``.
+    - ``code``: as published. ``r`` is updated at every arrival, *before* ``G`` is computed. With momentum ``u`` is the momentum
+      buffer as the arrival finds it, zero at first: ``r`` holds ``0, v_1 ... v_(k-1)`` and ``t = k``, one more. Without momentum
+      ``u`` is the raw gradient that has arrived, neither divided nor decayed: ``r`` holds ``g_1 ... g_k`` and ``t = k``.
+      With a momentum per worker (DANA) it is the buffer that stepped last; which one the authors take is not known. Only for step
+      rules that have a ``velocity``: ``sgd`` and ``worker_momentum``.
 
     ``per`` chooses the granularity: ``parameter`` (elementwise, the paper's choice), ``layer`` (each parameter tensor by
     its L2 norms) or ``model``. ``between`` chooses the two points of the gap where workers read a look-ahead (DANA):
     ``views`` compares what the worker was handed with what it would be handed now, so one worker alone has no gap;
     ``parameters`` compares it with the server's parameters. Without look-ahead both are the same.
 
-    The first updates: ``r`` is updated right after each step, so when the first non-zero gap arrives one step is already in
-    it and ``C`` is about one step long; before that every gap is exactly 0 and ``G`` exactly 1. Nothing is switched off.
+    The first updates: when the first non-zero gap arrives one step is already in ``r`` and ``C`` is about one step long (with
+    ``code`` and momentum, ``1 / sqrt(2)`` of it). Before the first step ``G`` is 1, also where others have moved the parameters
+    (gossip); FTPipe skips the first batch.
 
-    Differs from FTPipe: ``u`` is what was applied (for Nesterov steps ``d + momentum * v``, without momentum the decayed and
-    divided gradient) where FTPipe takes the momentum buffer, or the raw gradient; and FTPipe skips the first batch.
+    Elementwise, ``applied`` amplifies rounding exponentially, in any precision: see ``docs/methods/gap_aware.md``.
     """
 
     needs: ClassVar[Need] = Need.VALUES
@@ -43,11 +54,26 @@ class GapAware(Transform):
     decay: float = Field(0.999, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
     between: Literal["views", "parameters"] = "views"
+    step_length: Literal["applied", "code"] = "applied"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"steps": 0, "square": None}  # square: (P,), (layers,) or (1,), made at the first step
+        return {"begun": False, "steps": 0, "square": None}  # steps in square: (P,), (layers,) or (1,), made at the first
+
+    def fits(self, step: StepRule) -> None:
+        if self.step_length == "code" and type(step).velocity is StepRule.velocity:
+            raise ValueError(
+                "`step_length: code` takes SGD's momentum buffer or raw gradient; with the optimizer "
+                f"{step.kind} use `step_length: applied`"
+            )
+
+    def amplifies_rounding(self, step: StepRule) -> bool:
+        """Elementwise, where ``C`` is made of steps that were themselves divided by ``G``."""
+        return self.per == "parameter" and (self.step_length == "applied" or getattr(step, "momentum", 1.0) > 0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+        if self.step_length == "code":
+            velocity = server.velocity()
+            self._average(push.gradient if velocity is None else velocity, state, server)
         now = server.view(push.worker) if self.between == "views" else server.params
         if push.snapshot.params is not now and server.lr_max > 0:
             moved = server.moved(push.snapshot) if now is server.params else now - push.snapshot.params
@@ -56,7 +82,7 @@ class GapAware(Transform):
 
     def penalty(self, moved: Tensor, state: State, server: ServerView) -> Tensor:
         """``G`` for a displacement ``moved`` of shape ``(P,)``, which is overwritten; same shape, every element at least 1."""
-        if state["square"] is None:  # a gap before the first step can only come from a look-ahead of another rule
+        if not state["begun"]:  # then a gap can only come from a look-ahead of another rule, or from gossip
             return moved.new_ones(())
         correction = 1.0 - self.decay ** state["steps"]
         scale = (state["square"] / scalar(correction, moved)).sqrt_()
@@ -66,15 +92,21 @@ class GapAware(Transform):
         return self._spread(self._norms(moved, server).div_(scale).add_(1.0), moved, server)
 
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+        state["begun"] = True
+        if self.step_length == "applied":
+            self._average(direction, state, server)
+
+    def _average(self, step: Tensor, state: State, server: ServerView) -> None:
+        """Take one more step, of shape ``(P,)``, into the mean of squares."""
         state["steps"] += 1
         if self.per == "parameter":
             if state["square"] is None:
-                state["square"] = direction.square().mul_(1.0 - self.decay)
+                state["square"] = step.square().mul_(1.0 - self.decay)
             else:
-                square = state["square"].mul_(scalar(self.decay, direction))
-                square.addcmul_(direction, direction, value=1.0 - self.decay)
+                square = state["square"].mul_(scalar(self.decay, step))
+                square.addcmul_(step, step, value=1.0 - self.decay)
             return
-        square = self._norms(direction, server).square_().mul_(1.0 - self.decay)
+        square = self._norms(step, server).square_().mul_(1.0 - self.decay)
         state["square"] = square if state["square"] is None else state["square"] * self.decay + square
 
     def _norms(self, vector: Tensor, server: ServerView) -> Tensor:

@@ -99,6 +99,13 @@ class ServerView(Protocol):
         """What ``worker`` would be handed if it read now, shape ``(P,)``: the parameters, or a look-ahead of them."""
         ...
 
+    def velocity(self) -> Tensor | None:
+        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
+
+        Not to be written to. Not every step rule has one.
+        """
+        ...
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         ...

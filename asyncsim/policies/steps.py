@@ -46,6 +46,13 @@ class StepRule(Spec):
         """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
         return params
 
+    def velocity(self, state: State, server: ServerView) -> Tensor | None:
+        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
+
+        Rules that leave this out cannot go with transforms that ask for it.
+        """
+        raise NotImplementedError
+
     def decayed(self, push: Push, server: ServerView) -> Tensor:
         """``(g + weight_decay * theta) / penalty``: the gradient as it enters the momentum."""
         gradient = push.take()
@@ -83,6 +90,9 @@ class SGD(StepRule):
             velocity.mul_(scalar(self.momentum, d)).add_(d)
         return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
 
+    def velocity(self, state: State, server: ServerView) -> Tensor | None:
+        return buffer(self.momentum, state["velocity"], server)
+
 
 @optimizers.register("adam")
 class Adam(StepRule):
@@ -115,6 +125,13 @@ class Adam(StepRule):
         if self.weight_decay and self.decoupled:
             update.add_(server.params, alpha=self.weight_decay)
         return update if _is_one(push.penalty) else update.div_(push.penalty)
+
+
+def buffer(momentum: float, velocity: Tensor | None, server: ServerView) -> Tensor | None:
+    """A velocity that is made at the first step, as the buffer of zeros that it is before; None without momentum."""
+    if not momentum:
+        return None
+    return server.params.new_zeros(server.params.shape) if velocity is None else velocity
 
 
 def _is_one(penalty: Any) -> bool:

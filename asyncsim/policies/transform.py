@@ -11,6 +11,8 @@ from asyncsim.registry import Registry, Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.policies.steps import StepRule
+
 policies = Registry("policy")
 
 State = dict[str, Any]
@@ -28,6 +30,14 @@ class Transform(Spec):
     needs: ClassVar[Need] = Need.NOTHING
     notes: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that it notes of a push (``push.note``): columns of the updates table."""
+
+    def fits(self, step: StepRule) -> None:
+        """Raises ``ValueError`` if this transform cannot go in front of that step rule."""
+
+    def amplifies_rounding(self, step: StepRule) -> bool:
+        """Does it make differences as small as a rounding grow exponentially along a run in front of that step rule, whatever the
+        task? Then runs of one scenario on different engines, devices or builds are comparable by statistics over seeds only."""
+        return False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""

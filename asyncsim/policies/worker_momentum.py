@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from asyncsim.policies.push import Push, ServerView
-from asyncsim.policies.steps import StepRule, optimizers
+from asyncsim.policies.steps import StepRule, buffer, optimizers
 from asyncsim.policies.transform import State
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class WorkerMomentum(StepRule):
     look_ahead: bool = True
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"velocities": {}, "sum": None}  # worker -> (P,); (P,)
+        return {"velocities": {}, "sum": None, "last": None}  # worker -> (P,); (P,); the worker that stepped last
 
     def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
         d = self.decayed(push, server)
@@ -39,6 +39,7 @@ class WorkerMomentum(StepRule):
         old = state["velocities"].get(push.worker)
         new = d.clone() if old is None else old.mul(self.momentum).add_(d)
         state["velocities"][push.worker] = new
+        state["last"] = push.worker
         if state["sum"] is None:
             state["sum"] = new.clone()
         elif old is None:
@@ -46,6 +47,9 @@ class WorkerMomentum(StepRule):
         else:
             state["sum"].add_(new).sub_(old)
         return new
+
+    def velocity(self, state: State, server: ServerView) -> Tensor | None:
+        return buffer(self.momentum, state["velocities"].get(state["last"]), server)
 
     def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
         if not self.look_ahead or not self.momentum or state["sum"] is None:

@@ -13,12 +13,15 @@ from asyncsim.plots.tables import called
 from asyncsim.records import Result
 
 SPAN = ("kind", "step", "start_ns", "end_ns", "complete")
+NUMERIC = frozenset({"name", "engine", "device", "threads", "dtype", "records", "checkpoint"})
+"""Sections of a scenario that change results by rounding only, or not at all."""
 PUSH = ("worker", "step", "staleness", "outcome", "lr", "gap", "penalty", "loss")
 
 
 def compare_runs(runs: Sequence[Result]) -> dict[str, Any]:
     """Plain data: ``runs`` (names), ``scenario`` ({field: a value a run}, where they differ), ``timelines`` and ``trajectories``
-    (how each later run parts from the first), ``numbers`` ({number of the summary: a value a run}).
+    (how each later run parts from the first), ``notes`` (what that means, where there is something to say, or None), ``numbers``
+    ({number of the summary: a value a run}).
     """
     first, *others = runs
     return {
@@ -26,6 +29,7 @@ def compare_runs(runs: Sequence[Result]) -> dict[str, Any]:
         "scenario": {name: [scenario_fields(run).get(name) for run in runs] for name in differing(runs, frozenset())},
         "timelines": [first_event(first, run) for run in others],
         "trajectories": [first_push(first, run) for run in others],
+        "notes": [rounding(first, run) for run in others],
         "numbers": _numbers(runs),
     }
 
@@ -103,6 +107,22 @@ def first_push(one: Result, other: Result) -> dict[str, Any]:
     values = [_plain(frame[column].iloc[place]) for frame in (left, right)]
     time = min(float(frame["time"].iloc[place]) for frame in (left, right))
     return {"same": False, "push": place, "time": time, "column": column, "values": values}
+
+
+def rounding(one: Result, other: Result) -> str | None:
+    """A warning where nothing but rounding can tell two runs apart (engine, device, threads, precision, build, processor) and
+    their method makes roundings grow."""
+    if not all(run.manifest.get("amplifies_rounding") for run in (one, other)):
+        return None
+    if any(name.partition(".")[0] not in NUMERIC for name in differing((one, other), frozenset())):
+        return None
+    prints = [run.fingerprints.get("trajectory") for run in (one, other)]
+    if None in prints or prints[0] == prints[1]:
+        return None
+    return (
+        "both runs have one scenario and differ by rounding alone, which their method (elementwise Gap-Aware) amplifies: single "
+        "values part by up to some per cent within a few thousand updates; compare means over several seeds (docs/determinism.md)"
+    )
 
 
 def _plain(value: Any) -> Any:

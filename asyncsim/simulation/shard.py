@@ -138,6 +138,10 @@ class Shard:
             self._view = (self.version, view)
         return view
 
+    def velocity(self) -> Tensor | None:
+        """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
+        return self.policy.velocity(self)
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         if self._moved is not snapshot:

@@ -98,7 +98,12 @@ def test_bits_do_not_depend_on_the_company_in_a_call(task, monkeypatch):
     assert len(set(seen.values())) == 1, seen
 
 
-@pytest.mark.parametrize("method", ["gap_aware", "dana_gap_aware", "softsync", "fedbuff", "local_sgd", "bsp", "dc_asgd"])
+@pytest.mark.parametrize(
+    "method",
+    ["gap_aware", {"kind": "gap_aware", "step_length": "code"}, "dana_gap_aware", "softsync", "fedbuff", "local_sgd", "bsp",
+     "dc_asgd"],
+    ids=str,
+)  # fmt: skip
 def test_families_agree_in_double_precision(method):
     results = [
         asyncsim.simulate(scenario(engine, method=method, dtype="float64", updates=40))

@@ -84,6 +84,7 @@ ALONE = {
     "staleness_aware": {}, "staleness_aware/delay_adaptive": {"rule": "delay_adaptive"},
     "staleness_aware/exponential": {"rule": "exponential"}, "staleness_aware/polynomial": {"rule": "polynomial"},
     "gap_aware": {}, "gap_aware/layer": {"per": "layer"}, "gap_aware/model": {"per": "model"},
+    "gap_aware/code": {"step_length": "code"},
     "dc_asgd": {}, "dc_asgd/c": {"adaptive": False},
     "softsync": {"n": 1}, "ssp": {"bound": 0}, "bsp": {}, "k_sync": {"k": 1}, "k_sync/patient": {"k": 1, "cancel": False},
     "backup_workers": {"backups": 0}, "rennala": {"batch": 1}, "ringmaster": {"threshold": 1},
@@ -176,7 +177,8 @@ def test_local_methods_alone_are_the_same_sgd(make):
 @pytest.mark.parametrize(
     "method",
     [{"kind": "staleness_aware"}, {"kind": "staleness_aware", "rule": "inverse_plus_one"}, {"kind": "gap_aware"},
-     {"kind": "gap_aware", "per": "model"}, {"kind": "dc_asgd"}, {"kind": "dc_asgd", "adaptive": False}],
+     {"kind": "gap_aware", "per": "model"}, {"kind": "gap_aware", "step_length": "code"}, {"kind": "dc_asgd"},
+     {"kind": "dc_asgd", "adaptive": False}],
     ids=str,
 )  # fmt: skip
 def test_at_staleness_zero_all_treatments_are_asgd(make, method):
@@ -201,7 +203,9 @@ def test_dana_without_momentum_is_asgd(make):
     """Section 9 (b), reference 4.3.4: gam = 0: DANA-Zero = Multi-ASGD = ASGD, and DANA-GA = Gap-Aware, bit for bit."""
     optimizer = {"kind": "sgd", "lr": 0.05, "weight_decay": 5e-4}
     same_bits(*(make(method=method, optimizer=optimizer) for method in ("asgd", "dana", {"kind": "dana", "look_ahead": False})))
-    same_bits(*(make(method=method, optimizer=optimizer) for method in ("gap_aware", "dana_gap_aware")))
+    for step_length in ("applied", "code"):
+        kinds = ({"kind": kind, "step_length": step_length} for kind in ("gap_aware", "dana_gap_aware"))
+        same_bits(*(make(method=method, optimizer=optimizer) for method in kinds))
 
 
 def test_delay_compensation_of_strength_zero_is_nothing(make):

@@ -145,6 +145,35 @@ def test_gap_aware(make, per):
     fleet.agree()
 
 
+@pytest.mark.parametrize("momentum", [0.0, MOMENTUM, "nesterov"], ids=["sgd", "heavy_ball", "nesterov"])
+@pytest.mark.parametrize("step_length", ["applied", "code"])
+def test_gap_aware_with_either_step_length(make, step_length, momentum):
+    """The published code's order (reference 2.2, FTP): r <- b r + (1 - b) u^2 with the momentum buffer that is there, or the
+    gradient that came, then t += 1, C, G, and the step. Ours takes the direction into r after the step. Plain SGD: d; heavy ball:
+    v <- gam v + d; Nesterov: d + gam v."""
+    b, eps, gam = 0.999, 1e-8, MOMENTUM if momentum else 0.0
+    fleet = Fleet(
+        make, {"kind": "gap_aware", "step_length": step_length},
+        optimizer=OPTIMIZER | {"momentum": gam, "nesterov": momentum == "nesterov"},
+    )  # fmt: skip
+    v, r, t, lr_max = torch.zeros_like(fleet.theta), torch.zeros_like(fleet.theta), 0, 0.0
+    for worker, step, _, read, lr in fleet.walk():
+        g = fleet.gradient(read, worker, step)
+        if step_length == "code":
+            u = v if momentum else g
+            r, t = b * r + (1 - b) * u**2, t + 1
+        lr_max = max(lr_max, lr)
+        gap = (fleet.theta - read).abs()
+        penalty = 1 + gap / (lr_max * (torch.sqrt(r / (1 - b**t)) + eps)) if t else 1.0
+        d = (g + DECAY * fleet.theta) / penalty
+        v = gam * v + d
+        direction = d + gam * v if momentum == "nesterov" else v
+        if step_length == "applied":
+            r, t = b * r + (1 - b) * direction**2, t + 1
+        fleet.applied(fleet.theta - lr * direction)
+    fleet.agree()
+
+
 @pytest.mark.parametrize("look_ahead", [True, False], ids=["dana_zero", "multi_asgd"])
 def test_dana(make, look_ahead):
     """Hakimi et al. 2019 (reference 4.2): v_i <- gam v_i + g, theta <- theta - eta v_i, sent theta - eta gam sum_j v_j; here
@@ -171,19 +200,22 @@ def test_dana_with_delay_compensation(make):
     fleet.agree()
 
 
+@pytest.mark.parametrize("step_length", ["applied", "code"])
 @pytest.mark.parametrize("between", ["views", "parameters"])
-def test_dana_gap_aware(make, between):
+def test_dana_gap_aware(make, between, step_length):
     """DANA-GA (reference 2.2): d = (g + wd theta) / G, v_i <- gam v_i + d, theta <- theta - eta v_i, sent theta - eta gam
-    sum_j v_j. The gap lies between what was sent and what would be sent now, or between what was sent and theta; u = v_i."""
+    sum_j v_j. The gap lies between what was sent and what would be sent now, or between what was sent and theta; u = v_i of the
+    last step, with the published code's one more count in t, or without."""
     b, eps = 0.999, 1e-8
-    fleet = Fleet(make, {"kind": "dana_gap_aware", "between": between})
+    fleet = Fleet(make, {"kind": "dana_gap_aware", "between": between, "step_length": step_length})
     v = torch.zeros(WORKERS, len(fleet.theta), dtype=torch.float64)
     r, lr_max = torch.zeros_like(fleet.theta), 0.0
     for worker, step, _, read, lr in fleet.walk():
         lr_max = max(lr_max, lr)
         penalty = 1.0
         if fleet.version > 0:
-            c = lr_max * (torch.sqrt(r / (1 - b**fleet.version)) + eps)
+            count = fleet.version + (step_length == "code")
+            c = lr_max * (torch.sqrt(r / (1 - b**count)) + eps)
             now = fleet.handed if between == "views" else fleet.theta
             penalty = 1 + (now - read).abs() / c
         v[worker] = MOMENTUM * v[worker] + (fleet.gradient(read, worker, step) + DECAY * fleet.theta) / penalty

@@ -79,6 +79,13 @@ REFUSED = {
     "dana_with_nesterov": (
         {"method": "dana_gap_aware", "optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": True}}, "look-ahead of its own"
     ),
+    "published_gap_aware_with_adam": (
+        {"method": {"kind": "gap_aware", "step_length": "code"}, "optimizer": "adam"}, "use `step_length: applied`"
+    ),
+    "published_gap_aware_in_front": (
+        {"method": {"kind": "bsp", "before": [{"kind": "gap_aware", "step_length": "code"}]}, "optimizer": "nadam"},
+        "use `step_length: applied`",
+    ),
     "stops_and_a_barrier": ({"method": {"kind": "ringmaster", "stops": True, "consistency": "bsp"}}, "cannot be combined"),
     "nesterov_alone": ({"optimizer": {"kind": "sgd", "nesterov": True}}, "needs a momentum"),
 }  # fmt: skip

@@ -28,9 +28,13 @@ class View:
     look: Tensor | None = field(default=None, repr=False)
     stage: int = 0
     num_stages: int = 1
+    policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
 
     def view(self, worker: int = 0) -> Tensor | None:
         return self.params if self.look is None else self.look
+
+    def velocity(self) -> Tensor | None:
+        return self.policy.velocity(self)
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         return self.params - snapshot.params
@@ -61,7 +65,9 @@ class Toy:
     ) -> None:
         self.policy = Policy(transforms, step, start, num_workers)
         self.engine = engine()
-        self.server = View(start, num_workers=num_workers, members=num_workers, lr=step.lr, lr_max=step.lr, **view)
+        self.server = View(
+            start, num_workers=num_workers, members=num_workers, lr=step.lr, lr_max=step.lr, policy=self.policy, **view
+        )  # fmt: skip
         self.reads = [Snapshot(start, 0, 0, 1.0)] * num_workers
         self.pushes: list[Push] = []
 

@@ -36,7 +36,8 @@ POLICIES: dict[str, list[Row]] = {
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
-                  for per in ("parameter", "layer", "model") for between in ("views", "parameters")],
+                  for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
+                 + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from arrivals import Toy, View, arrivals, push
 
-from asyncsim.policies import SGD, GapAware, Push, WorkerMomentum
+from asyncsim.policies import SGD, Adam, GapAware, Push, WorkerMomentum
 
 EPS = 1e-12  # so small that the hand-computed numbers need not carry it
 
@@ -68,7 +68,8 @@ def test_three_arrivals_by_hand_for_the_whole_model():
 def test_the_default_decay_and_eps_are_those_of_ftpipe():
     """Reference 2.1: b = 0.999, eps = 1e-8, elementwise."""
     assert GapAware().settings() == {
-        "kind": "gap_aware", "per": "parameter", "decay": 0.999, "eps": 1e-8, "between": "views"
+        "kind": "gap_aware", "per": "parameter", "decay": 0.999, "eps": 1e-8, "between": "views",
+        "step_length": "applied",
     }  # fmt: skip
 
 
@@ -204,6 +205,75 @@ def test_the_penalty_is_taken_before_the_momentum():
     toy.arrive(0, vector(1))
     toy.arrive(1, vector(1))
     torch.testing.assert_close(toy.policy.state["step"]["velocity"], vector(1.0), rtol=1e-11, atol=0)
+
+
+def test_the_published_step_without_momentum_is_the_raw_gradient():
+    """``code``: r takes in the gradient that has arrived, before G, neither divided nor decayed; t counts it. lr 0.5, b = 0.5,
+    weight decay 0.5 from theta = 0; both workers read 0.
+
+    Arrival 1: g = 3: r = 4.5, no gap, theta = -1.5. Arrival 2: g = 1: r = 2.25 + 0.5 = 2.75, t = 2, C = 0.5 sqrt(2.75 / 0.75),
+    gap 1.5, so G = 1 + 3 / sqrt(11 / 3), and weight decay is divided too: d = (1 - 0.75) / G.
+    """
+    toy = server(start=vector(0.0), step=SGD(lr=0.5, weight_decay=0.5), step_length="code")
+    first = toy.arrive(0, vector(3))
+    assert first.penalty == 1.0
+    second = toy.arrive(1, vector(1))
+    by_hand = vector(1 + 3 / sqrt(11 / 3))
+    torch.testing.assert_close(second.penalty, by_hand, rtol=1e-11, atol=0)
+    torch.testing.assert_close(toy.server.params, -1.5 - 0.5 * 0.25 / by_hand, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_published_step_with_momentum_is_the_buffer_before_the_step(nesterov):
+    """``code`` with momentum 0.5, lr 0.5, b = 0.5, gradients 1 and 1 of worker 0, then 1 of worker 1, which read 0.
+
+    The buffers that the arrivals find are 0, 1, 1.5 (heavy ball and Nesterov alike, not the directions 1.5 and 1.75), t = 3:
+    r / (1 - b^3) = (0.25 + 1.125) / 0.875 = 11 / 7, where the steps that were applied alone would give 11 / 6. theta = -0.5 *
+    2.5, or with Nesterov -0.5 * (1.5 + 1.75). G = 1 + |theta| / (0.5 sqrt(11 / 7)).
+    """
+    toy = server(start=vector(0.0), step=SGD(lr=0.5, momentum=0.5, nesterov=nesterov), step_length="code")
+    for _ in range(2):
+        toy.arrive(0, vector(1))
+        toy.read(0)
+    stale = toy.arrive(1, vector(1))
+    moved = 3.25 if nesterov else 2.5
+    torch.testing.assert_close(stale.penalty, vector(1 + moved / sqrt(11 / 7)), rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_published_step_has_no_pitfall_at_the_start(momentum):
+    """Six workers read theta_0. r holds 0 and the first step (or the first two gradients) at the first gap, t = 2: with b = 0.999
+    C is the step over sqrt 2 at least, so G <= 1 + sqrt 2; the k-th has m = k - 1 steps behind it, and
+    G <= 1 + 1.01 sqrt(m (m + 1)) (Cauchy-Schwarz, as above)."""
+    step = SGD(lr=0.5, momentum=momentum)
+    toy = Toy((GapAware(step_length="code"),), step, torch.zeros(8, dtype=torch.float64), num_workers=6)
+    for worker, gradient in enumerate(arrivals(8, 6)):
+        result = toy.arrive(worker, gradient)
+        if worker == 0:
+            assert result.penalty == 1.0
+            continue
+        assert (result.penalty >= 1.0).all()
+        assert (result.penalty <= 1.0 + 1.01 * sqrt(worker * (worker + 1))).all()
+
+
+@pytest.mark.parametrize("step_length", ["applied", "code"])
+def test_a_gap_before_the_first_step_is_not_penalised(step_length):
+    """Under gossip the neighbours move a group's parameters before its own first step. The buffer is 0 then, C would be lr * eps,
+    and G about 1e8."""
+    toy = Toy((GapAware(step_length=step_length),), SGD(lr=0.5, momentum=0.5), torch.zeros(2, dtype=torch.float64))
+    toy.server.params = vector(0.3, -0.2)
+    first = toy.arrive(0, vector(1, 1))
+    torch.testing.assert_close(torch.as_tensor(first.penalty, dtype=torch.float64).reshape(-1), vector(1.0))
+    second = toy.arrive(1, vector(1, 1))
+    assert (second.penalty < 3).all()
+
+
+def test_a_step_rule_must_have_a_velocity_for_the_published_step():
+    """Adam's moments are no momentum buffer of SGD."""
+    with pytest.raises(ValueError, match="with the optimizer adam use `step_length: applied`"):
+        GapAware(step_length="code").fits(Adam())
+    GapAware().fits(Adam())
+    GapAware(step_length="code").fits(WorkerMomentum())
 
 
 @pytest.mark.parametrize(("between", "gap"), [("views", 0.0), ("parameters", 0.25)])

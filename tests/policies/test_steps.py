@@ -143,4 +143,4 @@ def test_dana_without_momentum_is_sgd():
             toy.read(worker)
         assert torch.equal(dana.server.params, plain.server.params)
         assert dana.reads[worker].params is dana.server.params
-    assert dana.policy.state["step"] == {"velocities": {}, "sum": None}
+    assert dana.policy.state["step"] == {"velocities": {}, "sum": None, "last": None}

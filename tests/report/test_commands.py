@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+import asyncsim
 from asyncsim.cli import main
 from asyncsim.plots import KINDS
 from asyncsim.plots.runs import read_run
@@ -134,6 +135,33 @@ def test_compare_the_same_longer_and_without_tables(cli, study):
     lean.manifest["fingerprints"] = {"timeline": "z"}
     assert compare_runs([one, lean])["timelines"][0]["same"] is False
     assert "kept no events" in compare_runs([one, lean])["timelines"][0]["why"]
+
+
+def test_compare_says_when_rounding_explains_it(cli, tmp_path):
+    """One scenario on two engines, whose gradients differ in the last bits: of a method that says that it amplifies them, the
+    difference is explained. Not where seeds differ, nor for a method that does not, nor where the runs are the same."""
+    base = asyncsim.Scenario.model_validate(
+        {"task": {"kind": "digits", "model": {"kind": "mlp", "hidden": [8]}}, "run": {"updates": 60}, "cluster": {"workers": 4},
+         "evaluate": {"updates": 60}, "method": "gap_aware", "engine": "serial", "name": "serial"}
+    )  # fmt: skip
+    batched = {"engine": "batched", "name": "batched"}
+    code = {"method": {"kind": "gap_aware", "step_length": "code"}}
+    changes = [{}, batched, {"seed": 1}, code, code | batched, {"dtype": "float64"}]
+    for place, change in enumerate(changes):
+        asyncsim.simulate(base.evolve(change), tmp_path / str(place))
+
+    def notes(*places) -> list:
+        return compare_runs([read_run(tmp_path / str(place), ("events", "updates")) for place in places])["notes"]
+
+    explained, *others, precision = notes(0, 1, 2, 3, 0, 5)
+    assert "rounding" in explained
+    assert "several seeds" in explained
+    assert others == [None, None, None]
+    assert precision == explained
+    assert notes(3, 4) == [None]
+    assert read_run(tmp_path / "3").fingerprints != read_run(tmp_path / "4").fingerprints
+    assert f"note: {explained}" in cli("compare", tmp_path / "0", tmp_path / "1")[1]
+    assert "note:" not in cli("compare", tmp_path / "0", tmp_path / "2")[1]
 
 
 def test_compare_needs_two(cli, study):

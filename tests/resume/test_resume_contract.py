@@ -42,6 +42,14 @@ def test_transforms(resumes, kind):
     resumes(made(method={"kind": "custom", "policy": [spec(kind)]}, run={"updates": 30}, checkpoint=OFTEN), 29)
 
 
+@pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])
+@pytest.mark.parametrize("kind", ["gap_aware", "dana_gap_aware"])
+def test_gap_aware_with_the_published_step(resumes, kind, optimizer):
+    """What it takes into its mean of squares lies in another state: that of the optimizer."""
+    method = {"kind": kind, "step_length": "code"}
+    resumes(made(method=method, optimizer={"kind": "sgd", "lr": 0.05} | optimizer, run={"updates": 30}, checkpoint=OFTEN), 29)
+
+
 @pytest.mark.parametrize("kind", names(optimizers))
 def test_optimizers(resumes, kind):
     resumes(made(method="asgd", optimizer={"kind": kind, "lr": 0.01}, run={"updates": 30}), 25)
