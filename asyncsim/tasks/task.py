@@ -211,7 +211,8 @@ class Task:
     def _measure(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
         chunk = max(1, min(1000, CHUNK_NUMBERS // max(1, inputs[0].numel())))
         parts = zip(inputs.split(chunk), targets.split(chunk), strict=True)
-        totals = torch.stack([self.objective.measure(self.module(x), t) for x, t in parts]).sum(0)
+        # A layer may write into what it is handed, and the samples are needed again.
+        totals = torch.stack([self.objective.measure(self.module(x.clone()), t) for x, t in parts]).sum(0)
         return self.objective.report((totals / len(inputs)).tolist())
 
     def _adopt(self) -> None:
