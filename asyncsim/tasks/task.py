@@ -31,6 +31,7 @@ from torch._utils import _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from asyncsim.ambient import sheltered
 from asyncsim.errors import UserError, nearest
 from asyncsim.streams import Streams
 from asyncsim.tasks.batches import Batches, Samples, Source, prepare
@@ -79,6 +80,7 @@ class Task:
         self._initial = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
 
     @classmethod
+    @sheltered()
     def from_module(
         cls,
         module: nn.Module,
