@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncsim
 from asyncsim import stopping
+from asyncsim.ambient import Watch, seeded, sheltered
 from asyncsim.assembling import assemble
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
@@ -30,6 +32,7 @@ from asyncsim.simulation.metering import spending
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.simulation import Simulation
 from asyncsim.simulation.verifying import Verifier
+from asyncsim.streams import Streams
 from asyncsim.trackers import Followers, Tracker
 from asyncsim.units import NANOSECONDS
 
@@ -159,8 +162,9 @@ def _run(
     spec = None if task is None else scenario.engine_for(task)
     sim = assemble(scenario, task, spec, directory)
     server, recorder, engine = sim.server, sim.recorder, sim.engine
+    watch = None if task is None else Watch(_drawing(scenario), scenario.device, engine.close)
     if wait is not None and hasattr(engine, "wait"):
-        engine.wait = wait
+        engine.wait = partial(watch.aside, wait)
     manifest = {
         "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
         "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": engine.kernel},
@@ -187,7 +191,8 @@ def _run(
             directory.write_json("manifest.json", manifest)
         followers.start(manifest)
         shown = started
-        for now in sim.run(None if keeper is None or keeper.off else keeper.due):
+        turns = sim.run(None if keeper is None or keeper.off else keeper.due)
+        for now in turns if watch is None else watch.over(turns):
             stopping.check()
             if keeper is not None:
                 keeper.look()
@@ -272,6 +277,11 @@ def versions() -> dict[str, str]:
     return {"asyncsim": asyncsim.__version__, "python": platform.python_version(), **{name: installed(name) for name in packages}}
 
 
+def _drawing(scenario: Scenario) -> str:
+    """Who may have moved a global generator in the middle of a run."""
+    return f"a part of the run (task `{scenario.task.kind}`, its model, loss or evaluation, or method `{scenario.method.kind}`)"
+
+
 def _moment(server: Server, now: int) -> Moment:
     done = server.length.done(server.updates, server.samples, now)
     return Moment(
@@ -321,26 +331,12 @@ def _seldom_collected() -> Iterator[None]:
 
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
-    """The task of a scenario, on its device, with PyTorch as the run needs it."""
-    with _numerics(scenario):
+    """The task of a scenario, on its device, with PyTorch as the run needs it, and nothing in it that draws without a seed."""
+    with sheltered(scenario.device, scenario.threads):
+        from asyncsim.tasks.probing import refuse_draws
+
         device = _device(scenario.device)
-        yield scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.groups)
-
-
-@contextmanager
-def _numerics(scenario: Scenario) -> Any:
-    """PyTorch's process-wide switches as this run needs them, and as they were afterwards."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
-
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.set_num_threads(scenario.threads)
-    if scenario.device != "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=True)
-        torch.backends.cudnn.benchmark = before[2]
+        with seeded(Streams(scenario.seed).integer("build")):
+            task = scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.groups)
+        refuse_draws(task, scenario.task.kind)
+        yield task

@@ -27,7 +27,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
-    "errors": 0.0, "needs": 0.0, "units": 0.0, "streams": 0.0, "stopping": 0.0, "registry": 0.1, "records": 0.1, "trackers": 0.2,
+    "errors": 0.0, "needs": 0.0, "units": 0.0, "streams": 0.0, "stopping": 0.0, "registry": 0.1, "records": 0.1,
+    "ambient": 0.1, "trackers": 0.2,
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
@@ -47,7 +48,7 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "needs": set(), "units": {"pydantic"}, "streams": {"numpy"}, "stopping": set(),
+    "errors": set(), "ambient": {"numpy"}, "needs": set(), "units": {"pydantic"}, "streams": {"numpy"}, "stopping": set(),
     "registry": {"pydantic", "pydantic_core"},
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
@@ -60,6 +61,7 @@ PACKAGES: dict[str, set[str]] = {
     "report": {"numpy", "pandas", "ruamel"}, "cli": {"rich", "pandas", "ruamel"}, "__main__": set(), "__init__": set(),
 }  # fmt: skip
 LOCAL: dict[str, set[str]] = {
+    "ambient": {"torch"},  # where numbers are computed
     "tasks": {"torch", "PIL"},  # models and images, when a task is built
     "engine": {"torch"},
     "checkpoint": {"torch"},  # when there are tensors to restore
@@ -71,7 +73,7 @@ LOCAL: dict[str, set[str]] = {
     "plots": {"matplotlib"},  # `write_figures` chooses the backend first
 }
 WITH_TORCH = {
-    "tasks": {"batches", "bowl", "dropout", "objective", "stages", "statistics", "task",
+    "tasks": {"batches", "bowl", "dropout", "objective", "probing", "stages", "statistics", "task",
               "models.attention", "models.residual", "models.wide"},
     "engine": {"batched", "dense", "graphed", "kernels", "serial", "stages", "threaded", "vectorised"},
 }  # fmt: skip

@@ -34,6 +34,7 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             if worker.left is not None and (worker.left.pending or worker.left._carry is not None)
         ],
         "signals": [[*key, packer.pack(value, "an error signal")] for key, value in sim.signals.items()],
+        "late": [[*key, packer.pack(value, "the parameters of a backward pass")] for key, value in sim.late.items()],
         "rows": [[*map(_number, row[:-1]), packer.pack(_loss(row[-1]), "a row")] for row in sim.recorder.updates.rows],
         "engine": [sim.engine.computed, sim.engine.cancelled],
         "point": point(sim),
@@ -92,7 +93,8 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     held = {(worker, step): unpacker.unpack(value[0]) for worker, step, value in state["held"]}
     held |= {(worker, step): unpacker.unpack(value) for worker, step, value in state["snapshots"]}
     server = unpacker.unpack(state["server"])
-    past = Past(sim, server["decisions"], held, unpacker.submit, finished=state["finished"] and not extended)
+    late = {(worker, batch): unpacker.unpack(value) for worker, batch, value in state["late"]}
+    past = Past(sim, server["decisions"], held, late, unpacker.submit, finished=state["finished"] and not extended)
     try:
         replay(sim, past, state["point"]["steps"])
         server["shards"] = [_unpack_shard(unpacker, each) for each in state["shards"]]

@@ -8,6 +8,7 @@ public FDG, ADL and DDG code does by changing parameters in place under a living
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,17 +71,21 @@ class Forward:
             self.below = None
         return self.output
 
-    def again(self, task: Task, streams: Streams, params: Tensor) -> None:
-        """Compute the activation anew from the same input, with other parameters."""
-        self.input = self.input.detach().requires_grad_(self.input.requires_grad)
-        self._run(task, streams, params)
+    def again(self, task: Task, streams: Streams, params: Tensor) -> Forward:
+        """A forward pass from the same input with other parameters. This one stays: the stage above may still need it."""
+        self.run(task, streams)
+        anew = copy.copy(self)
+        anew.input = self.input.detach().requires_grad_(self.input.requires_grad)
+        anew._run(task, streams, params)
+        return anew
 
     def _run(self, task: Task, streams: Streams, params: Tensor) -> None:
         if task.has_masks:
             task.seed_masks(streams.integer("dropout", self.member, self.batch, self.stage))
         stage = task.stages[self.stage]
         self.leaves = stage.leaves(params)
-        self.output = stage.forward(self.leaves, self.input)
+        # A layer may write into what it is handed; a batch is forwarded again when it is replayed.
+        self.output = stage.forward(self.leaves, self.input if self.stage else self.input.clone())
         self.statistics = stage.read_statistics()
 
 
@@ -133,7 +138,7 @@ class Backward:
         forward = self.forward
         output = forward.run(task, streams)
         if self.late is not None and self.replay:
-            forward.again(task, streams, self.late)
+            forward = forward.again(task, streams, self.late)
             output = forward.output
         elif self.late is not None:
             for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):

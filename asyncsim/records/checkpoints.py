@@ -19,7 +19,7 @@ import numpy as np
 from asyncsim.records.directory import RunDirectory
 
 FOLDER = "checkpoints"
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 _MAGIC = b"asyncsim checkpoint "
 

@@ -171,6 +171,7 @@ class Pipeline:
         first = worker.index - worker.stage
         for batch in self.places[worker.index].stash:
             sim.held.pop((worker.index, batch), None)
+            sim.late.pop((worker.index, batch), None)
         if first in self.stopped:
             return
         self.stopped.add(first)

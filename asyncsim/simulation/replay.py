@@ -17,6 +17,8 @@ from asyncsim.policies import Snapshot
 from asyncsim.simulation.server import APPLIED, NOTHING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asyncsim.engine.futures import Future
     from asyncsim.simulation.simulation import Simulation
 
@@ -32,6 +34,7 @@ class Past:
     """Stands in for server and engine while ``sim`` is replayed.
 
     ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
+    ``late`` has the parameters of backward passes that were under way.
     ``finished``: the decisions end with the run.
     """
 
@@ -42,12 +45,14 @@ class Past:
         sim: Simulation,
         decisions: bytes | bytearray,
         snapshots: Mapping[Held, Snapshot],
+        late: Mapping[Held, Tensor],
         submit: Callable[..., Future | None],
         finished: bool,
     ) -> None:
         self.sim = sim
         self.decisions = decisions
         self.snapshots = snapshots
+        self.late = late
         self.submit = submit
         self.versions = [0] * len(sim.progress)  # of the shards
         self.pushes = 0
@@ -72,8 +77,8 @@ class Past:
         version = self.versions[at.stage] if version is None else version
         return Snapshot(None, version, now, 1.0) if held is None else held
 
-    def current(self, worker: int) -> None:
-        """What is needed of it stands in the checkpoint."""
+    def current(self, worker: int) -> Tensor | None:
+        return self.late.get((worker, self.sim.workers[worker].step))
 
     def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
         self.pushes += 1

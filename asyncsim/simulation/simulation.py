@@ -83,6 +83,7 @@ class Simulation:
         self.steps = 0  # events until now: with them the timeline can be brought to the same point again
         self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives
         self.signals: dict[tuple[int, int], Tensor] = {}  # error signals computed and not used yet, by (worker, batch)
+        self.late: dict[tuple[int, int], Tensor] = {}  # what a backward pass under way read when it began, by (worker, batch)
         self.meter = Meter(self, cluster, recorder.events.append) if cluster.priced else None
         server.meter = self.meter
         self._record = recorder.events.append if self.meter is None else self.meter.note

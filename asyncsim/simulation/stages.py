@@ -115,8 +115,11 @@ class Stage(Program):
         stashed = place.stash[batch]
         worker.version = stashed.snapshot.version
         late = None if self.backward == "stashed" else sim.server.current(worker.index)
+        if late is not None:
+            sim.late[worker.index, batch] = late
         share = 1.0 if self.backward == "replayed" else 1.0 - sim.costs.forward
         yield from sim.compute(worker, self._seconds(sim, worker, worker.late_times[batch], share), BACKWARD)
+        sim.late.pop((worker.index, batch), None)
         if errors is not None:
             errors.take()
         yield from self._finish(sim, worker, place, batch, stashed, upper, late)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
+from asyncsim.ambient import sheltered, undrawn
 from asyncsim.errors import UserError
 from asyncsim.records import Result
-from asyncsim.run import Progress, _numerics, simulate
+from asyncsim.run import Progress, simulate
 from asyncsim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def interleave(
     for index in indices:
         groups.setdefault((scenarios[index].threads, scenarios[index].device), []).append(index)
     for group in groups.values():
-        with _numerics(scenarios[group[0]]):  # a run that ends must not set back what the others need
+        first = scenarios[group[0]]
+        with sheltered(first.device, first.threads):  # a run that ends must not set back what the others need
             yield from _together(group, run, at_once)
 
 
@@ -115,4 +117,6 @@ def _serve(needed: list[Future]) -> None:
     for width, members in by_width.items():
         mine = set(map(id, members))
         pending = [future for engine in members for future in engine.pending]
-        flush([future for future in needed if id(future.engine) in mine], pending, width)
+        mine_needed = [future for future in needed if id(future.engine) in mine]
+        device = str(members[0].task.parameters[0].device)
+        undrawn("a model or loss of these runs", device, flush, mine_needed, pending, width)

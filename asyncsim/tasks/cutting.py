@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
+from asyncsim.ambient import seeded, sheltered
 from asyncsim.tasks.spec import ModelSpec, Signature, TextModel
 
 
@@ -34,7 +35,7 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):
+    with sheltered(), seeded(0), torch.device("meta"):
         module = model.module(signature).eval()
         if not isinstance(module, nn.Sequential):
             raise ValueError(f"model `{model.kind}` is a {type(module).__name__}; only an nn.Sequential can be cut into stages")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from asyncsim.ambient import seeded, sheltered
 from asyncsim.errors import UserError
 from asyncsim.streams import Streams
 from asyncsim.tasks.data.arrays import Arrays
@@ -73,7 +74,8 @@ class DataTask(TaskSpec):
         from asyncsim.tasks.task import Task, floating
 
         streams = Streams(seed)
-        arrays = self.arrays()
+        with seeded(Streams(0).integer("data")):  # loaders keep what they made, for runs of other seeds too
+            arrays = self.arrays()
         splits = prepare(arrays, self.validation, device, floating(dtype))
         inputs, targets = splits["train"]
         if arrays.labels and tuple(inputs.shape[1:]) != self.signature.inputs:
@@ -90,10 +92,7 @@ class DataTask(TaskSpec):
 
     def _module(self, streams: Streams) -> nn.Module:
         """The module with its initial values: drawn on the CPU in float32, so the same for every device and precision."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(streams.integer("init") & (2**63 - 1))
+        with sheltered(), seeded(streams.integer("init")):
             return self.model.module(self.signature)
 
 

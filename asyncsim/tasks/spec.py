@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.ambient import seeded, sheltered
 from asyncsim.registry import Registry, Spec
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ModelSpec(Spec):
         """P. Built-in models know it in closed form; this fallback builds the module on torch's meta device."""
         import torch
 
-        with torch.device("meta"):
+        with sheltered(), seeded(0), torch.device("meta"):
             return sum(parameter.numel() for parameter in self.module(signature).parameters())
 
     @abstractmethod

@@ -31,6 +31,7 @@ from torch._utils import _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from asyncsim.ambient import sheltered
 from asyncsim.errors import UserError, nearest
 from asyncsim.streams import Streams
 from asyncsim.tasks.batches import Batches, Samples, Source, prepare
@@ -79,6 +80,7 @@ class Task:
         self._initial = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
 
     @classmethod
+    @sheltered()
     def from_module(
         cls,
         module: nn.Module,
@@ -211,7 +213,8 @@ class Task:
     def _measure(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
         chunk = max(1, min(1000, CHUNK_NUMBERS // max(1, inputs[0].numel())))
         parts = zip(inputs.split(chunk), targets.split(chunk), strict=True)
-        totals = torch.stack([self.objective.measure(self.module(x), t) for x, t in parts]).sum(0)
+        # A layer may write into what it is handed, and the samples are needed again.
+        totals = torch.stack([self.objective.measure(self.module(x.clone()), t) for x, t in parts]).sum(0)
         return self.objective.report((totals / len(inputs)).tolist())
 
     def _adopt(self) -> None:

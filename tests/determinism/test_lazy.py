@@ -69,6 +69,7 @@ def test_work_that_nobody_needs_is_never_computed(make, monkeypatch, name):
     monkeypatch.setattr(Task, "batch", lambda self, worker, step: (looked.append((worker, step)), batch(self, worker, step))[1])
     method, cluster = WASTEFUL[name]
     result = asyncsim.simulate(make(method=method, cluster=cluster, run={"updates": 60}))
+    assert looked.pop(0) == (0, 0)  # of the gradient before the run that shows whether the task draws without a seed
     updates, summary = result.updates, result.summary
     last = updates.index[updates["outcome"] == "applied"][-1]
     counted = updates[(updates["outcome"] != "dropped") & (updates.index <= last)]

@@ -1,0 +1,234 @@
+"""What of the process could reach the numbers of a run: PyTorch's switches are held, the global generators are watched.
+
+A result is a function of its scenario, whatever the process did before. `sheltered` gives the switches the values that stand
+here, and puts the caller's back. The global generators of PyTorch, NumPy and Python are seeded while a task is built (`seeded`)
+and must not move while it is at work (`undrawn`), where threads share them and gradients are evaluated in any order.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from asyncsim.errors import UserError
+
+T = TypeVar("T")
+
+PRECISIONS = {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee", "mkldnn.rnn": "ieee", "cuda.matmul": "ieee",
+              "cudnn.conv": "tf32", "cudnn.rnn": "tf32"}  # fmt: skip
+"""How float32 is multiplied; cuDNN's values are those that PyTorch starts with."""
+KERNELS = ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
+"""Kernels of attention that PyTorch may choose from."""
+
+
+class Switch(NamedTuple):
+    """A setting of the process or of the thread, and the value it has while numbers are computed."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+    value: Any
+
+
+def switches(device: str, threads: int | None) -> list[Switch]:
+    """All that is held for a run on this device; ``threads`` None leaves their number as it is."""
+    import torch
+
+    exact = device != "cpu"  # what needs no asking on a CPU
+    backends, cudnn = torch.backends, torch.backends.cudnn
+    held = [
+        Switch("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+        Switch("gradients", torch.is_grad_enabled, torch.set_grad_enabled, True),
+        Switch("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+        Switch("deterministic algorithms", _determinism, lambda value: torch.use_deterministic_algorithms(
+            value[0], warn_only=value[1]), (exact, exact)),
+        Switch("flush denormals", _flushes, torch.set_flush_denormal, False),
+        Switch("cudnn.benchmark", lambda: cudnn.benchmark, lambda value: setattr(cudnn, "benchmark", value), False),
+        Switch("cudnn.enabled", lambda: cudnn.enabled, lambda value: setattr(cudnn, "enabled", value), True),
+        Switch("mkldnn.enabled", lambda: backends.mkldnn.enabled, lambda value: backends.mkldnn.set_flags(_enabled=value), True),
+        Switch("attention fast path", backends.mha.get_fastpath_enabled, backends.mha.set_fastpath_enabled, True),
+    ]  # fmt: skip
+    for name in KERNELS:
+        held.append(Switch(name, getattr(backends.cuda, f"{name}_enabled"), getattr(backends.cuda, f"enable_{name}"), True))
+    for kind in ("cpu", "cuda"):
+        held.append(Switch(
+            f"autocast {kind}", lambda kind=kind: torch.is_autocast_enabled(kind),
+            lambda value, kind=kind: torch.set_autocast_enabled(kind, value), False,
+        ))  # fmt: skip
+    if threads is not None:
+        held.append(Switch("threads", torch.get_num_threads, torch.set_num_threads, threads))
+    return held + _precisions()
+
+
+@contextmanager
+def sheltered(device: str = "cpu", threads: int | None = None) -> Iterator[None]:
+    """Hold PyTorch's settings for numbers on ``device``; afterwards they are as they were, whatever was set inside."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for switch in switches(device, threads):
+            stack.callback(_set, switch, switch.read())
+            _set(switch, switch.value)
+        yield
+
+
+def _set(switch: Switch, value: Any) -> None:
+    if switch.read() != value:
+        switch.write(value)
+
+
+def _determinism() -> tuple[bool, bool]:
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _flushes() -> bool:
+    """PyTorch does not tell: does this thread take numbers below the smallest normal one for 0?"""
+    import torch
+
+    return not bool(torch.tensor(1e-310, dtype=torch.float64, device="cpu").mul(1.0))
+
+
+def _precisions() -> list[Switch]:
+    import torch
+
+    if not hasattr(torch.backends.mkldnn, "matmul"):  # before torch 2.9
+        cudnn = torch.backends.cudnn
+        return [
+            Switch("matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+            Switch("cudnn.allow_tf32", lambda: cudnn.allow_tf32, lambda value: setattr(cudnn, "allow_tf32", value), True),
+        ]
+    held = []
+    for name, value in PRECISIONS.items():
+        library, operation = name.split(".")
+        at = getattr(getattr(torch.backends, library), operation)
+        held.append(Switch(
+            f"{name} precision", lambda at=at: at.fp32_precision, lambda value, at=at: setattr(at, "fp32_precision", value), value
+        ))  # fmt: skip
+    return held
+
+
+class Generators(NamedTuple):
+    """Where the global generators stand."""
+
+    torch: bytes
+    numpy: bytes
+    python: Any
+    device: bytes  # that of a GPU, of PyTorch too
+
+    @classmethod
+    def read(cls, device: str = "cpu") -> Generators:
+        import torch
+
+        gpu = torch.cuda.get_rng_state(device).numpy().tobytes() if device.startswith("cuda") else b""
+        state = pickle.dumps(np.random.get_state(legacy=False))
+        return cls(torch.default_generator.get_state().numpy().tobytes(), state, random.getstate(), gpu)
+
+    def put_back(self, device: str = "cpu") -> None:
+        import torch
+
+        torch.default_generator.set_state(_tensor(self.torch))
+        np.random.set_state(pickle.loads(self.numpy))
+        random.setstate(self.python)
+        if self.device:
+            torch.cuda.set_rng_state(_tensor(self.device), device)
+
+
+def _tensor(state: bytes) -> Any:
+    import torch
+
+    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
+
+
+OWNERS = {"torch": "torch's", "numpy": "NumPy's", "python": "Python's", "device": "torch's"}
+
+
+def moved(before: Generators, device: str = "cpu") -> str | None:
+    """Whose global generator does not stand where it stood, if any does not."""
+    now = Generators.read(device)
+    return next((owner for name, owner in OWNERS.items() if getattr(before, name) != getattr(now, name)), None)
+
+
+@contextmanager
+def seeded(key: int) -> Iterator[None]:
+    """The global generators start from ``key``, for code that builds something; afterwards they are where they were."""
+    import torch
+
+    before = Generators.read()
+    torch.default_generator.manual_seed(key & (2**63 - 1))
+    np.random.seed(key & (2**32 - 1))
+    random.seed(key)
+    try:
+        yield
+    finally:
+        before.put_back()
+
+
+def refuse(before: Generators, who: str, device: str = "cpu") -> None:
+    """Raise ``UserError`` if a global generator has moved, and put it back."""
+    owner = moved(before, device)
+    if owner is not None:
+        before.put_back(device)
+        raise UserError(
+            f"{who} draws from {owner} global generator, so the same scenario would give other results every time; for masks use "
+            "asyncsim.tasks.Dropout, or a subclass of it that draws from its `generator`, which is seeded for every gradient"
+        )
+
+
+def undrawn(who: str, device: str, function: Callable[..., T], *arguments: Any) -> T:
+    """``function(*arguments)``; ``UserError`` that names ``who`` if that moved a global generator."""
+    before = Generators.read(device)
+    result = function(*arguments)
+    refuse(before, who, device)
+    return result
+
+
+class Watch:
+    """Watches the turns of a run, and nothing that others do in between: trackers and displays may draw as they like.
+
+    ``close`` ends what the run still does in other threads; it is called after the last turn, and before a refusal.
+    """
+
+    def __init__(self, who: str, device: str, close: Callable[[], None]) -> None:
+        self.who = who
+        self.device = device
+        self.close = close
+        self._before: Generators | None = None
+
+    def over(self, turns: Generator[T, None, None]) -> Iterator[T]:
+        """The same turns; ``UserError`` after one in which a global generator moved."""
+        end = object()
+        while True:
+            self._before = Generators.read(self.device)
+            value: Any = next(turns, end)
+            if value is end:
+                self.close()
+            self._look()
+            if value is end:
+                return
+            yield value
+
+    def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """A call, in the middle of a turn, of what does not belong to this run."""
+        self._look()
+        try:
+            return function(*arguments)
+        finally:
+            self._before = Generators.read(self.device)
+
+    def _look(self) -> None:
+        if moved(self._before, self.device):
+            self.close()
+            refuse(self._before, self.who, self.device)
