@@ -27,6 +27,7 @@ from pydantic import AfterValidator
 from asyncsim.cluster.speed import Episode
 from asyncsim.registry import Registry, Spec
 from asyncsim.streams import Draws, Streams
+from asyncsim.units import TICK
 
 MAX_SECONDS = 9e9
 """285 years, just under 2**63 nanoseconds. Longer draws of heavy tails are cut to it."""
@@ -43,6 +44,11 @@ class Delay(Spec):
     @abstractmethod
     def expected(self) -> float:
         """Expected duration in virtual seconds; ``inf`` where it does not exist. Slowdown episodes included."""
+
+    @property
+    def shortest(self) -> float:
+        """Expected duration on the fastest kind of machine that is named. Kinds with a factor for each override it."""
+        return self.expected
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -92,9 +98,16 @@ def _refuse_zero(delay: Delay) -> Delay:
     return delay
 
 
-SteadyDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes)]
-LastingDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes), AfterValidator(_refuse_zero)]
-ComputeDelay = Annotated[Delay, delays, AfterValidator(_refuse_zero)]
+def _refuse_split_ticks(delay: Delay) -> Delay:
+    if 0 < delay.shortest < TICK:
+        raise ValueError(f"has an expected value of {delay.shortest:.3g} s; allowed is 1ns, the tick of virtual time, or more")
+    return delay
+
+
+_ADelay = Annotated[Delay, delays, AfterValidator(_refuse_split_ticks)]
+SteadyDelay = Annotated[_ADelay, AfterValidator(_refuse_episodes)]
+LastingDelay = Annotated[_ADelay, AfterValidator(_refuse_episodes), AfterValidator(_refuse_zero)]
+ComputeDelay = Annotated[_ADelay, AfterValidator(_refuse_zero)]
 
 
 def bounded(seconds: np.ndarray) -> np.ndarray:
