@@ -50,6 +50,11 @@ class Delay(Spec):
         """Expected duration on the fastest kind of machine that is named. Kinds with a factor for each override it."""
         return self.expected
 
+    @property
+    def zero(self) -> str | None:
+        """The row of a file of measurements that says 0 s, in words; None if there is none, here and in the delays inside."""
+        return next((found for each in _inside(self) if (found := each.zero)), None)
+
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draws at full speed: shape ``(size,)``, float64 virtual seconds, finite, not negative, a function of ``rng`` alone."""
@@ -78,6 +83,16 @@ class Delay(Spec):
         return iter(())
 
 
+def _inside(spec: Spec) -> Iterator[Delay]:
+    """The delays that are fields of ``spec``, or of parts that are listed in them."""
+    for value in spec.__dict__.values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Delay):
+                yield each
+            elif isinstance(each, Spec):
+                yield from _inside(each)
+
+
 delays = Registry("delay", default="constant")
 
 
@@ -95,6 +110,8 @@ def _refuse_episodes(delay: Delay) -> Delay:
 def _refuse_zero(delay: Delay) -> Delay:
     if delay.expected == 0:
         raise ValueError("no time would pass; allowed is a delay whose expected value is above 0 s")
+    if delay.zero:
+        raise ValueError(f"{delay.zero}; allowed are those above 0 here, where time has to pass")
     return delay
 
 

@@ -180,8 +180,8 @@ class TestTwoState:
         assert [again.finish(at * SECOND, 1.0) for at in range(50)] == halfway
 
     def test_instant_states_do_not_hang(self, tmp_path):
-        """Draws of 0 s last one nanosecond."""
-        (tmp_path / "t.csv").write_text("seconds\n0\n0\n1e-6\n")
+        """Draws that round to 0 ns last one nanosecond."""
+        (tmp_path / "t.csv").write_text("seconds\n1e-10\n1e-10\n1e-6\n")
         holding = {"kind": "empirical", "file": str(tmp_path / "t.csv")}
         episodes = TwoState(base=1, factor=2, normal=holding, slow=holding).episodes(Streams(0), 0)
         ends = [0]
