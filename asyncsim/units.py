@@ -83,7 +83,9 @@ def _at_least(least: float, shown: str) -> Callable[[float], float]:
 
 _TICKS = AfterValidator(_at_least(TICK, "1ns, the tick of virtual time,"))
 Seconds = Annotated[_quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS), _TICKS]
-PositiveSeconds = Annotated[_quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS), _TICKS]
+SpreadSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
+"""How far draws spread around something longer; it may be less than a tick."""
+PositiveSeconds = Annotated[SpreadSeconds, _TICKS]
 Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0, le=1e21)
 BytesPerSecond = Annotated[
     _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0), AfterValidator(_at_least(1e-9, "1e-9 bytes per second"))

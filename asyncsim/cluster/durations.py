@@ -14,7 +14,7 @@ from asyncsim.cluster.files import Unusable
 from asyncsim.cluster.instants import PER_UNIT
 from asyncsim.cluster.spans import EVENT_COLUMNS, kinds_of, spans, truths_of
 from asyncsim.records.rows import EVENT_KINDS
-from asyncsim.units import NANOSECONDS
+from asyncsim.units import NANOSECONDS, TICK
 
 Span = Literal["compute", "download", "upload"]
 Unit = Literal["ns", "us", "ms", "s", "min", "h"]
@@ -126,6 +126,14 @@ def unit_in(name: str) -> Unit | None:
     return units.pop() if len(units) == 1 else None
 
 
+def refuse_double_conversion(layout: Layout, scale: float) -> None:
+    """A factor beside a unit that only the column's name tells may be meant as that unit: then it has to be said."""
+    unit = unit_in(layout.column)
+    if scale != 1.0 and layout.unit is None and layout.times != "intervals" and unit not in (None, "s"):
+        message = f"column {layout.column!r} is in {unit} by its name, and `scale` {scale:g} would come on top"
+        raise Unusable("scale", f"{message}; give `unit: {unit}` if that is meant, or leave `scale` out")
+
+
 def unit_of(rows: Rows, names: Iterable[str], given: Unit | None, otherwise: Unit | None = None) -> tuple[Unit, str]:
     """The unit of columns of numbers, and a sentence about it: of their names, else as ``given``, else ``otherwise``."""
     names = list(names)
@@ -174,10 +182,13 @@ def _numbers(rows: Rows, layout: Layout) -> tuple[np.ndarray, str]:
     unit, said = unit_of(rows, [name], layout.unit)
     most = MAX_SECONDS / in_seconds(1.0, unit)
     dates = rows.dates(name)
-    allowed = f"a duration; allowed is a number of {PLURAL[unit]} from 0 to {most:g}"
+    allowed = f"a duration; allowed is a number of {PLURAL[unit]} from 0 to {most:g}, at least 1 ns unless it is 0"
     allowed += " (for dates and other time stamps give `times: stamps`)" if dates else ""
-    values = rows.numbers(name, "column", allowed, lambda values: (values >= 0) & (values <= most)).astype(np.float64)
-    return in_seconds(values, unit), said
+
+    def fits(values: np.ndarray) -> np.ndarray:
+        return (values == 0) | ((in_seconds(values, unit) >= TICK) & (values <= most))
+
+    return in_seconds(rows.numbers(name, "column", allowed, fits).astype(np.float64), unit), said
 
 
 def _spans(rows: Rows, start: np.ndarray, end: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from asyncsim.cluster.delays import MAX_SECONDS, Delay, delays
-from asyncsim.cluster.durations import Layout, Span, Times, Unit, in_seconds, read_durations
+from asyncsim.cluster.durations import Layout, Span, Times, Unit, in_seconds, read_durations, refuse_double_conversion
 from asyncsim.cluster.fields import NonNegative, Positive
 from asyncsim.cluster.files import Unusable, resolved
 from asyncsim.cluster.parsing import read_rows
@@ -72,7 +72,9 @@ class Empirical(Delay):
             if self.sha256 not in (None, digest):
                 raise Unusable("sha256", f"{path} has changed: its SHA-256 is {digest}")
             rows = read_rows(path, content)
-            read = read_durations(rows, Layout(self.column, self.worker, self.span, self.times, self.unit))
+            layout = Layout(self.column, self.worker, self.span, self.times, self.unit)
+            refuse_double_conversion(layout, self.scale)
+            read = read_durations(rows, layout)
         except Unusable as error:
             raise self._wrong(error.field, str(error)) from None
         self.__dict__ |= {"file": str(given.resolve()), "sha256": digest}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asyncsim.cluster.columns import Rows
-from asyncsim.cluster.durations import Layout, holds_events, read_durations
+from asyncsim.cluster.durations import Layout, holds_events, read_durations, refuse_double_conversion
 from asyncsim.cluster.files import Unusable, read_file
 from asyncsim.cluster.parsing import read_rows
 from asyncsim.cluster.spans import EVENT_COLUMNS, kinds_of, spans, truths_of
@@ -36,6 +36,7 @@ def read_recording(path: Path, layout: Layout, first: int, scale: float) -> Reco
     Raises:
         Unusable: the file cannot be read, or holds something that is no duration.
     """
+    refuse_double_conversion(layout, scale)
     path, content = read_content(path)
     rows = read_rows(path, content)
     digest = hashlib.sha256(content)

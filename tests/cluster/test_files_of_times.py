@@ -87,6 +87,7 @@ REFUSED = {
     "twice": ("worker,seconds,seconds\n0,1,2\n", "the column 'seconds' comes twice"),
     "underscores": ("worker,seconds\n0,1_000\n", "line 2, column 'seconds': '1_000' is not a duration"),
     "negative": ("worker,seconds\n0,1\n0,-1\n", "line 3, column 'seconds': '-1' is not a duration"),
+    "shorter than a tick": ("worker,seconds\n0,1\n0,1e-10\n", "line 3, column 'seconds': '1e-10' is not a duration"),
     "nan": ("worker,seconds\n0,nan\n", "line 2, column 'seconds': 'nan' is not a duration"),
     "infinite": ("worker,seconds\n0,1\n#\n\n0,inf\n", "line 5, column 'seconds': 'inf' is not a duration"),
     "a date": ("worker,seconds\n0,2026-01-31\n", "for dates and other time stamps give `times: stamps`"),
@@ -152,6 +153,14 @@ def test_units(reader, capsys):
         reader("t.csv", column="step_time_ms", unit="s")
     with pytest.raises((ValidationError, UserError), match="'took' does not tell its unit; give `unit`: ns, us, ms, s, min, h"):
         reader("t.csv", column="took")
+
+
+@pytest.mark.parametrize("kind", [Empirical, Recorded])
+def test_a_scale_does_not_convert_what_the_name_has_converted(kind):
+    Path("t.csv").write_text("worker,step_time_ms\n0,400\n")
+    with pytest.raises(ValidationError, match=r"in ms by its name, and `scale` 0\.001 would come on top; give `unit: ms`"):
+        kind(file="t.csv", column="step_time_ms", scale=0.001)
+    assert kind(file="t.csv", column="step_time_ms", scale=2, unit="ms").expected == 0.8
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -292,6 +301,15 @@ def test_durations_in_the_scenario_and_from_arrays():
             Empirical(**fields)
     with pytest.raises(ValidationError, match="`values` has a 0"):
         Cluster.model_validate({"compute": {"kind": "empirical", "values": [0, 1]}})
+
+
+def test_durations_of_nanoseconds_are_fitted():
+    """A spread below the tick of virtual time is no reason to refuse them."""
+    values = 100e-9 + np.random.default_rng(0).exponential(0.5e-9, 200)
+    pd.DataFrame({"seconds": values}).to_csv("t.csv", index=False)
+    found = asyncsim.calibrate("t.csv").snippet["cluster"]["compute"]
+    assert found["kind"] == "shifted_exponential"
+    assert found["mean"] == pytest.approx(0.5e-9, rel=0.2)
 
 
 def test_a_run_is_a_file_of_times():
