@@ -21,7 +21,7 @@ TRIED = 100
 
 def read_rows(path: Path, content: bytes) -> Rows:
     """``content`` of the file ``path``, perhaps compressed by gzip: Parquet by its first bytes, JSON Lines by the ending .jsonl
-    or .ndjson or a ``{`` at its beginning, else CSV. Blank lines and lines that begin with ``#`` are skipped.
+    or .ndjson or by beginning with ``{``, else CSV. Blank lines and lines that begin with ``#`` are skipped.
 
     Raises:
         Unusable: it is not what it should be.
@@ -31,7 +31,8 @@ def read_rows(path: Path, content: bytes) -> Rows:
         return _parquet(path, content)
     text = text_of(path, content)
     name = path.name.lower().removesuffix(".gz")
-    return _json_lines(path, text) if name.endswith((".jsonl", ".ndjson")) or text.lstrip()[:1] == "{" else _csv(path, text)
+    begun = "".join(text[:200].split())
+    return _json_lines(path, text) if name.endswith((".jsonl", ".ndjson")) or begun.startswith(("{", "[{")) else _csv(path, text)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

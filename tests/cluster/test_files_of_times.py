@@ -100,6 +100,7 @@ REFUSED = {
     "latin": (b"worker,seconds\n\xe9,1\n", "cannot be read as text in UTF-8"),
     "cut gzip": (gzip.compress(LINES.encode())[:-12], "cannot be read as gzip"),
     "a key twice": ('{"worker": 0, "seconds": 1, "seconds": 2}\n', "line 1: the field 'seconds' comes twice"),
+    "an array": ('[{"worker": 0, "seconds": 1}]', "line 1: [{'worker': 0, 'seconds': 1}] is not an object"),
     "not only": ('{"worker": 0, "seconds": 1}\n0,2\n', "line 2: not valid JSON"),
 }
 
