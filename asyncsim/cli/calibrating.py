@@ -18,6 +18,7 @@ from asyncsim.units import show_seconds
 if TYPE_CHECKING:
     from asyncsim.calibration import Calibration, Differences, Fit
 
+UNITS = ("ns", "us", "ms", "s", "min", "h")
 MEASURING = ("gradients", "warm_up", "threads", "device", "out")
 
 
@@ -28,6 +29,11 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], co
     calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")
     calibrating.add_argument("--column", metavar="NAME", default="seconds", help="column of durations (default: seconds)")
     calibrating.add_argument("--worker", metavar="NAME", default="worker", help="column of workers (default: worker, if any)")
+    calibrating.add_argument("--unit", choices=UNITS, help="of the numbers (default: that of the column's name)")
+    calibrating.add_argument(
+        "--times", choices=("durations", "stamps", "intervals"), default="durations",
+        help="the column holds durations (default) or time stamps, whose differences count; or columns start and end do",
+    )
     calibrating.add_argument(
         "--span", choices=("compute", "download", "upload"), default="compute", help="of events, which count (default: compute)"
     )
@@ -60,7 +66,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
     trace, written = arguments.trace, []
     if arguments.measure is not None:
         trace, about, written = _measured(arguments)
-    made = calibration.calibrate(trace, arguments.column, arguments.worker, arguments.span, arguments.empirical)
+    layout = (arguments.column, arguments.worker, arguments.span, arguments.empirical, arguments.unit, arguments.times)
+    made = calibration.calibrate(trace, *layout)
     if arguments.empirical is not None:
         written.append(f"durations: {arguments.empirical}")
     if arguments.plot is not None:
@@ -98,6 +105,7 @@ def _plot(made: Calibration, path: Path) -> Path:
 
 def _show(made: Calibration) -> None:
     console = Console()
+    console.print(f"read: {made.trace.said}", highlight=False, markup=False, soft_wrap=True)
     for name, fit in made.fits.items():
         console.print(_headline(made, name, fit), highlight=False, markup=False, soft_wrap=True)
         console.print(_table(fit), highlight=False)

@@ -19,6 +19,7 @@ from asyncsim.consistency import Consistency
 from asyncsim.needs import Need
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
+from asyncsim.simulation.clock import Clock, out_of_time
 from asyncsim.simulation.collective import exchange
 from asyncsim.simulation.deadlocks import deadlock, expected, stuck
 from asyncsim.simulation.metering import Meter
@@ -61,7 +62,7 @@ class Simulation:
         streams: Streams,
         costs: Costs,
     ) -> None:
-        self.env = simpy.Environment(initial_time=0)
+        self.env = Clock(partial(out_of_time, self))
         self.program = program
         self.consistency = consistency
         needs = consistency.needs | program.needs
