@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from asyncsim.cli.console import Console
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
@@ -85,29 +83,25 @@ def compare(arguments: argparse.Namespace) -> int:
     console = Console()
     letters = [chr(ord("A") + place) if place < 26 else str(place) for place in range(len(found["runs"]))]
     for letter, name in zip(letters, found["runs"], strict=True):
-        console.print(f"{letter}: {name}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{letter}: {name}")
     scenario = {field: values for field, values in found["scenario"].items() if field != "name"}
     if scenario:
-        _side_by_side(console, "scenario", letters, scenario)
+        _side_by_side("scenario", letters, scenario)
     else:
-        console.print("\nscenario: the same")
+        console.say("\nscenario: the same")
     for letter, timeline, trajectory in zip(letters[1:], found["timelines"], found["trajectories"], strict=True):
-        console.print(f"\n{letter} against A", style="bold")
-        console.print(_timeline(timeline, letter), highlight=False, markup=False, soft_wrap=True)
-        console.print(_trajectory(trajectory, letter), highlight=False, markup=False, soft_wrap=True)
-    _side_by_side(console, "numbers", letters, found["numbers"])
+        console.say(f"\n{letter} against A", style="bold")
+        console.say(_timeline(timeline, letter))
+        console.say(_trajectory(trajectory, letter))
+    _side_by_side("numbers", letters, found["numbers"])
     return 0
 
 
-def _side_by_side(console: Console, title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for letter in letters:
-        table.add_column(letter, justify="right" if title == "numbers" else "left")
-    for name, values in rows.items():
-        unlike = any(value != values[0] for value in values)
-        table.add_row(name, *(_escape(_cell(value)) for value in values), style=None if unlike else "dim")
-    console.print(table, highlight=False)
+def _side_by_side(title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
+    side = "right" if title == "numbers" else "left"
+    cells = [(name, *map(_cell, values)) for name, values in rows.items()]
+    styles = ["" if any(value != values[0] for value in values) else "dim" for values in rows.values()]
+    show_table([Column("", "left"), *(Column(letter, side) for letter in letters)], cells, f"\n{title}", styles=styles)
 
 
 def _timeline(found: dict[str, Any], letter: str) -> str:
@@ -146,27 +140,24 @@ def ls(arguments: argparse.Namespace) -> int:
         unreadable = [{"path": str(path), "status": "unreadable", "error": error} for path, error in broken.items()]
         print(json.dumps(rows + unreadable, allow_nan=False))
         return 0
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     metrics = {row["metric"] for row in rows if row["metric"]}
     metric = metrics.pop().replace("_", " ") if len(metrics) == 1 else "metric"
     titles = {"name": "left", "method": "left", "workers": "right", "seed": "right", "status": "left", "updates": "right",
               metric: "right", "virtual time": "right", "age": "right", "folder": "left"}  # fmt: skip
-    for title, side in titles.items():
-        table.add_column(title, justify=side, no_wrap=title != "folder", overflow="fold")
     styles = {"diverged": "red", "failed": "red", "interrupted": "yellow", "running": "yellow"}
+    cells = []
     for row in rows:
         value = _metric(row["metric"], row["value"])
         if metric == "metric" and row["value"] is not None:
             value = f"{row['metric'].replace('_', ' ')} {value}"
         time = "-" if row["time"] is None else show_seconds(row["time"])
-        cells = (row["name"], row["method"], _cell(row["workers"]), _cell(row["seed"]), row["status"], _cell(row["updates"]),
-                 value, time, _age(row["age"]), Path(row["path"]).name)  # fmt: skip
-        table.add_row(*map(_escape, cells), style=styles.get(row["status"]))
+        cells.append((row["name"], row["method"], _cell(row["workers"]), _cell(row["seed"]), row["status"], _cell(row["updates"]),
+                      value, time, _age(row["age"]), Path(row["path"]).name))  # fmt: skip
     console = Console()
-    console.width = console.width if console.is_terminal else 200
-    console.print(table, highlight=False)
+    columns = [Column(title, side) for title, side in titles.items()]
+    show_table(columns, cells, styles=[styles.get(row["status"], "") for row in rows], console=console)
     for error in broken.values():
-        console.print(f"unreadable: {error}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"unreadable: {error}")
     return 0
 
 
@@ -197,9 +188,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(str(text))

@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from asyncsim.cli.display import Display, summary_table
+from asyncsim.cli.display import Display
+from asyncsim.cli.run_tables import summary_table
 from asyncsim.scenario import Study, parse_changes
 
 

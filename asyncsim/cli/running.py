@@ -11,7 +11,8 @@ from typing import Any
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.display import Display, engine_table, stages_table, summary_table
+from asyncsim.cli.display import Display
+from asyncsim.cli.run_tables import engine_table, stages_table, summary_table
 from asyncsim.errors import UserError
 from asyncsim.scenario import Study, load_study, read_document
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.display import Display, comparison_table, cost_table
+from asyncsim.cli.display import Display
+from asyncsim.cli.study_tables import comparison_table, cost_table
 from asyncsim.errors import UserError
 from asyncsim.scenario import Study, load_study
 from asyncsim.scenario.document import parse_value
