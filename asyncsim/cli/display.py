@@ -51,7 +51,7 @@ def progress_line(name: str, share: float, left: str, details: Sequence[str], wi
         elif part:
             break
     size = min(BAR, room - 2)
-    bar = ["━" * round(size * share) + " " * (size - round(size * share))] if size >= 6 else []
+    bar = ["━" * round(size * share) + "─" * (size - round(size * share))] if size >= 6 else []
     told = [part for part in parts if part != left] + ([left] if left in parts and left else [])
     return "  ".join([name, *bar, done, *told])
 
