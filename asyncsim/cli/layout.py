@@ -18,6 +18,8 @@ from rich.text import Text
 from asyncsim.cli.console import Console
 
 GAP = "  "
+TITLE = 3
+"""Lines of a title."""
 MOST_PARTS = 4
 """Tables under each other that a reader can still hold together."""
 LEAST_PROSE = 24
@@ -91,10 +93,9 @@ def lay_out(
 
 
 def _widths(columns: Sequence[Column], cells: list[list[str]], room: int | None) -> list[int]:
-    """Of each column: its longest cell, or the longest word of its title; prose takes what is left of the room."""
+    """Of each column: its longest cell, and enough for a title of few lines; prose takes what is left of the room."""
     widths = [
-        max([cell_len(row[place]) for row in cells] + [cell_len(word) for word in _words(column.title)], default=1)
-        for place, column in enumerate(columns)
+        max([_title_width(column.title)] + [cell_len(row[place]) for row in cells]) for place, column in enumerate(columns)
     ]
     if room is not None:
         for place, column in enumerate(columns):
@@ -151,14 +152,23 @@ def _one_line(cell: str) -> str:
     return re.sub(r"[\r\n\t\v\f]+", " ", str(cell))
 
 
+def _title_width(title: str) -> int:
+    """The least width at which a title has no more than ``TITLE`` lines, and its longest word is whole."""
+    words = [cell_len(word.strip()) for word in _words(title)]
+    width = max(words, default=1)
+    while len(_wrapped(title, width)) > TITLE:
+        width += 1
+    return width
+
+
 def _words(title: str) -> list[str]:
-    """Where a title may be broken: at spaces, and after the dots of a field's path."""
-    return re.findall(r"[^\s.]+\.?|\.", title) or [""]
+    """Where a title may be broken: before spaces, and after the dots of a field's path."""
+    return re.findall(r"\s*(?:[^\s.]+\.?|\.)", title)
 
 
 def _wrapped(title: str, width: int) -> list[str]:
     lines = [""]
-    for word in re.findall(r"\s*(?:[^\s.]+\.?|\.)", title):
+    for word in _words(title):
         if lines[-1] and cell_len(lines[-1] + word) > width:
             lines.append("")
         lines[-1] += word if lines[-1] else word.lstrip()

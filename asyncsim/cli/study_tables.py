@@ -16,12 +16,13 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     """A study, a row a variant and point; columns that no row has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
-    unit = time_unit(frame["time"].min())
+    times = frame["time"].dropna() if "time" in frame else ()
+    unit = time_unit(min(times)) if len(times) else "s"
     swept = ["workers"] if "cluster.workers" in study.fields else []
-    columns: list[tuple[str, Any]] = [
-        (field, lambda row, field=field: _cell(row[field]))
-        for field in (*study.fields, *(() if study.tune is None else (study.tune.field,)))
-    ]
+    columns: list[tuple[str, Any]] = [(field, lambda row, field=field: _cell(row[field])) for field in study.fields]
+    if study.tune is not None:
+        field = study.tune.field
+        columns.append((field, lambda row: "nothing chosen" if row.runs == 0 == row.failed else _cell(row[field])))
     columns += [] if swept else [("workers", lambda row: f"{row.workers:,}")]
     for metric in headline(study.scenarios[0].metrics):
         columns.append((metric.replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
@@ -29,19 +30,19 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
             title = f"{metric.replace('_', ' ')} at the common {study.tune.field}"
             columns.append((title, lambda row, metric=metric: _spread(row, metric, "_common")))
     columns += [
-        ("virtual time", lambda row: show_seconds(row.time, unit)),
+        ("virtual time", lambda row: _seconds(row, unit)),
         ("virtual time to target", lambda row: _reached(row, unit)),
         *(
             (name + title, lambda row, column=column, show=show: _spent(row, column, show))
             for name, show in (("cost", show_dollars), ("energy", show_joules))
             for title, column in (("", name), (" to target", f"{name}_to_target"))
         ),
-        ("staleness mean", lambda row: _number(row.staleness_mean, ".1f")),
-        ("staleness max", lambda row: _number(row.staleness_max, ".0f")),
-        ("penalty mean", lambda row: _number(row.penalty_mean, ".1f")),
+        ("staleness mean", lambda row: _number(row.get("staleness_mean"), ".1f")),
+        ("staleness max", lambda row: _number(row.get("staleness_max"), ".0f")),
+        ("penalty mean", lambda row: _number(row.get("penalty_mean"), ".1f")),
         ("speed-up to target", lambda row: _number(row.get("speedup_to_target"), ".2f")),
         ("speed-up samples/s", lambda row: _number(row.get("speedup_samples"), ".2f")),
-        ("wall time", lambda row: f"{row.wall_seconds:.1f} s"),
+        ("wall time", lambda row: "-" if row.runs == 0 else f"{row.wall_seconds:.1f} s"),
     ]
     rows = [[str(row.variant), *(show(row) for _, show in columns)] for _, row in frame.iterrows()]
     shown = [Column("variant", "left"), *(Column(title) for title, _ in columns)]
@@ -87,8 +88,12 @@ def _spread(row: Any, metric: str, which: str = "") -> str:
     return f"{value:.4g}" + (f" ± {sd:.2g}" if math.isfinite(sd) else "") + diverged
 
 
+def _seconds(row: Any, unit: str) -> str:
+    return "-" if row.runs == 0 else show_seconds(row.time, unit)
+
+
 def _reached(row: Any, unit: str) -> str:
-    if "reached" not in row.index:
+    if "reached" not in row.index or row.runs == 0:
         return "-"
     if not row.reached:
         return "never"
@@ -97,7 +102,7 @@ def _reached(row: Any, unit: str) -> str:
 
 
 def _spent(row: Any, column: str, show: Any) -> str:
-    if column not in row.index:
+    if column not in row.index or row.runs == 0:
         return "-"
     return "never" if math.isnan(row[column]) else show(row[column])
 

@@ -103,7 +103,7 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
     ]
     if failed:
         print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or result.undecided else 0
 
 
 def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
@@ -183,22 +183,38 @@ def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any
     study = result.study
     if arguments.json:
         runs = [{"variant": label, **each.summary} for label, each in finished]
-        rows = result.table.astype(object).where(pd.notna(result.table), None).to_dict("records") if finished else []
-        print(json.dumps({"study": study.name, "runs": runs, "table": rows}, allow_nan=False, default=_plain))
-    elif finished:
+        rows = result.table.astype(object).where(pd.notna(result.table), None).to_dict("records")
+        said = {"study": study.name, "runs": runs, "table": rows}
+        if study.tune is not None:
+            said["undecided"] = list(dict.fromkeys(study.labels[index] for index in result.undecided))
+        print(json.dumps(said, allow_nan=False, default=_plain))
+    elif finished or result.undecided:
         comparison_table(result.table, study)
-        edges = [] if result.choices is None else list(result.choices["variant"][result.choices["at_edge"]])
-        if edges:
-            names = ", ".join(dict.fromkeys(edges))
-            print(f"the chosen {study.tune.field} lies at the edge of what was tried for: {names}; widen it")
+    if result.choices is not None:
+        _tell_choices(arguments, result)
     if finished and not arguments.no_figures and len(set(study.labels)) <= MOST_LABELS:
         from asyncsim.plots import write_figures
 
         figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder)
         _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
-    if finished:
+    if finished or result.undecided:
         _say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
     _say(arguments, f"runs: {folder}")
+
+
+def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
+    """What to think of the choices: those at an edge may lie beyond it, and those that could not be made are an error."""
+    study = result.study
+    edges = list(dict.fromkeys(result.choices["variant"][result.choices["at_edge"]]))
+    if edges:
+        _say(arguments, f"the chosen {study.tune.field} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
+    without = list(dict.fromkeys(study.labels[index] for index in result.undecided))
+    if without:
+        print(
+            f"nothing could be chosen for: {', '.join(without)}; every trial of {study.tune.field} diverged or failed "
+            "(choices.csv), so there is no run at a chosen value; try other values",
+            file=sys.stderr,
+        )
 
 
 def _where(file: str, error: str) -> str:
