@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asyncsim.cli import sweeping
 from asyncsim.cli.display import Display
 from asyncsim.cli.layout import Column, show_table
+from asyncsim.cli.notes import tell_unreached
 from asyncsim.errors import UserError
 from asyncsim.scenario.candidates import load_candidates, parse_fleets
 from asyncsim.scenario.document import parse_value
@@ -71,6 +72,7 @@ def advise(arguments: argparse.Namespace) -> int:
         drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png")
         print(f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it", file=said)
     print(f"advice: {folder / 'advice.json'}", file=said)
+    tell_unreached(sweeping.ended(result))
     if result.errors:
         print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)
     return 1 if result.errors else 0

@@ -13,7 +13,7 @@ def summary_table(summary: dict[str, Any]) -> None:
     """One run, a line a number."""
     pairs = []
     for key, value in summary.items():
-        if key in ("stages", "groups"):  # beside the workers
+        if key in ("stages", "groups", "unknown", "stops_early"):  # beside the workers; in a sentence below
             continue
         if key == "workers" and "stages" in summary:
             groups = f"{summary['groups']:,} group{'s' if summary['groups'] > 1 else ''}"
@@ -58,8 +58,8 @@ def _stage_cell(name: str, value: Any) -> str:
     return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
 
 
-def engine_table(timings: list[Any], best: Any) -> None:
-    """Engines side by side; those of one numeric family have the same bits."""
+def engine_table(timings: list[Any], best: Any, title: str) -> None:
+    """Engines side by side, of one variant; those of one numeric family have the same bits."""
     titles = ("engine", "kernel", "us an update", "against serial", "trajectory")
     columns = [Column(title, "left" if title in ("engine", "kernel", "trajectory") else "right") for title in titles]
     serial = timings[0].seconds
@@ -68,4 +68,4 @@ def engine_table(timings: list[Any], best: Any) -> None:
         name = ", ".join(str(value) if key == "kind" else f"{key} {value}" for key, value in timing.engine.items())
         per_update, times = f"{1e6 * timing.seconds:,.0f}", f"{serial / timing.seconds:.2f} x"
         rows.append((name + (" *" if timing is best else ""), timing.kernel, per_update, times, timing.trajectory[:12]))
-    show_table(columns, rows)
+    show_table(columns, rows, title)

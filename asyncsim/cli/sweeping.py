@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ import pandas as pd
 
 from asyncsim.cli.arguments import changes_of, cores
 from asyncsim.cli.display import Display
+from asyncsim.cli.notes import sentence, tell_unreached
 from asyncsim.cli.study_tables import comparison_table, cost_table
 from asyncsim.errors import UserError
-from asyncsim.scenario import Study, load_study
+from asyncsim.records.summary import unknown_to_a_plan
+from asyncsim.scenario import Scenario, Study, load_study
 from asyncsim.scenario.document import parse_value
 from asyncsim.scenario.points import parse_axes
 from asyncsim.units import show_seconds
@@ -101,9 +103,17 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
         *failures(result.study, result.errors),
         *(failures(result.common.study, result.common.errors) if result.common else []),
     ]
+    tell_unreached(ended(result))
     if failed:
         print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
     return 1 if failed or result.undecided else 0
+
+
+def ended(result: SweepResult) -> Iterator[tuple[str, Scenario, dict[str, Any]]]:
+    """Name, scenario and summary of each run that came to an end."""
+    for label, scenario, each in zip(result.study.labels, result.study.scenarios, result.results, strict=True):
+        if each is not None:
+            yield f"{label}, seed {scenario.seed}", scenario, each.summary
 
 
 def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
@@ -158,7 +168,8 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
     if arguments.json:
         print(
             json.dumps(
-                {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points]}
+                {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points],
+                 "unknown": _unknown(study)}
             )
         )
         return 0
@@ -176,7 +187,18 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
         print(f"... and {len(first) - len(shown):,} more")
     where = "in this process" if side_by_side == 1 else f"{side_by_side} at a time"
     print(f"about {show_seconds(seconds)} of wall time {where} (timed on short runs here)")
+    print(f"what only the runs can tell: {sentence(_unknown(study))}")
     return 0
+
+
+def _unknown(study: Study) -> list[str]:
+    """The numbers that no estimate has."""
+    named = [
+        name
+        for each in study.scenarios
+        for name in unknown_to_a_plan(each.metrics, each.run.target is not None, each.cluster.priced)
+    ]
+    return list(dict.fromkeys(named))
 
 
 def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any], folder: Path) -> None:
