@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli import sweeping
+from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.notes import tell_unreached
@@ -69,7 +70,7 @@ def advise(arguments: argparse.Namespace) -> int:
     if not arguments.no_figures:
         from asyncsim.plots.pareto import write_front
 
-        drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png")
+        drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png", Console(stderr=True).say)
         print(f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it", file=said)
     print(f"advice: {folder / 'advice.json'}", file=said)
     tell_unreached(sweeping.ended(result))

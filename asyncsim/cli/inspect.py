@@ -57,7 +57,7 @@ def show(arguments: argparse.Namespace) -> int:
 
         result = load_result(path)
         if arguments.json:
-            print(json.dumps(result.summary))
+            print(json.dumps(result.summary, allow_nan=False))
         else:
             print(f"{result.name}: {result.manifest['status']}, hash {result.manifest['hash']}, {result.manifest['device']}, "
                   f"engine {result.manifest['engine']}, torch {result.manifest['versions']['torch']}")  # fmt: skip

@@ -28,7 +28,7 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) ->
     plotting.add_argument("--y", metavar="FIELD", help="field along y, for a heat map")
     plotting.add_argument("--level", metavar="VALUE", type=float, help="target of the metric, for time_to_target and speedup")
     plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
-    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over")
+    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over (default: the study's)")
     plotting.add_argument("--by", choices=("stage",), help="split the staleness of a pipeline by its stages")
     plotting.add_argument("--start", metavar="SECONDS", type=float, help="virtual time at which a schedule begins")
     plotting.add_argument("--end", metavar="SECONDS", type=float, help="virtual time at which a schedule ends")
@@ -53,8 +53,10 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) ->
 
 def plot(arguments: argparse.Namespace) -> int:
     """Draw one figure."""
+    from asyncsim.plots.fields import baseline_label
     from asyncsim.plots.kinds import check_format, figure, headless, kind_of, tables_for, write_figure
-    from asyncsim.plots.runs import find_runs, read_run
+    from asyncsim.plots.remarks import remarks
+    from asyncsim.plots.runs import find_runs, read_run, study_baseline
 
     kind_of(arguments.kind)
     name = arguments.kind.replace("-", "_")
@@ -63,9 +65,16 @@ def plot(arguments: argparse.Namespace) -> int:
     if arguments.width is not None and not 1 <= arguments.width <= 40:
         raise UserError(f"--width {arguments.width:g}: must be from 1 to 40 inches")
     options = {option: getattr(arguments, option) for option in OPTIONS}
-    results = [read_run(path, tables_for(name, arguments.level)) for path in find_runs(arguments.runs)]
+    paths = find_runs(arguments.runs)
+    results = [read_run(path, tables_for(name, arguments.level)) for path in paths]
+    if name == "speedup" and arguments.baseline is None and arguments.label is None:
+        options["baseline"] = baseline_label(results, study_baseline(paths))
     headless()
-    print(f"figure: {write_figure(figure(name, results, arguments.label, arguments.width, **options), out)}")
+    drawn = figure(name, results, arguments.label, arguments.width, **options)
+    said = remarks(drawn)
+    print(f"figure: {write_figure(drawn, out)}")
+    for text in said:
+        Console(stderr=True).say(f"{out.name}: {text}")
     return 0
 
 

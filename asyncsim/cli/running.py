@@ -51,8 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_figures:
         from asyncsim.plots import write_figures
 
-        figures = write_figures([result], study.labels, folder)
-        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+        figures = write_figures([result], study.labels, folder, Console(stderr=True).say)
+        if figures:
+            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
     _say(arguments, f"run: {folder}")
     return 0
 

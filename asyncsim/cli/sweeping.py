@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from asyncsim.cli.arguments import changes_of, cores
+from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
 from asyncsim.cli.notes import sentence, tell_unreached
 from asyncsim.cli.study_tables import comparison_table, cost_table
@@ -26,9 +26,6 @@ from asyncsim.units import show_seconds
 if TYPE_CHECKING:
     from asyncsim.sweep import SweepResult
     from asyncsim.sweep.cost import Cost
-
-MOST_LABELS = 8
-"""Curves that a figure written without being asked for may have."""
 
 
 def sweep_arguments(command: argparse.ArgumentParser) -> None:
@@ -169,7 +166,7 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
         print(
             json.dumps(
                 {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points],
-                 "unknown": _unknown(study)}
+                 "unknown": _unknown(study)}, allow_nan=False, default=_plain,
             )
         )
         return 0
@@ -205,7 +202,7 @@ def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any
     study = result.study
     if arguments.json:
         runs = [{"variant": label, **each.summary} for label, each in finished]
-        rows = result.table.astype(object).where(pd.notna(result.table), None).to_dict("records")
+        rows = [{key: _finite(value) for key, value in row.items()} for row in result.table.to_dict("records")]
         said = {"study": study.name, "runs": runs, "table": rows}
         if study.tune is not None:
             said["undecided"] = list(dict.fromkeys(study.labels[index] for index in result.undecided))
@@ -214,11 +211,13 @@ def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any
         comparison_table(result.table, study)
     if result.choices is not None:
         _tell_choices(arguments, result)
-    if finished and not arguments.no_figures and len(set(study.labels)) <= MOST_LABELS:
+    if finished and not arguments.no_figures:
         from asyncsim.plots import write_figures
 
-        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder)
-        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+        tell = Console(stderr=True).say
+        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder, tell)
+        if figures:
+            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
     if finished or result.undecided:
         _say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
     _say(arguments, f"runs: {folder}")
@@ -249,6 +248,11 @@ def _round(value: float) -> int:
     """To three digits: an estimate should look like one."""
     digits = max(0, len(str(int(value))) - 3)
     return int(round(value, -digits))
+
+
+def _finite(value: Any) -> Any:
+    """What is not a number, or no finite one, is None: JSON has neither."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

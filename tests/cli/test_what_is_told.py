@@ -144,3 +144,18 @@ def test_nothing_could_be_chosen(cli):
     study = strict(out)
     assert (code, study["undecided"], study["runs"]) == (1, ["asgd", "ssp"], [])
     assert [row["optimizer.lr"] for row in study["table"]] == [None, None]
+
+
+def test_json_of_diverged_runs_is_json(cli):
+    """Losses and parameters that overflow: in no command's JSON is there a NaN or an infinity."""
+    (cli.folder / "wild.yaml").write_text(
+        "task: {kind: quadratic, dim: 2}\ncluster: {workers: 2}\noptimizer: {kind: sgd, lr: 1e30}\nrun: {updates: 12}\n"
+        "evaluate: {updates: 2}\nseeds: 2\nvariants: {asgd: {method: asgd}, tame: {optimizer: {lr: 0.1}}}\nbaseline: asgd\n"
+    )
+    study = strict(cli("run", "wild.yaml", "--json", "--processes", "1", "--no-figures")[1])
+    assert {run["status"] for run in study["runs"]} == {"diverged", "finished"}
+    folders = sorted(path.parent for path in (cli.folder / "runs").rglob("summary.json"))
+    for words in (["ls"], ["show", folders[0]], ["compare", *folders], ["sweep", "wild.yaml", "--dry-run"]):
+        code, out, err = cli(*map(str, words), "--json")
+        assert code == 0, err
+        strict(out)
