@@ -54,7 +54,7 @@ def convergence(
         text = name if not count else f"{name} ({count} of {len(runs)} diverged)" if len(runs) > 1 else f"{name} (diverged)"
         for x, y in lost:
             ax.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=0.8, alpha=0.8)
-            ax.plot(x[-1], y[-1], "x", color=look.colour, markersize=6, markeredgewidth=1.6, label="_lost")
+            ax.plot(x[-1], y[-1], "x", color=look.colour, markersize=6, markeredgewidth=1.6, label="_lost", clip_on=False)
             places.append(x)
             drawn.append(y)
         if whole:

@@ -59,7 +59,6 @@ def work_axis(ax: Axes, curves: Iterable[np.ndarray]) -> None:
         x = np.array(line.get_xdata(), dtype=float)
         if len(x) and (x < left).any():
             line.set_xdata(np.maximum(x, left))
-            line.set_clip_on(False)
     for band in ax.collections:
         for path in band.get_paths():
             path.vertices[:, 0] = np.maximum(path.vertices[:, 0], left)
