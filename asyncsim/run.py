@@ -26,7 +26,7 @@ from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_m
 from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.directory import FORMAT
 from asyncsim.records.stages import stage_summary
-from asyncsim.records.summary import rounded, staleness_summary, time_shares
+from asyncsim.records.summary import rounded, staleness_summary, time_shares, unknown_to_a_plan
 from asyncsim.scenario import Scenario, dump_scenario
 from asyncsim.simulation.metering import spending
 from asyncsim.simulation.server import Server
@@ -88,8 +88,9 @@ def simulate(
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
     """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
 
-    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. Raises ``UserError`` for
-    a method whose timeline depends on numbers.
+    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. In the summary,
+    ``unknown`` names the numbers that only ``simulate`` can tell; with ``stops_early`` a run may end before this timeline does.
+    Raises ``UserError`` for a method whose timeline depends on numbers.
     """
     bundle = scenario.bundle()
     if bundle.decided_by_values:
@@ -257,11 +258,15 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
         values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
     if sim.engine is not None:
         values |= {"gradients_computed": sim.engine.computed, "gradients_cancelled": sim.engine.cancelled}
-    if scenario.run.target is not None:
+    target = scenario.run.target is not None
+    if target and sim.engine is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
     if sim.meter is not None:
-        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), scenario.run.target is not None)
+        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
     values |= server.last_metrics
+    if sim.engine is None:
+        values["unknown"] = unknown_to_a_plan(scenario.metrics, target, priced=sim.meter is not None)
+        values["stops_early"] = target and scenario.run.target.stop
     if recorder.updates.keep:
         values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
     if recorder.events.keep:

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from asyncsim.cli.console import Console
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
@@ -107,12 +105,12 @@ def _show(made: Calibration) -> None:
     console = Console()
     console.print(f"read: {made.trace.said}", highlight=False, markup=False, soft_wrap=True)
     for name, fit in made.fits.items():
-        console.print(_headline(made, name, fit), highlight=False, markup=False, soft_wrap=True)
-        console.print(_table(fit), highlight=False)
+        console.say(_headline(made, name, fit))
+        _table(fit, console)
     if made.differences is not None and len(made.differences.workers) > 1:
-        console.print(_workers(made.differences), highlight=False, markup=False, soft_wrap=True)
+        console.say(_workers(made.differences))
     for note in made.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"note: {note}")
     print(f"\n{made.yaml}")
 
 
@@ -126,10 +124,9 @@ def _headline(made: Calibration, name: str, fit: Fit) -> str:
     )
 
 
-def _table(fit: Fit) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in ("family", "log-likelihood", "AIC", "KS distance", "delay"):
-        table.add_column(title, justify="left" if title in ("family", "delay") else "right")
+def _table(fit: Fit, console: Console) -> None:
+    titles = ("family", "log-likelihood", "AIC", "KS distance", "delay")
+    rows, styles = [], []
     for one in fit.candidates:
         chosen = one is fit.chosen
         if one.family is None:
@@ -137,11 +134,11 @@ def _table(fit: Fit) -> Table:
         else:
             told = ", ".join(f"{key} {value:g}" for key, value in one.family.delay().items() if key != "kind")
         numbers = ("-" if value is None else f"{value:,.1f}" for value in (one.log_likelihood, one.aic))
-        table.add_row(
-            f"{one.kind} (chosen)" if chosen else one.kind, *numbers, "-" if one.ks is None else f"{one.ks:.4f}", told,
-            style="bold" if chosen else None if one.family else "dim",
-        )  # fmt: skip
-    return table
+        name = f"{one.kind} (chosen)" if chosen else one.kind
+        rows.append((name, *numbers, "-" if one.ks is None else f"{one.ks:.4f}", told))
+        styles.append("bold" if chosen else "" if one.family else "dim")
+    columns = [Column(title, "left" if title in ("family", "delay") else "right", title == "delay") for title in titles]
+    show_table(columns, rows, styles=styles, console=console)
 
 
 def _workers(found: Differences) -> str:

@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
         commands, "bench-engine", running.bench_engine, "time every engine on a scenario and say which to write into it"
     )
     _scenario_arguments(bench)
+    bench.add_argument("--variant", metavar="NAME", help="time only this one (default: every variant of the file)")
     bench.add_argument("--updates", metavar="N", type=_positive, default=400, help="length of a timed run (default: 400)")
 
     validate = _command(commands, "validate", inspect.validate, "check scenario files and say what each would run")

@@ -114,6 +114,16 @@ def labels_for(runs: Sequence[Result], field: str | None = None, without: Sequen
     return labels
 
 
+def baseline_label(results: Sequence[Result], variant: str | None) -> str | None:
+    """The curve of a study's baseline against worker counts: the label that is that ``variant``, or begins with it; None if there
+    is none, or several."""
+    if variant is None:
+        return None
+    names = list(dict.fromkeys(labels_for(list(results), without=("workers",))))
+    found = [name for name in names if name == variant] or [name for name in names if name.startswith(f"{variant},")]
+    return found[0] if len(found) == 1 else None
+
+
 def say(value: Any, field: str = "") -> str:
     """A value for a legend or a table: short numbers, ``-`` for nothing."""
     if value is None:

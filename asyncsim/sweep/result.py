@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,8 @@ class SweepResult:
     """The results of a study in the order of its scenarios, None where a run failed; ``errors`` says why, by index.
 
     After tuning, ``study`` and ``results`` are those at the chosen values, ``common`` those at the scenario's own value, and
-    ``choices`` has a row a variant and point: the chosen value, and what validation said of each that was tried.
+    ``choices`` has a row a variant and point: the chosen value, and what validation said of each that was tried. ``undecided``
+    are the scenarios (by index) for which nothing could be chosen, and that were therefore not run.
     """
 
     study: Study
@@ -38,11 +39,12 @@ class SweepResult:
     path: Path | None = None
     common: SweepResult | None = None
     choices: pd.DataFrame | None = None
+    undecided: tuple[int, ...] = ()
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row a run (`runs_table`)."""
-        return runs_table(self.study, self.results)
+        return runs_table(self.study, self.results, self.undecided)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -76,6 +78,7 @@ class SweepResult:
                 "variant": study.variants[index],
                 "point": dict(study.points[index]),
                 "error": self.errors.get(index),
+                "undecided": index in self.undecided,
                 "scenario": scenario.document(),
             }
             for index, scenario in enumerate(study.scenarios)
@@ -112,13 +115,31 @@ def simulate_sweep(
     path = None if out is None else run_folder(Path(out), study, 0).parent
     if study.tune is None:
         return _written(SweepResult(study, run(study), dict(errors), path))
-    chosen, choices = tuned_study(study, run)
+    chosen, choices, undecided = tuned_study(study, run)
     common = SweepResult(study, run(study), dict(errors), path)
-    return _written(SweepResult(chosen, run(chosen), dict(errors), path, common, choices))
+    decided = [index for index in range(len(study)) if index not in undecided]
+    results: list[Result | None] = [None] * len(study)
+    errors.clear()
+    if decided:
+        for index, result in zip(decided, run(_part(chosen, decided)), strict=True):
+            results[index] = result
+    failed = {decided[index]: error for index, error in errors.items()}
+    return _written(SweepResult(chosen, tuple(results), failed, path, common, choices, undecided))
+
+
+def _part(study: Study, indices: Sequence[int]) -> Study:
+    """Some runs of a study; they keep their labels, and with them their folders."""
+    scenarios, variants, points, labels = (
+        tuple(each[index] for index in indices) for each in (study.scenarios, study.variants, study.points, study.labels)
+    )
+    made = replace(study, scenarios=scenarios, variants=variants, points=points)
+    made.__dict__["labels"] = labels  # of its own it would number equal names anew
+    return made
 
 
 def _written(result: SweepResult) -> SweepResult:
-    if result.path is not None and result.study.several and any(each is not None for each in result.results):
+    runs = (*result.results, *(result.common.results if result.common else ()))
+    if result.path is not None and result.study.several and any(each is not None for each in runs):
         result.write(result.path)
     return result
 
@@ -154,9 +175,10 @@ def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
         tuple(run["point"] for run in runs),
         None if document["tune"] is None else Tune.model_validate(document["tune"]),
     )
-    results = tuple(_loaded(folder / run["folder"]) for run in runs)
+    undecided = tuple(index for index, run in enumerate(runs) if run.get("undecided"))
+    results = tuple(None if run.get("undecided") else _loaded(folder / run["folder"]) for run in runs)
     errors = {index: run["error"] for index, run in enumerate(runs) if run["error"] is not None}
-    return SweepResult(study, results, errors, folder)
+    return SweepResult(study, results, errors, folder, undecided=undecided)
 
 
 def _loaded(folder: Path) -> Result | None:
