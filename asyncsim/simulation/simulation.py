@@ -1,7 +1,7 @@
 """The event loop: workers, queues and waiting lines in virtual time.
 
-Virtual time is SimPy time in integer nanoseconds. Ties are served in the order in which they were scheduled; only an
-interrupt (crash, recall, stop) goes before what is due at the same instant.
+Virtual time is SimPy time in integer nanoseconds. What happens at one instant is in the order of ``instants.py``; ties within
+that are served in the order in which they were scheduled.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.collective import exchange
 from asyncsim.simulation.deadlocks import deadlock, expected, stuck
+from asyncsim.simulation.instants import EVALUATION, LIMIT, RETURN, at
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.network import Network
 from asyncsim.simulation.pipeline import Pipeline
@@ -100,7 +101,7 @@ class Simulation:
         if every is not None:
             self.env.process(self._evaluations(every))
         if server.length.time is not None:
-            self.env.timeout(nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
+            at(self.env, LIMIT, nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
 
     def run(self, due: Callable[[], bool] | None = None) -> Generator[int, None, None]:
         """Run to the end, handing control back now and then (with the virtual time): the caller may report or stop.
@@ -217,12 +218,16 @@ class Simulation:
     # What happens to workers.
 
     def _life(self, worker: Worker) -> Generator[Any, Any, None]:
-        """Rounds of the program, for ever; an interrupt ends the round, and its cause says what comes before the next."""
+        """Rounds of the program, for ever; an interrupt ends the round, and its cause says what comes before the next.
+
+        Who comes back begins a round, and only then hears of the crashes that are announced already.
+        """
         while True:
             try:
-                if not worker.up:
+                back = not worker.up
+                if back:
                     self._begin(worker, DOWN)
-                    yield self.env.timeout(worker.down_until - self.env.now)
+                    yield at(self.env, RETURN, worker.down_until - self.env.now)
                     self._end(worker)
                     worker.up = True
                     if worker.absent:
@@ -232,7 +237,8 @@ class Simulation:
                 if worker.served is not None:  # what it pushed before the crash comes first
                     self._begin(worker, QUEUE)
                     yield worker.served
-                while not worker.warned:
+                while back or not worker.announced:
+                    back = False
                     yield from self.program.round(self, worker)
                     worker.step += 1
                 self._begin(worker, WAIT)
@@ -251,11 +257,12 @@ class Simulation:
         if cause is faults.RECALL:
             self.recalled += 1
             return False
+        if worker.absent and isinstance(cause, faults.Crash):  # it has left at this very instant
+            return False
         if worker.up:
             worker.up = False
             self.progress[worker.stage].leave(worker.member)
             cut_off(worker)
-        worker.warned = False
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = max(worker.down_until, cause.until)
@@ -367,7 +374,7 @@ class Simulation:
 
     def _evaluations(self, every: int) -> Generator[Any, Any, None]:
         while True:
-            yield self.env.timeout(every)
+            yield at(self.env, EVALUATION, every)
             self.server.evaluate(self.env.now)
             self.over = self.over or self.server.finished
 
