@@ -23,6 +23,7 @@ from asyncsim.simulation.deadlocks import deadlock, expected, stuck
 from asyncsim.simulation.instants import EVALUATION, LIMIT, RETURN, at
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.network import Network
+from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.queueing import Queue
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from asyncsim.policies import Snapshot
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
-STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
 
 
 class Simulation:
@@ -62,6 +62,7 @@ class Simulation:
         costs: Costs,
     ) -> None:
         self.env = simpy.Environment(initial_time=0)
+        self.cluster = cluster
         self.program = program
         self.consistency = consistency
         self.server = server
@@ -90,15 +91,13 @@ class Simulation:
         self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
         self.restarts = Restarts(self, cluster.server, streams) if failing else None
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or program.staged else None
-        self._stalled = max(STALLED, 100 * len(self.workers))
-        self._fruitful = (0, 0)  # pushes and crashes when the version last changed
+        self.patience = Patience(self)
         for worker in self.workers:
             if worker.profile.absences and not worker.profile.absences[0][0]:
                 self._not_yet(worker)
             worker.process = self.env.process(self._life(worker))
         faults.start(self, cluster, streams)
-        every = server.evaluation.every_ns
-        if every is not None:
+        if (every := server.evaluation.every_ns) is not None:
             self.env.process(self._evaluations(every))
         if server.length.time is not None:
             at(self.env, LIMIT, nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
@@ -266,7 +265,7 @@ class Simulation:
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = max(worker.down_until, cause.until)
-            self._check_stalled()
+            self.patience.check()
         elif isinstance(cause, faults.Absence):
             worker.absent, worker.down_until = True, cause.until
             if worker.served is None:
@@ -336,6 +335,7 @@ class Simulation:
         if self.over:
             return
         version = self.progress[worker.stage].version
+        self.patience.delivered()
         self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up)
         self._changed(worker.stage, version)
 
@@ -348,14 +348,14 @@ class Simulation:
         """A shard, at ``version`` before, has acted: if that made a new one, end the run, recall, and admit as the rules say."""
         progress = self.progress[stage]
         if progress.version != version:
-            self._fruitful = (self.server.pushes, self.crashes)
+            self.patience.updated()
             self.over = self.server.finished
             if self.consistency.recalling and not self.over:
                 stale = takewhile(lambda member: self.consistency.recalls(member, progress), progress.in_flight())
                 for member in sorted(stale):
                     self.workers[member * len(self.progress) + stage].process.interrupt(faults.RECALL)
         else:
-            self._check_stalled()
+            self.patience.check()
         self._admit()
 
     def _admit(self) -> None:
@@ -398,8 +398,3 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if self.waiting and stuck(self):
             raise deadlock(self, "every worker waits")
-
-    def _check_stalled(self) -> None:
-        pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
-        if pushes + crashes > self._stalled:
-            raise deadlock(self, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")

@@ -10,7 +10,7 @@ from laws import check_all, log
 import asyncsim
 from asyncsim.errors import Deadlock
 from asyncsim.policies import DropStale, Verdict
-from asyncsim.simulation import simulation
+from asyncsim.simulation import patience
 
 
 def at(result: asyncsim.Result) -> list[tuple[float, int, int, str]]:
@@ -168,7 +168,7 @@ def test_up_times_shorter_than_a_compute_time(make):
 
 def test_crashes_without_end_are_reported(make, monkeypatch):
     """Without ``time`` the same fleet would crash for ever."""
-    monkeypatch.setattr(simulation, "STALLED", 100)
+    monkeypatch.setattr(patience, "STALLED", 100)
     cluster = {"faults": {"up": "0.5s", "down": "0.25s"}}
     with pytest.raises(Deadlock, match=r"0 pushes were buffered or dropped and 301 crashes"):
         asyncsim.plan(make(3, "1s", updates=10, cluster=cluster))
@@ -291,7 +291,7 @@ def test_a_buffer_that_can_never_fill_among_crashing_workers(make):
 @pytest.mark.parametrize("verdict", ["dropped", "buffered"])
 def test_pushes_without_end_and_no_update_are_reported(make, monkeypatch, verdict):
     """A policy that takes nothing: after ``STALLED`` pushes (at least 100 a worker) without an update, not an endless loop."""
-    monkeypatch.setattr(simulation, "STALLED", 50)
+    monkeypatch.setattr(patience, "STALLED", 50)
     policy = {"kind": "accumulate", "count": 10**6}
     if verdict == "dropped":
         policy = {"kind": "drop_stale", "bound": 0}
