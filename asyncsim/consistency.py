@@ -85,8 +85,9 @@ class ASP(Consistency):
 
 @consistencies.register("bsp")
 class BSP(Consistency):
-    """Rounds: a worker that delivered waits for the next version, also if that takes a crashed worker's return. With ``cancel``, whoever has not delivered when the round
-    ends drops its work and joins the next round at once (K-sync, backup workers); without, it finishes first."""
+    """Rounds: a worker that delivered waits for the next version, also if that takes a crashed worker's return. With ``cancel``,
+    whoever has not delivered when the round ends drops its work and joins the next round at once (K-sync, backup workers);
+    without, it finishes first."""
 
     cancel: bool = False
 
