@@ -13,6 +13,7 @@ from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
+from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
 from asyncsim.simulation.mixing import Mixed, Row
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.server import Server
@@ -48,6 +49,21 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
         engine, recorder, streams, costs(scenario, cut, bundle),
     )  # fmt: skip
+
+
+def foreseen(scenario: Scenario) -> Foreseen:
+    """About what will happen in the run, from the means of its delays.
+
+    Raises ``UserError`` where that is more than the scenario allows.
+    """
+    bundle = scenario.bundle()
+    program = bundle.program
+    found = foresee(
+        scenario.cluster, program, bundle.consistency, bundle.transforms, scenario.run, scenario.evaluate,
+        costs(scenario, scenario.cut(), bundle), scenario.task.batch * program.batches // program.parts,
+    )  # fmt: skip
+    found.refuse(scenario.run.most_events or MOST_EVENTS)
+    return found
 
 
 def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) -> Shard | Mixed:

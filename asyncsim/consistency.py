@@ -18,7 +18,7 @@ class Progress(Protocol):
 
     version: int
     num_workers: int
-    members: int  # workers that have not left for good
+    members: int  # workers that have not stopped or left; one that has crashed will be back, and is a member
 
     def clock(self, worker: int) -> int:
         """Rounds the worker has completed (pushes it delivered)."""
@@ -81,8 +81,9 @@ class ASP(Consistency):
 
 @consistencies.register("bsp")
 class BSP(Consistency):
-    """Rounds: a worker that delivered waits for the next version. With ``cancel``, whoever has not delivered when the round
-    ends drops its work and joins the next round at once (K-sync, backup workers); without, it finishes first."""
+    """Rounds: a worker that delivered waits for the next version, also if that takes a crashed worker's return. With ``cancel``,
+    whoever has not delivered when the round ends drops its work and joins the next round at once (K-sync, backup workers);
+    without, it finishes first."""
 
     cancel: bool = False
 
@@ -107,8 +108,8 @@ class BSP(Consistency):
 class SSP(Consistency):
     """Stale synchronous parallel (Ho et al. 2013): a worker at clock ``c`` starts a new round only if ``c - slowest <= bound``.
 
-    The slowest clock is that of the workers that are up: one that is down leaves the group, and starts again at the
-    slowest clock when it comes back. Without ``bound`` nobody ever waits.
+    The slowest clock is that of the workers that are up: one that has crashed stays a member, but nobody waits for it, and it
+    starts again at the slowest clock when it comes back. Without ``bound`` nobody ever waits.
     """
 
     needs: ClassVar[Need] = Need.WAITS | Need.WHOLE_MODELS

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from asyncsim.assembling import foreseen
 from asyncsim.checkpoint.loading import check_identity, newest_checkpoint
 from asyncsim.errors import UserError
 from asyncsim.policies.schedule import Constant
@@ -70,6 +71,7 @@ def lengthened(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     if other:
         raise UserError(f"a run can be made longer (run.updates, run.samples, run.time), not changed in {', '.join(other)}")
     longer = scenario.evolve(changes)
+    foreseen(longer)
     schedule = scenario.schedule
     if schedule.unit == "run" and (schedule.warmup or not isinstance(schedule, Constant)):
         raise UserError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncsim
 from asyncsim import stopping
 from asyncsim.ambient import Watch, seeded, sheltered
-from asyncsim.assembling import assemble
+from asyncsim.assembling import assemble, foreseen
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
@@ -74,8 +74,9 @@ def simulate(
     on from its newest checkpoint, unless ``fresh``: the bits are the same. ``progress`` is called a few times a wall second.
     ``wait`` is for fleets. ``trackers`` (objects, or names such as ``tensorboard:logs``) are told about every evaluation; None:
     those named in ``$ASYNCSIM_TRACKERS``. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't
-    be written). Divergence is no error but a result.
+    be written; more events foreseen than ``run.most_events``). Divergence is no error but a result.
     """
+    foreseen(scenario)
     followers = Followers(trackers)
     with prepared(scenario) as task:
         if out is None:
@@ -100,6 +101,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
             "in virtual time, and a plan computes none; simulate it (asyncsim run)"
         )
     with _seldom_collected():
+        foreseen(scenario)
         return _run(scenario, None, None, progress)
 
 

@@ -87,8 +87,8 @@ class ServerView(Protocol):
     params: Tensor  # (P,)
     version: int
     num_workers: int
-    members: int  # workers that have not left for good
-    departed: frozenset[int]  # those that have
+    members: int  # workers that have not stopped or left; one that has crashed is a member
+    departed: frozenset[int]  # those that have stopped, or left until they join again
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor

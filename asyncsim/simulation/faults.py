@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.simulation.instants import ABSENCE, LOSS, NOTICE, STOPPING, at
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
@@ -46,11 +47,11 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
         faults, stop = worker.profile.faults, worker.profile.stop
         if faults is not None:
             process(_crashes(sim, worker, faults, streams))
-        for at, until in worker.profile.absences:
-            if at:
-                process(_absence(sim, worker, at, until))
-        for at, down in worker.profile.outages:
-            process(_strike(sim, worker, at, down, 0))
+        for left, until in worker.profile.absences:
+            if left:
+                process(_absence(sim, worker, left, until))
+        for struck, down in worker.profile.outages:
+            process(_strike(sim, worker, struck, down, 0))
         if stop is not None:
             process(_stops(sim, worker, stop))
     if cluster.zones is not None:
@@ -70,20 +71,24 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
         yield from _strike(sim, worker, nanoseconds(up[episode]), length, warning)
         if worker.gone:
             return
-        yield sim.env.timeout(length)
+        yield at(sim.env, LOSS, length)
         episode += 1
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """After so many nanoseconds the worker is down for so many. It is told ``warning`` before, or at once; who is down or absent
-    is not told, and one who is absent is not struck."""
-    if warning and after:
-        notice = max(0, after - warning)
-        if notice:
-            yield sim.env.timeout(notice)
-        worker.warned = worker.up
-        after -= notice
-    yield sim.env.timeout(after)
+    """After so many nanoseconds the worker is down for so many; one that is absent then is not struck.
+
+    It is announced ``warning`` before, or at once if that is past. Who is down or absent meanwhile learns of it at its return.
+    """
+    if warning:
+        early = max(0, after - warning)
+        if early:
+            yield at(sim.env, NOTICE, early)
+        worker.announced += 1
+        yield at(sim.env, LOSS, after - early)
+        worker.announced -= 1
+    else:
+        yield at(sim.env, LOSS, after)
     if not worker.gone and not worker.absent:
         worker.process.interrupt(Crash(sim.env.now + down))
 
@@ -93,7 +98,7 @@ def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, strea
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
     while True:
-        yield sim.env.timeout(max(1, nanoseconds(gaps[event])))
+        yield at(sim.env, LOSS, max(1, nanoseconds(gaps[event])))
         there = [worker for worker in workers if worker.up]
         rng = streams("zone", zone, event)
         whole, downs = rng.random() < zones.whole, zones.down.sample(rng, len(workers))
@@ -105,7 +110,7 @@ def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, strea
             after, down = warning + offsets[place], nanoseconds(downs[place])
             ends = max(ends, after + down)
             sim.env.process(_strike(sim, there[place], after, down, warning))
-        yield sim.env.timeout(ends)
+        yield at(sim.env, LOSS, ends)
         if all(worker.gone for worker in workers):
             return
         event += 1
@@ -116,22 +121,22 @@ def _maintenance(sim: Simulation, workers: list[Worker], windows: Maintenance) -
     first = every if windows.first is None else nanoseconds(windows.first)
     begin = max(0, first - warning)
     if begin:
-        yield sim.env.timeout(begin)
+        yield at(sim.env, LOSS, begin)
     after = first - begin
     while not all(worker.gone for worker in workers):
         for worker in workers:
             sim.env.process(_strike(sim, worker, after, duration, warning))
-        yield sim.env.timeout(every - (warning - after))
+        yield at(sim.env, LOSS, every - (warning - after))
         after = warning
 
 
-def _absence(sim: Simulation, worker: Worker, at: int, until: int) -> Life:
-    yield sim.env.timeout(at)
+def _absence(sim: Simulation, worker: Worker, leaves: int, until: int) -> Life:
+    yield at(sim.env, ABSENCE, leaves)
     if not worker.gone:
         worker.process.interrupt(Absence(until))
 
 
-def _stops(sim: Simulation, worker: Worker, at: int) -> Life:
-    yield sim.env.timeout(at)
+def _stops(sim: Simulation, worker: Worker, leaves: int) -> Life:
+    yield at(sim.env, STOPPING, leaves)
     if not worker.gone:
         worker.process.interrupt(STOP)

@@ -77,7 +77,7 @@ class WorkerProgress:
             self._remove(clock)
 
     def leave(self, worker: int) -> None:
-        """The worker crashed or left: it holds nobody up any more."""
+        """The worker crashed or left: its clock holds nobody up any more. (It stays a member until it departs.)"""
         self._reading.pop(worker, None)
         self._remove(self._clock[worker])
 
