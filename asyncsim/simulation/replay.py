@@ -7,6 +7,7 @@ held at the checkpoint are handed out when they are read and submitted again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Past:
         late: Mapping[Held, Tensor],
         submit: Callable[..., Future | None],
         finished: bool,
+        losses: list[float],
     ) -> None:
         self.sim = sim
         self.decisions = decisions
@@ -60,6 +62,7 @@ class Past:
         self.length = sim.server.length
         self.num_workers = sim.server.num_workers
         self._decided = 0
+        self._losses = iter(losses)  # that a consistency rule saw, in the order of the arrivals
         self._finished = finished
 
     @property
@@ -84,7 +87,10 @@ class Past:
         self.pushes += 1
         at = self.sim.workers[worker]
         if self._next() != NOTHING:
-            self.sim.progress[at.stage].push(at.member, snapshot.version, counts=up)
+            progress = self.sim.progress[at.stage]
+            if progress.sees_losses:
+                progress.loss = next(self._losses, math.nan)
+            progress.push(at.member, snapshot.version, counts=up)
         self._decide(at.stage)
 
     def forget(self, worker: int) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
-CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "_next_evaluation", "_evaluated")
+CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "_next_evaluation",
+            "_evaluated")  # fmt: skip
 """What an update or an evaluation changes of a server, and a checkpoint keeps beside its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
            ((None, "applied"), (Verdict.BUFFERED, "buffered"), (Verdict.DROPPED, "dropped"))}  # fmt: skip
@@ -53,6 +54,7 @@ class Server:
         self.last_metrics: dict[str, float] = {}
         self.meter: Meter | None = None  # where prices are given
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
+        self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -125,6 +127,8 @@ class Server:
             return
         arrival = shard.arrive(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
+        if shard.progress.sees_losses:
+            self.losses.append(shard.progress.loss)
         self.dropped += arrival.verdict is Verdict.DROPPED
         self.decisions.append(outcome)
         self.recorder.updates.append((

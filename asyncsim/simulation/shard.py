@@ -173,6 +173,8 @@ class Shard:
         staleness = self.version - snapshot.version
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
+        if self.progress.sees_losses:
+            self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, counts=up)
         gap = self._gap(snapshot, self.params)
         if not self.numeric:

@@ -71,6 +71,8 @@ class Simulation:
         self._waits, self._recalls, self.overlapping = (need in needs for need in (Need.WAITS, Need.RECALLS, Need.OVERLAPS))
         self.server = server
         self.progress = [shard.progress for shard in server.shards]
+        for progress in self.progress:
+            progress.time = partial(getattr, self.env, "now")
         self.engine = engine
         self.recorder = recorder
         self.costs = costs
