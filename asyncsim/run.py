@@ -19,9 +19,10 @@ from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
 from asyncsim.errors import UserError
+from asyncsim.memory import check_memory
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
-from asyncsim.records.directory import FORMAT
+from asyncsim.records.reading import FORMAT
 from asyncsim.records.stages import stage_summary
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.scenario import Scenario, dump_scenario
@@ -307,6 +308,7 @@ def _seldom_collected() -> Iterator[None]:
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
     """The task of a scenario, on its device, with PyTorch as the run needs it."""
+    check_memory(scenario)
     with _numerics(scenario):
         device = _device(scenario.device)
         yield scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from asyncsim.trackers import following
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be text, and a terminal need not know every letter
+            stream.reconfigure(errors="backslashreplace")
     try:
         with following(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)):
             code = arguments.command(arguments)
@@ -31,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("(can't allocate|out of) memory", str(error)):
+            raise
+        print("asyncsim: out of memory: this machine has too little for that", file=sys.stderr)
+        return 2
     except OSError as error:  # a table or figure that cannot be written
         print(f"asyncsim: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from asyncsim.errors import UserError
-from asyncsim.records import Result, read_manifest
-from asyncsim.records.directory import read_table
-from asyncsim.records.rows import EVENTS, METRICS, UPDATES
-
-COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
+from asyncsim.records import Result, load_result
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
@@ -41,17 +36,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
     """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
-    manifest = read_manifest(path)
-    file = path / "summary.json"
-    try:
-        summary = json.loads(file.read_text()) if file.exists() else {"status": manifest["status"]}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
-    if not isinstance(summary, dict):
-        raise UserError(f"{file}: is not what a run wrote")
-    if not isinstance(manifest["scenario"], dict) or not isinstance(manifest["fingerprints"], dict):
-        raise UserError(f"{path / 'manifest.json'}: is not what a run wrote")
-    return Result(summary, manifest, {name: read_table(path, name, COLUMNS[name]) for name in tables}, None, path)
+    return load_result(path, tables, parameters=False)
 
 
 def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[Result], dict[Path, str]]:
