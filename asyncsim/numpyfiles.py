@@ -52,7 +52,10 @@ def _array(file: IO[bytes], size: int) -> np.ndarray:
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read_header is None:
         raise ValueError(f"version {version[0]}.{version[1]} of the format is not one of plain arrays")
-    shape, columns_first, dtype = read_header(file)
+    try:
+        shape, columns_first, dtype = read_header(file)
+    except Exception:  # it is parsed as Python, and a damaged one raises what Python's parsers do
+        raise ValueError("its header is damaged") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
     announced = math.prod(shape) * dtype.itemsize

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("asyncsim: out of memory: this machine has too little for that", file=sys.stderr)
         return 2
     except OSError as error:  # a table or figure that cannot be written
-        print(f"asyncsim: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print(f"asyncsim: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
         return 2
 
 

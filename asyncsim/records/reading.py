@@ -143,11 +143,11 @@ def read_parquet(files: Iterable[Path]) -> dict[str, np.ndarray]:
 def _wrong_in_scenario(scenario: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for field, what in _SCENARIO.items():
         section, _, name = field.rpartition(".")
-        value = (scenario.get(section) or {} if section else scenario).get(name)
-        if value is not None and not _is(value, what):
+        inside = scenario.get(section, {}) if section else scenario
+        if name in inside and not _is(inside[name], what):  # a run writes no empty fields
             yield f"scenario.{field}", what
             return  # what lies below would be looked at in vain
-    for group in (scenario.get("cluster") or {}).get("groups") or []:
+    for group in scenario.get("cluster", {}).get("groups", []):
         if not _is(group.get("workers", 1), "a count"):
             yield "scenario.cluster.groups.workers", "a count"
 

@@ -274,6 +274,7 @@ def test_a_run_without_tables_has_empty_ones(run):
         ("scenario", []),
         ("engine", "serial"), ("name", "a\x1b[2J"), ("scenario", {"cluster": {"workers": "x"}}), ("stage_parameters", [None]),
         ("scenario", {"stages": 3}), ("scenario", {"cluster": {"groups": [3]}}), ("parameters", float("nan")),
+        ("scenario", {"evaluate": None}),
     ],
 )  # fmt: skip
 def test_a_manifest_with_wrong_types(run, field, value):

@@ -60,6 +60,16 @@ def test_a_header_that_announces_too_much(tmp_path):
         read_npz(tmp_path / "x.npz", ("a",), 10**9)
 
 
+def test_damaged_headers(tmp_path):
+    """NumPy lets what Python's parsers raise through."""
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    content = (tmp_path / "x.npy").read_bytes()
+    for wrong in (b"(6workers, }" + b"[" * 20, b"(((((((((", b"'\n", b"(True,)", b"(-3,)"):
+        (tmp_path / "x.npy").write_bytes(content.replace(b"(3,), }".ljust(len(wrong)), wrong))
+        with pytest.raises(UserError, match="cannot be read as a NumPy array"):
+            read_npy(tmp_path / "x.npy", 10**6)
+
+
 def test_a_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000))
     with pytest.raises(UserError, match="800,128 bytes when unpacked; at most 100,000"):
