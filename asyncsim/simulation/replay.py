@@ -34,6 +34,8 @@ class Departed(Exception):
 class Past:
     """Stands in for server and engine while ``sim`` is replayed.
 
+    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
+    groups of pushes were to be closed (``closings``), each in the order in which it was asked.
     ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
     ``late`` has the parameters of backward passes that were under way.
     ``finished``: the decisions end with the run.
@@ -44,15 +46,14 @@ class Past:
     def __init__(
         self,
         sim: Simulation,
-        decisions: bytes | bytearray,
+        recorded: Mapping[str, Any],
         snapshots: Mapping[Held, Snapshot],
         late: Mapping[Held, Tensor],
         submit: Callable[..., Future | None],
         finished: bool,
-        losses: list[float],
     ) -> None:
         self.sim = sim
-        self.decisions = decisions
+        self.decisions: bytes | bytearray = recorded["decisions"]
         self.snapshots = snapshots
         self.late = late
         self.submit = submit
@@ -62,7 +63,8 @@ class Past:
         self.length = sim.server.length
         self.num_workers = sim.server.num_workers
         self._decided = 0
-        self._losses = iter(losses)  # that a consistency rule saw, in the order of the arrivals
+        self._closings = iter(recorded["closings"])
+        self._losses = iter(recorded["losses"])
         self._finished = finished
 
     @property
@@ -98,6 +100,13 @@ class Past:
 
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
+
+    def closes(self, stage: int) -> int | None:
+        due = next(self._closings, -1)
+        return None if due < 0 else due
+
+    def close(self, stage: int, now: int) -> None:
+        self._decide(stage)
 
     def save(self) -> None:
         """What was saved last stands in the checkpoint."""

@@ -20,6 +20,7 @@ from asyncsim.needs import Need
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.clock import Clock, out_of_time
+from asyncsim.simulation.closing import Closings
 from asyncsim.simulation.collective import exchange
 from asyncsim.simulation.deadlocks import deadlock, expected, stuck
 from asyncsim.simulation.instants import EVALUATION, LIMIT, RETURN, at
@@ -98,6 +99,7 @@ class Simulation:
         self.restarts = Restarts(self, cluster.server, streams) if failing else None
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.patience = Patience(self)
+        self.closings = Closings(self) if server.closing else None
         for worker in self.workers:
             if worker.profile.absences and not worker.profile.absences[0][0]:
                 self._not_yet(worker)
@@ -345,6 +347,8 @@ class Simulation:
         self.patience.delivered()
         self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up)
         self._changed(worker.stage, version)
+        if self.closings is not None:
+            self.closings.look(worker.stage)
 
     def _waste(self, worker: Worker) -> None:
         """A copy of a push has come: the server spends its time on it."""
