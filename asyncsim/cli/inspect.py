@@ -10,7 +10,7 @@ from pathlib import Path
 from asyncsim.cli.declared import needs
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
-from asyncsim.cluster import delays, instances, networks
+from asyncsim.cluster import delays, instances, networks, outages
 from asyncsim.consistency import consistencies
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
@@ -24,7 +24,8 @@ from asyncsim.tasks import models, partitions, tasks
 
 REGISTRIES: dict[str, Registry] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "delays": delays, "networks": networks, "instances": instances, "tasks": tasks, "models": models,
+    "programs": programs, "delays": delays, "networks": networks, "outages": outages,
+    "instances": instances, "tasks": tasks, "models": models,
     "partitions": partitions,
 }  # fmt: skip
 

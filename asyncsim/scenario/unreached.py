@@ -58,6 +58,8 @@ def _drawn(cluster: Cluster, summary: Mapping[str, Any]) -> Iterator[Unreached]:
             yield Unreached("faults", "no worker crashed", math.inf)
         if cluster.zones is not None:
             yield Unreached("cluster.zones", "no zone was lost", math.inf)
+        for place, source in enumerate(cluster.outages):
+            yield Unreached(f"cluster.outages.{place}", f"{source.kind}: no worker crashed", math.inf)
     if cluster.server.faults is not None and not summary.get("server_restarts"):
         yield Unreached("cluster.server.faults", "the server did not come back from a crash", math.inf)
 

@@ -6,14 +6,20 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.errors import UserError
 from asyncsim.simulation.instants import ABSENCE, LOSS, NOTICE, STOPPING, at
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
-    from asyncsim.cluster import Cluster
+    import numpy as np
+
+    from asyncsim.cluster import Cluster, Outages
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
+
+
+MOST_AT_ONCE = 10
 
 
 class Crash(NamedTuple):
@@ -60,6 +66,27 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
     for windows in cluster.maintenance or ():
         listed = range(len(sim.workers)) if windows.workers is None else windows.workers
         process(_maintenance(sim, [sim.workers[index] for index in listed], windows))
+    for place, source in enumerate(cluster.outages):
+        process(_outages(sim, source, streams("outage", place)))
+
+
+def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life:
+    """What a source says, for ever or until it ends."""
+    last, together = 0, 0
+    for outage in source.outages(len(sim.workers), rng):
+        at_ns, down, warning = (nanoseconds(each) for each in (outage.at, outage.down, outage.warning))
+        notice = max(0, at_ns - warning)
+        together = together + 1 if notice == last else 0
+        known = 0 <= outage.worker < len(sim.workers) and min(at_ns, down, warning) >= 0
+        if not known or notice < last or together > MOST_AT_ONCE * len(sim.workers):
+            raise UserError(
+                f"cluster.outages: `{source.kind}` gave {outage}; allowed are workers 0 to {len(sim.workers) - 1}, times that "
+                f"are not negative, in the order of their notices, and {MOST_AT_ONCE} notices a worker at one instant"
+            )
+        if notice > last:
+            yield at(sim.env, NOTICE if warning else LOSS, notice - last)
+        last = notice
+        sim.env.process(_strike(sim, sim.workers[outage.worker], at_ns - notice, down, warning))
 
 
 def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) -> Life:

@@ -152,7 +152,7 @@ def _losses(kinds: list[tuple[WorkerProfile, int]], cluster: Cluster) -> float:
         rate += cluster.num_workers * _often(cluster.zones.gap, cluster.zones.down)
     for windows in cluster.maintenance or ():
         rate += (cluster.num_workers if windows.workers is None else len(windows.workers)) / windows.every
-    return rate
+    return rate + sum(source.rate for source in cluster.outages)
 
 
 def _changes(kinds: list[tuple[WorkerProfile, int]]) -> float:
