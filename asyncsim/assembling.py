@@ -88,7 +88,8 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
             uplink=Uplink(bundle.uplink, params, groups) if bundle.uplink else None,
-            notes=bundle.notes, scheduled=Need.LOCAL_RATE not in program.needs,
+            notes=bundle.notes, shard_sizes=() if task is None else task.shard_sizes,
+            scheduled=Need.LOCAL_RATE not in program.needs,
             keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics

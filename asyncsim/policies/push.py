@@ -107,6 +107,10 @@ class ServerView(Protocol):
         """
         ...
 
+    def data_weight(self, worker: int) -> float:
+        """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
+        ...
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         ...

@@ -58,6 +58,7 @@ class Shard:
         *,
         uplink: Uplink | None = None,
         notes: tuple[str, ...] = (),
+        shard_sizes: tuple[int, ...] = (),
         scheduled: bool = True,
         keep: int = 1,
         stage: int = 0,
@@ -65,6 +66,7 @@ class Shard:
     ) -> None:
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
+        self.shard_sizes = shard_sizes  # training samples of each worker, where each has a shard of its own
         self.notes = notes  # names of the numbers that the method notes of every push
         self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
@@ -148,6 +150,11 @@ class Shard:
     def velocity(self) -> Tensor | None:
         """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
         return self.policy.velocity(self)
+
+    def data_weight(self, worker: int) -> float:
+        """Samples of the worker's own shard over the mean of all workers'."""
+        sizes = self.shard_sizes
+        return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
