@@ -121,6 +121,7 @@ def replay(sim: Simulation, past: Past, steps: int) -> None:
     sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]
     try:
         for count in range(steps):
+            sim.steps = count
             sim.env.step()
             if not count & 0xFFF:
                 sim.recorder.breathe()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
 STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
+EVENTS = 16  # and so many times more events of any kind
 
 
 class Simulation:
@@ -90,7 +91,7 @@ class Simulation:
         self.restarts = Restarts(self, cluster.server, streams) if failing else None
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or program.staged else None
         self._stalled = max(STALLED, 100 * len(self.workers))
-        self._fruitful = (0, 0)  # pushes and crashes when the version last changed
+        self._fruitful = (0, 0, 0)  # pushes, crashes and events when the version last changed
         for worker in self.workers:
             if worker.profile.absences and not worker.profile.absences[0][0]:
                 self._not_yet(worker)
@@ -117,6 +118,7 @@ class Simulation:
                 step()
                 self.steps += 1
                 if not self.steps & 0xFF or (due is not None and due()):
+                    self._check_eventful()
                     self.recorder.breathe()
                     yield self.env.now
         except EmptySchedule:
@@ -341,7 +343,7 @@ class Simulation:
         """A shard, at ``version`` before, has acted: if that made a new one, end the run, recall, and admit as the rules say."""
         progress = self.progress[stage]
         if progress.version != version:
-            self._fruitful = (self.server.pushes, self.crashes)
+            self._fruitful = (self.server.pushes, self.crashes, self.steps)
             self.over = self.server.finished
             if self.consistency.recalling and not self.over:
                 stale = takewhile(lambda member: self.consistency.recalls(member, progress), progress.in_flight())
@@ -391,6 +393,12 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if self.waiting and stuck(self):
             raise deadlock(self, "every worker waits")
+
+    def _check_eventful(self) -> None:
+        """At certain events only, so that how often control is handed back changes nothing."""
+        events = self.steps - self._fruitful[2]
+        if events > EVENTS * self._stalled and not (self.over or self.steps & 0xFF):
+            raise deadlock(self, f"{events:,} events happened without an update")
 
     def _check_stalled(self) -> None:
         pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
