@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("asyncsim: interrupted; what was recorded until now is in the run folder", file=sys.stderr)
         return 130
+    except MemoryError:
+        print("asyncsim: not enough memory; what was recorded until now is in the run folder", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

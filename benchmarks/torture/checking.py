@@ -17,6 +17,7 @@ from asyncsim.scenario import Scenario, dump_scenario, load_scenario
 from torture.drawing import FOLDER, built
 from torture.interrupting import counted, interrupted
 from torture.laws import check_tables
+from torture.liveness import check_progress
 from torture.outcomes import Finding, Outcome, attempt, clear
 from torture.reference import check_timeline
 from torture.trajectory import check_parameters
@@ -95,8 +96,7 @@ def laws_of_run(subject: Subject) -> None:
 
 def reference(subject: Subject) -> None:
     """A simulator without SimPy comes to the same arrivals."""
-    if subject.planned.result is not None:
-        check_timeline(subject.scenario, subject.planned.result)
+    check_timeline(subject.scenario, subject.planned.result)
 
 
 def trajectory(subject: Subject) -> None:
@@ -168,7 +168,10 @@ def _interrupt(subject: Subject, out: Path, steps: int) -> None:
 def lively(subject: Subject) -> None:
     """Given more time, the model gets further, or it is said why not; after the last fault within a bound."""
     planned = subject.planned
-    if planned.result is None or subject.scenario.run.updates is not None:
+    if planned.result is None:
+        return
+    check_progress(subject.scenario, planned.result)
+    if subject.scenario.run.updates is not None:
         return
     reached = planned.result.summary["updates"]
     longer = subject.scenario.evolve({"run": None, "evaluate": None, "engine": {"kind": "serial"}}, run={"updates": reached + 3})

@@ -51,6 +51,8 @@ APART = {"name", "device", "threads", "variants", "seeds", "baseline", "sweep", 
 """Sections that are no part of what a run does, or that the checks choose themselves."""
 TOGETHER = ("task", "stages.count", "cluster.workers", "method", "optimizer")
 
+DENSE, SPARSE = (0.15, 0.4, 0.9), (0.1, 0.2, 0.5)
+"""How likely each optional field of a section is: few or nearly all of them; further inside, fewer."""
 TRIES = 3
 """Values drawn for one field until one is allowed."""
 
@@ -118,12 +120,13 @@ class Drawer:
 
     def _mapping(self, schema: dict[str, Any], section: str, depth: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
+        chance = self.rng.choice(DENSE if depth < 2 else SPARSE)
         for name, field in schema.get("properties", {}).items():
             if name == "kind" or name == "sha256":
                 continue
             if name == "file":
                 value[name] = FILES.get(schema.get("title", ""), FILES.get(section, "times.csv"))
-            elif name in schema.get("required", ()) or self.rng.random() < (0.4 if depth < 2 else 0.2):
+            elif name in schema.get("required", ()) or self.rng.random() < chance:
                 value[name] = self.draw(field, name, section, depth + 1)
         if isinstance(schema.get("additionalProperties"), dict):
             keys = [key for key in (range(3) if section == "overrides" else NAMES) if self.rng.random() < 0.7]

@@ -17,7 +17,7 @@ from asyncsim.simulation.verifying import LawBroken
 PYTHON = re.compile(r"Traceback|<class |object at 0x|NoneType|KeyError|pydantic|Assertion|\bself\.|__\w+__")
 """What an error for people does not say."""
 LONGEST = 600
-PATIENCE = 3000
+PATIENCE = 1000
 """Pushes or crashes without an update after which a run of the torture is given up; a product that waits longer is no slower."""
 
 

@@ -19,6 +19,8 @@ from torture.outcomes import Finding
 PASSING = ("staleness_aware", "mixing", "rescheduling")
 """Transforms that are not marked as numeric, and let every push pass."""
 APPLIED, BUFFERED, DROPPED = range(3)
+MOST = 100_000
+"""Events after which the reference gives up too."""
 COLUMNS = ("time_ns", "worker", "step", "read_version", "version", "staleness", "outcome")
 
 
@@ -64,7 +66,7 @@ class Reference:
             self.at(0, self.read, worker)
         if self.length.time is not None:
             self.at(round(self.length.time * 1e9), self.stop, 0)
-        while not self.over and self.heap:
+        while not self.over and self.heap and self.scheduled < MOST:
             self.now, _, what, worker = heapq.heappop(self.heap)
             what(worker)
 
@@ -164,11 +166,19 @@ class Reference:
         return APPLIED
 
 
-def check_timeline(scenario: Scenario, result: Result) -> bool:
-    """Raises ``Finding`` where the arrivals of a plan are not those of the reference; False if it does not cover the scenario."""
+def check_timeline(scenario: Scenario, result: Result | None) -> bool:
+    """Raises ``Finding`` where the arrivals of a plan are not those of the reference; False if it does not cover the scenario.
+
+    Without ``result`` the plan was refused: the reference must not come to an end either.
+    """
     if not covered(scenario):
         return False
-    rows = Reference(scenario).rows
+    own = Reference(scenario)
+    rows = own.rows
+    if result is None:
+        if own.over:
+            raise Finding("reference", "a run was given up that has an end")
+        return True
     table = result.tables["updates"]
     theirs = list(zip(*(table[name].tolist() for name in COLUMNS), strict=True))
     for index, (mine, other) in enumerate(zip(rows, theirs, strict=False)):

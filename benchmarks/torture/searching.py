@@ -16,8 +16,8 @@ from torture.outcomes import Finding, impatient, limited
 
 LIMIT = 60.0
 """Wall seconds for one seed. A small scenario that takes longer hangs."""
-LIGHT = ("round_trip", "laws_of_plan", "reference", "lively")
-"""Checks that compute no gradient."""
+LIGHT = ("round_trip", "laws_of_plan", "reference", "lively", "trajectory")
+"""Checks that compute few gradients or none."""
 EVERY = 4
 """One seed in so many gets all checks, the others the light ones."""
 
@@ -41,6 +41,7 @@ class Tally:
     runs: int = 0
     refusals: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0  # seconds of this process
     found: dict[tuple[str, str], Found] = field(default_factory=dict)
 
 
@@ -133,10 +134,11 @@ def search(
 ) -> Tally:
     """Check seeds from ``first`` on until so many are done, or the time is up, or so many ways to fail are found."""
     tally, begun, seed = Tally(), time.monotonic(), first
+    cpu = time.process_time()
     with verified():
         while time.monotonic() - begun < seconds and (seeds is None or seed < first + seeds):
             check_seed(seed, tally)
-            tally.seconds = time.monotonic() - begun
+            tally.seconds, tally.cpu = time.monotonic() - begun, time.process_time() - cpu
             show(tally)
             seed += 1
             if stop_at is not None and len(tally.found) >= stop_at:
