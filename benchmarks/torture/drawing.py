@@ -39,12 +39,12 @@ SCALES: dict[str, tuple[Any, ...]] = {
     "updates": (8, 20, 33, 60), "samples": (50, 200, 800), "workers": (2, 3, 4, 5, 6, 8, 12), "count": (1, 2, 2, 3, 4),
     "hidden": (3, 5, 8), "batch": (2, 4, 6, 8), "lr": (0.0, 0.01, 0.05, 0.1, 0.3), "local_lr": (0.01, 0.05),
     "dim": (1, 3, 8), "noise": (0.0, 0.1, 1.0), "curvature": (0.1, 0.5, 1.0), "alpha": (1.0, 1.5, 3.0), "length": (10, 50),
-    "steps": (1, 2, 4), "normal": (1.0, 5.0),
+    "steps": (1, 2, 4), "normal": (1.0, 5.0), "probability": (0.0, 0.1, 0.5), "period": (5.0, 30.0, 600.0),
 }  # fmt: skip
 """By the name of a field, where its bounds in the schema are too wide for a small run."""
 CADENCE = {"evaluate": {"updates": (1, 7, 10), "samples": (10, 100), "time": (1.0, 3.0, 10.0)},
            "checkpoint": {"updates": (1, 5), "time": (1.0, 4.0), "minutes": (100.0,)},
-           "run": {"time": (3.0, 10.0, 25.0)}, "load": {"period": (1.0, 5.0, 30.0)}, "maintenance": {"every": (3.0, 10.0)},
+           "run": {"time": (3.0, 10.0, 25.0)}, "maintenance": {"every": (3.0, 10.0)},
            "server": {"checkpoint": (1.0, 4.0)}}  # fmt: skip
 NAMES = ("a", "b")
 APART = {"name", "device", "threads", "variants", "seeds", "baseline", "sweep", "advise", "tune", "seed", "engine", "records"}

@@ -21,7 +21,7 @@ from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.simulation import Simulation
 from torture import ledger
 from torture.interrupting import replaced
-from torture.searching import Found, Tally, search, smallest, verified
+from torture.searching import Found, Tally, checks_of, fails, search, smallest, verified
 
 Patch = tuple[Any, dict[str, Any]]
 BUGS: dict[str, Callable[[], list[Patch]]] = {}
@@ -221,14 +221,20 @@ def planted(name: str) -> Iterator[None]:
 
 
 def hunt(name: str, seconds: float, first: int = 0, shrink: float = 60.0) -> tuple[Tally, Found | None]:
-    """Search until the bug is found, and make the scenario small."""
-    with planted(name):
-        tally = search(first, None, seconds, lambda _: None, stop_at=1)
+    """Search until the bug is found, and make the scenario small. What fails without the bug as well does not count."""
+    total = Tally()
+    while total.seconds < seconds:
+        with planted(name):
+            tally = search(first + total.seeds, None, seconds - total.seconds, lambda _: None, stop_at=1)
+        total.seeds, total.seconds, total.cpu = total.seeds + tally.seeds, total.seconds + tally.seconds, total.cpu + tally.cpu
         found = next(iter(tally.found.values()), None)
-        if found is not None:
-            with verified():
+        with verified():
+            if found is None or fails(found.document, found.finding.way, checks_of(found.seeds[0])):
+                continue
+            with planted(name):
                 found.smallest = smallest(found, shrink)
-    return tally, found
+        return total, found
+    return total, None
 
 
 def main(names: Sequence[str], seconds: float) -> int:
