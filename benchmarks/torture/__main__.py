@@ -87,12 +87,15 @@ def indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
-_shown = 0.0
+_shown, _told = 0.0, 0
 
 
 def progress(tally: Tally) -> None:
-    """One line, rewritten about once a second."""
-    global _shown
+    """One line, rewritten about once a second; what is found is told at once."""
+    global _shown, _told
+    for found in list(tally.found.values())[_told:]:
+        _told += 1
+        print(f"seed {found.seeds[0]}: {found.finding}", flush=True)
     if time.monotonic() - _shown > 1.0:
         _shown = time.monotonic()
         text = f"{tally.seeds} seeds, {tally.plans} plans, {tally.runs} runs, {tally.refusals} refusals"

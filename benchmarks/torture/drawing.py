@@ -39,7 +39,7 @@ SCALES: dict[str, tuple[Any, ...]] = {
     "updates": (8, 20, 33, 60), "samples": (50, 200, 800), "workers": (2, 3, 4, 5, 6, 8, 12), "count": (1, 2, 2, 3, 4),
     "hidden": (3, 5, 8), "batch": (2, 4, 6, 8), "lr": (0.0, 0.01, 0.05, 0.1, 0.3), "local_lr": (0.01, 0.05),
     "dim": (1, 3, 8), "noise": (0.0, 0.1, 1.0), "curvature": (0.1, 0.5, 1.0), "alpha": (1.0, 1.5, 3.0), "length": (10, 50),
-    "steps": (1, 2, 4), "normal": (1.0, 5.0), "probability": (0.0, 0.1, 0.5), "period": (5.0, 30.0, 600.0),
+    "steps": (1, 2, 4), "normal": (1.0, 5.0), "probability": (0.0, 0.1, 0.5), "period": (30.0, 600.0), "shape": (0.5, 1.0, 2.0),
 }  # fmt: skip
 """By the name of a field, where its bounds in the schema are too wide for a small run."""
 CADENCE = {"evaluate": {"updates": (1, 7, 10), "samples": (10, 100), "time": (1.0, 3.0, 10.0)},
@@ -178,6 +178,11 @@ def with_field(document: dict[str, Any], path: str, value: Any) -> dict[str, Any
 def built(document: dict[str, Any]) -> Scenario:
     """The scenario of plain data. Raises ``UserError``."""
     return build_scenario(Document(copy.deepcopy(document), "drawn"), folder=str(FOLDER))
+
+
+def has_kind(scenario: Scenario, kind: str) -> bool:
+    """Is there a part of this kind anywhere in the fleet?"""
+    return f"'kind': '{kind}'" in str(scenario.document()["cluster"])
 
 
 def drawn(seed: int, refused: Callable[[Refusal], None] = lambda _: None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from asyncsim.records import EVENT_KINDS, OUTCOMES, Result
 from asyncsim.scenario import Scenario
+from torture.drawing import has_kind
 from torture.outcomes import Finding
 
 APPLIED = OUTCOMES.index("applied")
@@ -19,7 +20,7 @@ def last_fault(scenario: Scenario) -> int | None:
     cluster = scenario.cluster
     owners = (cluster, *cluster.groups, *cluster.overrides.values())
     endless = cluster.zones or cluster.maintenance or cluster.server.faults or any(owner.faults for owner in owners)
-    if endless or "recorded" in str(cluster):
+    if endless or has_kind(scenario, "recorded"):
         return None
     events = (*cluster.events, *(cluster.script.events if cluster.script else ()))
     return max((round((event.at + (event.down or 0.0)) * 1e9) for event in events if event.slowdown is None), default=0)

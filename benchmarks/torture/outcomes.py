@@ -90,7 +90,7 @@ def limited(seconds: float) -> Iterator[None]:
     try:
         yield
     except TimeLimit as limit:
-        raise Finding("hang", f"no end after {seconds:g} s", str(limit)) from None
+        raise Finding("hang", "no end in time", f"{seconds:g} s, {limit}") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -14,6 +14,7 @@ from asyncsim.cluster.delays import steady
 from asyncsim.records import Result
 from asyncsim.scenario import Scenario
 from asyncsim.streams import BLOCK, Streams
+from torture.drawing import has_kind
 from torture.outcomes import Finding
 
 PASSING = ("staleness_aware", "mixing", "rescheduling")
@@ -31,10 +32,9 @@ def covered(scenario: Scenario) -> bool:
     shared = cluster.network or cluster.all_reduce
     quiet = not (cluster.zones or cluster.maintenance or cluster.events or cluster.script or shared)
     simple = all(
-        profile.faults is None and profile.load is None and steady(profile.compute) and "recorded" not in str(profile)
-        for profile in profiles
-    )
-    server = cluster.server.faults is None and "recorded" not in str(cluster.server)
+        profile.faults is None and profile.load is None and steady(profile.compute) for profile in profiles
+    ) and not has_kind(scenario, "recorded")
+    server = cluster.server.faults is None
     program = not scenario.staged and not bundle.program.overlapping and bundle.gossip is None
     consistency = bundle.consistency.kind in ("asp", "bsp", "ssp") and not bundle.consistency.recalling
     chain = all(t.numeric or t.kind in (*PASSING, "drop_stale", "accumulate") for t in bundle.transforms)

@@ -16,6 +16,8 @@ from torture.outcomes import Finding, impatient, limited
 
 LIMIT = 60.0
 """Wall seconds for one seed. A small scenario that takes longer hangs."""
+SLOW = 8.0
+"""The same while a scenario that hangs is made small."""
 LIGHT = ("round_trip", "laws_of_plan", "reference", "lively", "trajectory")
 """Checks that compute few gradients or none."""
 EVERY = 4
@@ -121,11 +123,11 @@ def smallest(found: Found, seconds: float = 60.0) -> dict[str, Any]:
 
     way, seed = found.finding.way, found.seeds[0]
     names = checks_of(seed)
-    for count in range(1, len(names) + 1):  # only the check that fails
-        if fails(found.document, way, names[count - 1 : count]):
-            names = names[count - 1 : count]
+    limit = SLOW if way[0] == "hang" else LIMIT
+    for name in names:  # only the check that fails
+        if fails(found.document, way, (name,), limit):
+            names = (name,)
             break
-    limit = 5.0 if way[0] == "hang" else LIMIT
     return shrunk(found.document, lambda document: fails(document, way, names, limit), seconds)
 
 

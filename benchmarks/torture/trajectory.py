@@ -12,6 +12,7 @@ import torch
 from asyncsim.records import Result
 from asyncsim.run import prepared
 from asyncsim.scenario import Scenario
+from torture.drawing import has_kind
 from torture.outcomes import Finding
 
 APPLIED, BUFFERED, DROPPED = range(3)
@@ -26,7 +27,7 @@ def covered(scenario: Scenario) -> bool:
     chain = all(kind in ("drop_stale", "accumulate") or _inverse(t) for kind, t in zip(kinds, bundle.transforms, strict=True))
     order = "accumulate" not in kinds[:-1]
     leaving = any(event.stop or event.leave for event in (*cluster.events, *(cluster.script.events if cluster.script else ())))
-    leaving = leaving or "stop" in str(cluster.compute) or cluster.server.faults is not None
+    leaving = leaving or has_kind(scenario, "recorded") or cluster.server.faults is not None
     plain = bundle.program.kind == "replica" and bundle.gossip is None and not scenario.staged
     return plain and chain and order and not leaving and bundle.step.kind == "sgd"
 
@@ -55,7 +56,7 @@ def check_parameters(scenario: Scenario, result: Result | None) -> bool:
 
 def replayed(scenario: Scenario, result: Result) -> tuple[np.ndarray, float]:
     """The final parameters, shape ``(P,)``, and the largest number among all on the way."""
-    rule, divides = scenario.bundle().step, any(_inverse(transform) for transform in scenario.bundle().transforms)
+    rule, divisors = scenario.bundle().step, sum(_inverse(transform) for transform in scenario.bundle().transforms)
     names = ("worker", "step", "read_version", "staleness", "outcome", "lr")
     rows = zip(*(result.tables["updates"][name].tolist() for name in names), strict=True)
     with prepared(scenario) as task:
@@ -65,7 +66,7 @@ def replayed(scenario: Scenario, result: Result) -> tuple[np.ndarray, float]:
             if outcome == DROPPED:
                 continue
             current = versions[-1]
-            waiting.append((_gradient(task, versions[read], worker, step), max(1, staleness) if divides else 1))
+            waiting.append((_gradient(task, versions[read], worker, step), max(1, staleness) ** divisors))
             if outcome == BUFFERED:
                 continue
             total = len(waiting) if _total(scenario) else 1

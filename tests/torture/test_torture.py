@@ -94,7 +94,7 @@ def test_a_hang_is_a_finding():
             while True:
                 pass
 
-    with pytest.raises(Finding, match=r"hang: no end after 0\.05 s"):
+    with pytest.raises(Finding, match=r"hang: no end in time"):
         for_ever()
 
 
