@@ -70,7 +70,9 @@ class Past:
         self.sim.progress[at.stage].read(at.member)
         held = self.snapshots.get((worker, at.step))
         version = self.versions[at.stage] if version is None else version
-        return Snapshot(None, version, now, 1.0) if held is None else held
+        if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again, for the same batch
+            return Snapshot(None, version, now, 1.0)
+        return held
 
     def current(self, worker: int) -> None:
         """What is needed of it stands in the checkpoint."""
