@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 
+EVENTS = 16
+"""How many times more events of any kind than pushes and crashes may happen without an update."""
+
+
 def deadlock(sim: Simulation, reason: str) -> Deadlock:
     """The error, with who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
@@ -33,6 +37,14 @@ def stuck(sim: Simulation) -> bool:
     if sim.over or sim.restarts is not None or (sim.queues is not None and any(queue.length for queue in sim.queues)):
         return False
     return len(sim.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
+
+
+def check_events(sim: Simulation) -> None:
+    """Raise ``Deadlock`` after very many events without an update. At certain events only, so that it does not matter how often
+    it is asked."""
+    events = sim.steps - sim._fruitful[2]
+    if events > EVENTS * sim._stalled and not (sim.over or sim.steps & 0xFF):
+        raise deadlock(sim, f"{events:,} events happened without an update")
 
 
 def expected(sim: Simulation) -> bool:

@@ -70,7 +70,7 @@ class Past:
         self.sim.progress[at.stage].read(at.member)
         held = self.snapshots.get((worker, at.step))
         version = self.versions[at.stage] if version is None else version
-        if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again, for the same batch
+        if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again
             return Snapshot(None, version, now, 1.0)
         return held
 

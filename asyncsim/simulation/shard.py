@@ -148,8 +148,8 @@ class Shard:
         if not 0 < self.version - version <= len(self.older):
             raise UserError(
                 f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
-                f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the batches, "
-                "as in pipedream (`first`) and pipedream_2bw (`double`)"
+                f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
+                "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
         return Snapshot(self.older[version - self.version], version, now, factor)
 

@@ -19,7 +19,7 @@ from asyncsim.consistency import Consistency
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.collective import exchange
-from asyncsim.simulation.deadlocks import deadlock, expected, stuck
+from asyncsim.simulation.deadlocks import check_events, deadlock, expected, stuck
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.network import Network
 from asyncsim.simulation.pipeline import Pipeline
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
 STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
-EVENTS = 16  # and so many times more events of any kind
 
 
 class Simulation:
@@ -118,7 +117,7 @@ class Simulation:
                 step()
                 self.steps += 1
                 if not self.steps & 0xFF or (due is not None and due()):
-                    self._check_eventful()
+                    check_events(self)
                     self.recorder.breathe()
                     yield self.env.now
         except EmptySchedule:
@@ -393,12 +392,6 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if self.waiting and stuck(self):
             raise deadlock(self, "every worker waits")
-
-    def _check_eventful(self) -> None:
-        """At certain events only, so that how often control is handed back changes nothing."""
-        events = self.steps - self._fruitful[2]
-        if events > EVENTS * self._stalled and not (self.over or self.steps & 0xFF):
-            raise deadlock(self, f"{events:,} events happened without an update")
 
     def _check_stalled(self) -> None:
         pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
