@@ -42,6 +42,11 @@ class Need(enum.Flag):
         return Need.VALUES in self and bool(self & DECISIONS)
 
     @property
+    def numeric(self) -> bool:
+        """Does a part look at numbers and decide nothing, so that a plan can do without it?"""
+        return Need.VALUES in self and not self & DECISIONS
+
+    @property
     def names(self) -> list[str]:
         """The properties by name, in the order of the list."""
         return [str(need.name).lower() for need in self]

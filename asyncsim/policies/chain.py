@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
-from asyncsim.needs import DECISIONS, Need, joined
+from asyncsim.needs import Need, joined
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.steps import StepRule
 from asyncsim.policies.transform import State, Transform
@@ -32,7 +32,7 @@ class Rule:
     def __init__(self, transform: Transform) -> None:
         needs = transform.needs
         self.transform = transform
-        self.numeric = Need.VALUES in needs and not needs & DECISIONS
+        self.numeric = needs.numeric
         self.verdicts = {verdict for verdict, need in DECLARED.items() if need in needs}
 
 

@@ -13,6 +13,8 @@ STALLED = 1_000_000
 """Pushes and crashes without an update after which a run is given up; at least 100 a worker."""
 FRUITLESS = 50_000
 """Crashes without a push; at least 10 a worker."""
+EVENTS = 16
+"""How many times more events of any kind than pushes and crashes may happen without an update."""
 
 
 class Patience:
@@ -24,14 +26,24 @@ class Patience:
         self._fruitless = max(FRUITLESS, 10 * len(sim.workers))
         self._updated = (0, 0)  # pushes and crashes at the last update
         self._delivered = 0  # crashes at the last push
+        self._steps = 0  # events at the last update
 
     def updated(self) -> None:
         """A shard has a new version."""
         self._updated = self._sim.server.pushes, self._sim.crashes
+        self._steps = self._sim.steps
 
     def delivered(self) -> None:
         """A push has arrived."""
         self._delivered = self._sim.crashes
+
+    def look(self) -> None:
+        """Raise ``Deadlock`` after very many events without an update. It looks after certain events only, so that it does not
+        matter how often it is asked."""
+        sim = self._sim
+        events = sim.steps - self._steps
+        if events > EVENTS * self._stalled and not (sim.over or sim.steps & 0xFF):
+            raise deadlock(sim, f"{events:,} events happened without an update")
 
     def check(self) -> None:
         """Raise ``Deadlock`` if nothing has come of too much."""

@@ -80,7 +80,9 @@ class Past:
         self.sim.progress[at.stage].read(at.member)
         held = self.snapshots.get((worker, at.step))
         version = self.versions[at.stage] if version is None else version
-        return Snapshot(None, version, now, 1.0) if held is None else held
+        if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again
+            return Snapshot(None, version, now, 1.0)
+        return held
 
     def current(self, worker: int) -> Tensor | None:
         return self.late.get((worker, self.sim.workers[worker].step))
@@ -144,6 +146,7 @@ def replay(sim: Simulation, past: Past, steps: int) -> None:
     sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]
     try:
         for count in range(steps):
+            sim.steps = count
             sim.env.step()
             if not count & 0xFFF:
                 sim.recorder.breathe()

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asyncsim.errors import UserError
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
@@ -168,7 +169,7 @@ class Shard:
         self._moved = snapshot
 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
-        """Hand out the parameters: the newest, or those of a ``version`` that is still kept."""
+        """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
@@ -176,6 +177,12 @@ class Shard:
             if self.policy.worker_view and self.numeric:
                 self.policy.handed(view, self, member)
             return Snapshot(view, self.version, now, factor)
+        if not 0 < self.version - version <= len(self.older):
+            raise UserError(
+                f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
+                f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
+                "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
+            )
         return Snapshot(self.older[version - self.version], version, now, factor)
 
     def current(self, member: int) -> Tensor | None:

@@ -125,6 +125,7 @@ class Simulation:
                 step()
                 self.steps += 1
                 if not self.steps & 0xFF or (due is not None and due()):
+                    self.patience.look()
                     self.recorder.breathe()
                     yield self.env.now
         except EmptySchedule:

@@ -13,7 +13,7 @@ from arrivals import Toy, View, arrivals, push
 from pydantic import ValidationError
 from torch import Tensor
 
-from asyncsim.needs import DECISIONS, Need
+from asyncsim.needs import Need
 from asyncsim.policies import SGD, Policy, Push, Transform, Verdict, optimizers, policies
 
 
@@ -326,7 +326,7 @@ def test_numeric_policies_are_left_out_of_plans(policy):
     """Without tensors a numeric transform is passed by, and one that buffers or drops decides on counts alone: the verdicts of a
     timeline without gradients are those of the run with them."""
     transform, row = policy
-    assert (Need.VALUES in transform.needs and not transform.needs & DECISIONS) is row.numeric
+    assert transform.needs.numeric is row.numeric
     assert not transform.needs.decides_by_values
     server = toy(((transform,), SGD(lr=0.05)))
     timeline = Policy((transform,), SGD(), None, 3)
