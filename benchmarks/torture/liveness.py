@@ -20,7 +20,8 @@ def last_fault(scenario: Scenario) -> int | None:
     """When (ns) the last worker is taken away or comes back; None if that goes on for ever."""
     cluster = scenario.cluster
     owners = (cluster, *cluster.groups, *cluster.overrides.values())
-    endless = cluster.zones or cluster.maintenance or cluster.outages or cluster.server.faults or any(owner.faults for owner in owners)
+    sources = cluster.zones or cluster.maintenance or cluster.outages or cluster.server.faults
+    endless = sources or any(owner.faults for owner in owners)
     if endless or has_kind(scenario, "recorded"):
         return None
     events = (*cluster.events, *(cluster.script.events if cluster.script else ()))

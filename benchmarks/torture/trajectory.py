@@ -28,7 +28,8 @@ def covered(scenario: Scenario) -> bool:
     order = "accumulate" not in kinds[:-1]
     leaving = any(event.stop or event.leave for event in (*cluster.events, *(cluster.script.events if cluster.script else ())))
     leaving = leaving or has_kind(scenario, "recorded") or cluster.server.faults is not None
-    plain = bundle.program.kind == "replica" and bundle.gossip is None and not (scenario.staged or bundle.uplink or bundle.downlink)
+    one_sided = not (scenario.staged or bundle.gossip or bundle.uplink or bundle.downlink)
+    plain = bundle.program.kind == "replica" and one_sided
     return plain and chain and order and not leaving and bundle.step.kind == "sgd"
 
 
