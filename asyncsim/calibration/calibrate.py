@@ -20,34 +20,35 @@ from asyncsim.records.directory import write_atomically
 
 FORMAT = 1
 LISTED = 32
-"""Workers up to which a factor each is written down; beyond, machines are drawn anew (`cvb`)."""
+"""Largest number of workers for which the snippet lists a factor for each. Larger fleets are described by the delay `cvb`,
+which draws its machines anew."""
 FEW = 30
-"""Durations below which a fit is not to be relied on."""
+"""Number of durations below which a fit is not to be relied on."""
 FAR = 0.1
-"""Kolmogorov-Smirnov distance above which no family describes a trace."""
+"""Kolmogorov-Smirnov distance above which none of the families describes the trace."""
 PERSISTENT = 0.2
-"""Autocorrelation above which independent draws lose something."""
+"""Autocorrelation above which independent draws would lose something that the trace has."""
 LINKS = {"upload": "uplink", "download": "downlink"}
 
 
 class Calibration(NamedTuple):
-    """A trace and what was fitted to it; ``fits`` has a name for each part of the trace."""
+    """A trace, and what was fitted to it. ``fits`` has one entry for each part of the trace, by the part's name."""
 
     trace: Trace
     fits: dict[str, Fit]
     differences: Differences | None
-    """Between the workers of a trace of durations; None for availability."""
+    """How the workers of a trace of durations differ; None for a trace of availability."""
     snippet: dict[str, Any]
     """Part of a scenario, as plain data: a section `cluster` that validates."""
     notes: tuple[str, ...]
 
     @property
     def yaml(self) -> str:
-        """``snippet``, ready to be pasted into a scenario."""
+        """The ``snippet`` as YAML text, ready to be pasted into a scenario."""
         return as_yaml(self.snippet)
 
     def document(self) -> dict[str, Any]:
-        """Plain data for JSON; the keys are the same for every trace."""
+        """Everything as plain data for JSON. The keys are the same for every trace."""
         return {
             "format": FORMAT,
             "trace": {
@@ -67,11 +68,11 @@ def calibrate(
     span: Span = "compute",
     empirical: str | Path | None = None,
 ) -> Calibration:
-    """Read a trace, fit every family, choose, and say it as a scenario does.
+    """Read a trace, fit every family of distributions, choose one, and express it as a piece of a scenario.
 
-    Workers that differ (``Differences.heterogeneous``) are fitted together after each duration was divided by its worker's
-    factor; the snippet multiplies again. ``empirical`` names a CSV file that these durations are written to, and the snippet
-    draws from it instead of from a family.
+    Where workers differ (``Differences.heterogeneous``), each duration is divided by its worker's factor before all are
+    fitted together; the snippet multiplies by the factors again. ``empirical`` names a CSV file to which these durations are
+    written; the snippet then draws from that file instead of from a family.
 
     Raises:
         UserError: the trace cannot be read, or ``empirical`` cannot be written.
@@ -121,7 +122,7 @@ def write_durations(path: str | Path, workers: dict[Any, np.ndarray]) -> Path:
 
 
 def as_yaml(snippet: dict[str, Any]) -> str:
-    """Plain data as YAML, the innermost mappings in a line each."""
+    """Plain data as YAML text, with each innermost mapping on one line."""
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False
@@ -141,7 +142,8 @@ def _pool(workers: dict[Any, np.ndarray]) -> np.ndarray:
 
 
 def _checked(made: Calibration) -> Calibration:
-    """Nothing is handed out that a scenario would not take."""
+    """The snippet itself, after it has been validated as part of a scenario, so that nothing is handed out that would be
+    refused later."""
     Cluster.model_validate(made.snippet["cluster"])
     return made
 

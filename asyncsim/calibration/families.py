@@ -16,17 +16,17 @@ from scipy.special import digamma, gammainc, gammaincinv, gammaln, ndtr, ndtri, 
 
 
 class Family(ABC):
-    """A fitted distribution. ``free`` is the number of parameters that the data chose."""
+    """A fitted distribution. ``free`` is the number of parameters that were estimated from the data."""
 
     kind: ClassVar[str]
     free: ClassVar[int] = 2
     positive: ClassVar[bool] = True
-    """Whether a duration of 0 s is impossible."""
+    """Is a duration of 0 s impossible under this family?"""
 
     @classmethod
     @abstractmethod
     def fit(cls, x: np.ndarray) -> Self:
-        """The parameters of greatest likelihood."""
+        """The member of the family with the greatest likelihood for the durations ``x``, shape ``(n,)``."""
 
     @abstractmethod
     def log_density(self, x: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ class Family(ABC):
 
     @abstractmethod
     def delay(self, factor: float = 1.0) -> dict[str, Any]:
-        """``factor`` times this duration as a delay of a scenario, in seconds, with six digits."""
+        """``factor`` times this duration, as a delay that a scenario can hold: in seconds, with six significant digits."""
 
 
 @dataclass(frozen=True)
@@ -276,5 +276,5 @@ FAMILIES: tuple[type[Family], ...] = (Exponential, ShiftedExponential, Uniform, 
 
 
 def digits(value: float) -> float:
-    """Six significant digits: more than any trace tells."""
+    """``value`` rounded to six significant digits, which is more than any trace tells."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""Traces: measured durations by worker, and when workers were there."""
+"""Read traces of real systems: measured durations by worker, or the times at which workers were available."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ Span = Literal["compute", "download", "upload"]
 
 
 class Trace(NamedTuple):
-    """``parts[name][worker]`` has shape ``(rows,)``, float64 seconds, in the file's order.
+    """A trace as arrays. ``parts[name][worker]`` has shape ``(rows,)``: float64 seconds, in the file's order.
 
-    Durations are one part, named as their span; availability is the parts ``up`` and ``down``. Where the file names no workers
-    there is one, called None.
+    A trace of durations has one part, named after the kind of span that it holds; a trace of availability has the parts
+    ``up`` and ``down``. Where the file does not name workers there is one worker, called None.
     """
 
     path: Path
     sha256: str
     parts: dict[str, dict[Any, np.ndarray]]
     left_out: int
-    """Spans whose end was not seen: cut short, or still going on at the end of the trace."""
+    """Number of spans that were not used because their end was not observed: they were cut short, or still went on when the
+    trace ended."""
 
     @property
     def availability(self) -> bool:
@@ -37,13 +38,14 @@ class Trace(NamedTuple):
 
 
 def read_trace(path: str | Path, column: str = "seconds", worker: str = "worker", span: Span = "compute") -> Trace:
-    """Read a trace: CSV, Parquet or JSON Lines (.jsonl, .ndjson), or a run's folder.
+    """Read a trace from CSV, Parquet or JSON Lines (.jsonl, .ndjson), or from a run's folder.
 
-    By its columns: ``start_ns`` and ``end_ns``, the events of a run, of which those of kind ``span`` count; ``start`` and
-    ``end``, or ``time`` and ``event``, availability; else durations in ``column``. ``worker`` is optional, except for events.
+    What it is follows from its columns. With ``start_ns`` and ``end_ns`` it is the events of a run, of which those are read
+    whose kind is ``span``. With ``start`` and ``end``, or with ``time`` and ``event``, it is a trace of availability.
+    Otherwise the durations are those of the column ``column``. A column ``worker`` is optional, except in events.
 
     Raises:
-        UserError: naming file, line, column, value and what is allowed.
+        UserError: the file cannot be used; the message names file, line, column and value, and what is allowed.
     """
     try:
         path, content = read_content(Path(path).expanduser())
@@ -83,7 +85,7 @@ def _parts(rows: Rows, column: str, worker: str, span: Span) -> tuple[dict[str, 
 
 
 def _from_events(rows: Rows, span: Span) -> tuple[dict[str, dict[Any, np.ndarray]], int]:
-    """Whole spans only: one that was cut short tells no duration."""
+    """Durations from a run's events. Spans that were cut short are left out, since their whole duration is not known."""
     for name in EVENT_COLUMNS:
         rows.column(name, "file")
     workers, start, end = (rows.whole(name, "file") for name in ("worker", "start_ns", "end_ns"))
@@ -94,7 +96,8 @@ def _from_events(rows: Rows, span: Span) -> tuple[dict[str, dict[Any, np.ndarray
 
 
 def _from_intervals(rows: Rows, worker: str) -> tuple[dict[str, dict[Any, np.ndarray]], int]:
-    """Each row is a time that a worker was there; from its end to the next start the worker was down."""
+    """Availability from rows that each give a time span in which a worker was up; it was down from the end of one to the start
+    of the next."""
     start, end = (rows.numbers(name, "file", f"a time; allowed is {_RANGE}", _in_range) for name in ("start", "end"))
     _refuse_backwards(rows, start, end, "s")
     up, down = {}, {}
@@ -110,7 +113,8 @@ def _from_intervals(rows: Rows, worker: str) -> tuple[dict[str, dict[Any, np.nda
 
 
 def _from_changes(rows: Rows, worker: str) -> tuple[dict[str, dict[Any, np.ndarray]], int]:
-    """Each row is the moment at which a worker came up or went down. The last state of a worker has no end: it is left out."""
+    """Availability from rows that each give the moment at which a worker came up or went down. The last state of a worker has
+    no known end and is left out."""
     time = rows.numbers("time", "file", f"a time; allowed is {_RANGE}", _in_range)
     cells = rows.column("event", "file")
     for index, cell in enumerate(cells):
@@ -147,7 +151,8 @@ def _refuse_backwards(rows: Rows, start: np.ndarray, end: np.ndarray, unit: str)
 
 
 def _labels(rows: Rows, worker: str) -> np.ndarray:
-    """The column of workers, whole numbers where all are, else text; None for all where there is none."""
+    """The column of workers: as whole numbers where all of them are, otherwise as text. Without such a column it is None for
+    every row."""
     count = len(next(iter(rows.columns.values()), ()))
     if worker not in rows.columns:
         if worker != "worker":
@@ -165,7 +170,7 @@ def _labels(rows: Rows, worker: str) -> np.ndarray:
 
 
 def _places(labels: np.ndarray) -> dict[Any, np.ndarray]:
-    """The rows of each worker, in the file's order; workers in order of number or name."""
+    """The rows of each worker, in the file's order. Workers are ordered by number, or by name."""
     if len(labels) and labels[0] is None:
         return {None: np.arange(len(labels))}
     found, numbers = np.unique(labels, return_inverse=True)
