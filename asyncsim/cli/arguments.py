@@ -20,5 +20,5 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,7 +46,7 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], co
 
 
 def calibrate(arguments: argparse.Namespace) -> int:
-    """Fit a trace, or measure one first."""
+    """Fit a trace that is given, or measure one first."""
     from asyncsim import calibration
     from asyncsim.plots.kinds import check_format
 
@@ -77,7 +77,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[Path, str, list[str]]:
-    """The trace of a measurement, what it is of, and what was written."""
+    """The trace of a measurement, a description of what was measured, and the files that were written."""
     from asyncsim.calibration.measuring import check_place, measure, scenario_of
 
     task = arguments.measure

@@ -1,4 +1,4 @@
-"""rich's console, for which a reader that goes away (``| head``) is an ordinary broken pipe."""
+"""rich's console, which treats a reader that goes away (``| head``) as an ordinary broken pipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import rich.console
 
 
 class Console(rich.console.Console):
-    """As wide as the terminal; where there is none, as wide as our tables."""
+    """A console as wide as the terminal; without a terminal, as wide as the widest of our tables."""
 
     def __init__(self, **options: Any) -> None:
         wide = None if (sys.stderr if options.get("stderr") else sys.stdout).isatty() else 140

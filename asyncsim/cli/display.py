@@ -1,4 +1,4 @@
-"""What a person sees: a live display on a terminal, plain lines elsewhere, and tables."""
+"""What a person sees of runs: a live display on a terminal, plain lines elsewhere, and tables."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
 
 
 class Display:
-    """Called with the reports of a study. On a terminal: a bar for all runs and one for each that is going on, with updates
-    per second, virtual time and time left. Elsewhere a line when a run ends. ``quiet``: only errors, on stderr."""
+    """Shows the reports of a study while it goes on.
+
+    On a terminal: one bar for all runs, and one for each run that is going on, with updates per second, virtual time and
+    time left. Elsewhere: one line when a run ends. With ``quiet``: errors only, on stderr.
+    """
 
     def __init__(self, study: Study, quiet: bool = False) -> None:
         self.study = study
@@ -115,7 +118,7 @@ class Display:
 
 
 def summary_table(summary: dict[str, Any]) -> None:
-    """One run, a line a number."""
+    """The summary of one run, with one line for each number."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in summary.items():
         if key in ("stages", "groups"):  # beside the workers
@@ -144,7 +147,7 @@ def _show(key: str, value: Any) -> str:
 
 
 def stages_table(result: Result) -> None:
-    """The stages of a run whose model is cut, a row each; nothing for replicas, or where no table was kept."""
+    """One row for each stage of a run whose model is cut. Nothing is printed for replicas, or where no table was kept."""
     if "stages" not in result.summary or all(result.tables.get(name) is None for name in ("events", "updates")):
         return
     frame = result.stages
@@ -167,7 +170,7 @@ def _stage_cell(name: str, value: Any) -> str:
 
 
 def engine_table(timings: list[Any], best: Any) -> None:
-    """Engines side by side; those of one numeric family have the same bits."""
+    """The engines side by side. Those of one numeric family give the same bits."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for title in ("engine", "kernel", "us an update", "against serial", "trajectory"):
         table.add_column(title, justify="left" if title in ("engine", "kernel", "trajectory") else "right", no_wrap=True)
@@ -187,7 +190,7 @@ def engine_table(timings: list[Any], best: Any) -> None:
 
 
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:
-    """A study, a row a variant and point; columns that no row has are left out."""
+    """A study with one row for each variant and point. Columns that no row has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
     table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)
@@ -229,7 +232,7 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
 
 
 def cost_table(rows: list[tuple[str, Any, int]]) -> None:
-    """What a study would run: label, scenario and gradients a run."""
+    """What a study would run: the label, the scenario, and the number of gradients of each run."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("point", no_wrap=True)
     for title in ("workers", "method", "gradients a run"):
@@ -240,7 +243,7 @@ def cost_table(rows: list[tuple[str, Any, int]]) -> None:
 
 
 def headline(metrics: tuple[str, ...]) -> list[str]:
-    """The metrics worth a column: the accuracies where there are any, else all."""
+    """The metrics that get a column: the accuracies where there are any, otherwise all."""
     return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
 
 

@@ -1,4 +1,4 @@
-"""Arguments, dispatch, and what becomes of errors."""
+"""The command line's arguments, the choice of the command, and the messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _code(arguments: argparse.Namespace) -> int:
 
 
 def _way_on(arguments: argparse.Namespace) -> str:
-    """How to go on after an interruption, for a command that saves what it does."""
+    """How to continue after an interruption, for a command that saves what it does."""
     if arguments.command not in (running.run, sweeping.sweep, advising.advise, resuming.resume):
         return ""
     again = "the same command without --force" if getattr(arguments, "force", False) else "the same command"
@@ -77,7 +77,7 @@ def _way_on(arguments: argparse.Namespace) -> str:
 
 @contextmanager
 def _verified(wanted: bool) -> Iterator[None]:
-    """Runs of this process, and of those that it starts, are verified."""
+    """Make the runs of this process, and of those that it starts, check the laws of the simulation."""
     before = os.environ.get("ASYNCSIM_VERIFY", "")
     os.environ["ASYNCSIM_VERIFY"] = "1" if wanted else before
     try:
@@ -87,7 +87,7 @@ def _verified(wanted: bool) -> Iterator[None]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole grammar of the command line."""
+    """The parser of the whole command line."""
     top = argparse.ArgumentParser(prog="asyncsim", description=asyncsim.__doc__.splitlines()[0])
     top.add_argument("--version", action="version", version=f"asyncsim {asyncsim.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)

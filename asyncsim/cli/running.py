@@ -74,7 +74,8 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def bench_engine(arguments: argparse.Namespace) -> int:
-    """Time short runs of the file's first scenario on every engine, and print what to write into it."""
+    """Time short runs of the file's first scenario on every engine, and print the line for the scenario file that chooses the
+    fastest."""
     from asyncsim.sweep.bench import ROUNDS, measure_engines
 
     scenario = _study(arguments).scenarios[0]
@@ -90,7 +91,12 @@ def bench_engine(arguments: argparse.Namespace) -> int:
 
 
 def _extend(study: Study, out: Path, arguments: argparse.Namespace) -> None:
-    """Make runs of before longer; what remains to be run is for the caller."""
+    """Continue earlier, shorter runs of these scenarios (``--extend``): each one that has a checkpoint is made as long as the
+    file now says.
+
+    Scenarios that have a run in ``out`` already are left alone; those without a shorter run to go on from are simulated by
+    the caller afterwards.
+    """
     from asyncsim.resuming import extend
     from asyncsim.sweep import run_folder
 
@@ -106,7 +112,7 @@ def _study(arguments: argparse.Namespace) -> Study:
 
 
 def _where(file: str, error: str) -> str:
-    """``file:line`` of the field that an error begins with, or the file."""
+    """``file:line`` of the field with which an error message begins; the file alone if it begins with none."""
     field = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: )", error)
     return read_document(file).where(tuple(field[0].split("."))) if field else file
 

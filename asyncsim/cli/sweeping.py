@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncsim.sweep.cost import Cost
 
 MOST_LABELS = 8
-"""Curves that a figure written without being asked for may have."""
+"""The largest number of curves in a figure that is written without having been asked for."""
 
 
 def sweep_arguments(command: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def sweep_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def executor_arguments(command: argparse.ArgumentParser) -> None:
-    """Where the runs are done; for ``run`` as well."""
+    """Add the options that say where runs are done; ``run`` has them, too."""
     command.add_argument(
         "--executor", choices=("auto", "fleet", "processes", "ray"), default="auto",
         help="fleet: in this process, sharing gradient evaluations; processes: a pool; ray: a cluster (default: by --processes)",
@@ -61,7 +61,7 @@ def executor_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """Expand, validate and price a file; then run it, print the table and write it."""
+    """Expand a file into runs, validate them and estimate their cost; then run them, print the table and write it."""
     study = study_of(arguments)
     if arguments.dry_run:
         return dry_run(arguments, study)
@@ -106,7 +106,7 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
 
 
 def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
-    """The study of a file, with what the command line says on top."""
+    """The study in a file, with the changes that the command line makes to it."""
     sweep: dict[str, Any] = {"grid": parse_axes("--grid", arguments.grid), "zip": parse_axes("--zip", arguments.zip)}
     if arguments.seeds is not None:
         if arguments.seed is not None:
@@ -126,7 +126,7 @@ def executor_of(arguments: argparse.Namespace) -> Any:
 
 
 def describe(study: Study, cost: Cost) -> str:
-    """``3 variants x 7 points x 5 seeds = 105 runs, 40 finished already; about 1,300,000 gradients``."""
+    """One line such as ``3 variants x 7 points x 5 seeds = 105 runs, 40 finished already; about 1,300,000 gradients``."""
     variants, points = len(set(study.variants)), len({repr(point) for point in study.points})
     seeds = len(study) / len(set(study.labels))
     parts = [
@@ -207,7 +207,7 @@ def _where(file: str, error: str) -> str:
 
 
 def _round(value: float) -> int:
-    """To three digits: an estimate should look like one."""
+    """The number rounded to three digits, as an estimate should not look more exact than it is."""
     digits = max(0, len(str(int(value))) - 3)
     return int(round(value, -digits))
 
