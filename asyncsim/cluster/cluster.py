@@ -28,8 +28,11 @@ DEFAULT_WORKERS = 8
 
 
 class Override(Spec):
-    """What differs for one worker or one group. A field that is left out is inherited, one that is given replaces the whole:
-    ``uplink: {}`` is a free link, ``faults: {}`` a worker that never crashes."""
+    """Settings that differ for one worker or one group.
+
+    A field that is left out is inherited; one that is given replaces the whole field: ``uplink: {}`` is a link that costs no
+    time, and ``faults: {}`` a worker that never crashes.
+    """
 
     compute: ComputeDelay | None = None
     uplink: Link | None = None
@@ -139,7 +142,7 @@ class Cluster(Spec):
 
     @property
     def priced(self) -> bool:
-        """Is there anything to pay, or any power drawn, that is to be counted?"""
+        """Does any machine have a price or a power, so that costs have to be counted?"""
         owners = (self, self.server, *self.groups, *self.overrides.values())
         return any(owner.instance is not None for owner in owners)
 
@@ -183,12 +186,12 @@ class Cluster(Spec):
 
     @property
     def elastic(self) -> bool:
-        """Does anybody join?"""
+        """Does any worker join after the start?"""
         return any(event.join for event in (*self.events, *(self.script.events if self.script else ())))
 
     @property
     def losing(self) -> bool:
-        """May anything take a worker away, or may workers differ in that?"""
+        """Can anything take a worker away from its work (a crash, a departure, maintenance), or do workers differ in that?"""
         sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.script)
         return any(sources)
 

@@ -15,7 +15,7 @@ from asyncsim.errors import nearest
 
 
 class Unusable(Exception):
-    """``field`` of the delay is at fault, with this message."""
+    """A file cannot be used by a delay: ``field`` is the setting that is at fault, and the message says why."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class Unusable(Exception):
 
 
 class Rows(NamedTuple):
-    """A file as columns. ``where(index)`` names the place of a row for people."""
+    """The contents of a file as columns. ``where(index)`` names the place of a row in words."""
 
     path: Path
     columns: dict[str, Sequence[Any] | np.ndarray]
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
         return self.columns[name]
 
     def numbers(self, name: str, field: str, allowed: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """A column as float64 (whole numbers stay int64); the first value that does not fit is named."""
+        """A column as float64 (whole numbers stay int64). The first value that is not allowed is named in the error."""
         cells = self.column(name, field)
         try:
             whole = isinstance(cells, np.ndarray) and cells.dtype.kind == "i"
@@ -66,10 +66,12 @@ class Rows(NamedTuple):
 
 
 def read_rows(path: Path, content: bytes) -> Rows:
-    """``content`` of the file ``path``: Parquet by its first bytes, JSON Lines by the ending .jsonl or .ndjson, else CSV.
+    """The columns in ``content``, the bytes of the file ``path``.
+
+    Parquet is recognised by its first bytes, JSON Lines by the ending .jsonl or .ndjson; everything else is read as CSV.
 
     Raises:
-        Unusable: it is not what it should be.
+        Unusable: the content is not what it should be.
     """
     if content[:4] == b"PAR1":
         return _parquet(path, content)
@@ -95,7 +97,8 @@ def _csv(path: Path, content: bytes) -> Rows:
 
 
 def _json_lines(path: Path, content: bytes) -> Rows:
-    """An object a line, all with the fields of the first. A boolean becomes the word: it is no number."""
+    """Columns from JSON Lines: one object a line, all with the fields of the first. A boolean becomes the word, as it is not a
+    number."""
     objects, lines = [], []
     try:
         for line, text in enumerate(content.decode("utf-8-sig").split("\n"), 1):

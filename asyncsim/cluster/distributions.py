@@ -31,7 +31,7 @@ class Constant(Delay):
 
 @delays.register("uniform")
 class Uniform(Delay):
-    """Evenly between ``low`` and ``high``."""
+    """Uniform between ``low`` and ``high``."""
 
     low: Seconds = 0.0
     high: Seconds

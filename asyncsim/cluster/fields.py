@@ -1,4 +1,4 @@
-"""Field types of this room. A bool is nowhere a number."""
+"""Types for the fields of this room. None of them takes a boolean for a number."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Preset(Delay):
 
     @abstractmethod
     def spelled_out(self) -> Delay:
-        """The delay that the name stands for."""
+        """The delay for which the name stands."""
 
     @property
     def expected(self) -> float:
