@@ -1,4 +1,4 @@
-"""Late and together: when one gradient is needed, pending ones are computed with it."""
+"""The batched engine: when one gradient is needed, pending ones are computed together with it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BatchedEngine(SerialEngine):
         self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: block until others are blocked as well
 
     def batches(self, future: Future) -> bool:
-        """Can it be computed together with others?"""
+        """Can this future be computed together with others?"""
         kernel = future.kernel
         return self.network is not None and getattr(kernel, "batched", None) is not None and not kernel.carries
 
@@ -86,7 +86,7 @@ def network_of(task: Task) -> DenseNetwork | VectorisedModule | None:
 
 
 def flush(needed: list[Future], pending: list[Future], width: int) -> None:
-    """Settle all ``needed`` futures, and with them as many ``pending`` ones as fill whole calls."""
+    """Compute all ``needed`` futures, and with them as many of the ``pending`` ones as it takes to fill whole calls."""
     groups: dict[object, list[Future]] = {}
     for future in needed:
         groups.setdefault(_key(future), []).append(future)
@@ -127,7 +127,7 @@ class Call:
 
 
 def _compute(jobs: list[Future], width: int) -> None:
-    """Settle up to ``width`` futures that are alike."""
+    """Compute up to ``width`` futures that can share a call."""
     padded = jobs + jobs[:1] * (width - len(jobs))
     gradients, losses = jobs[0].kernel.batched(Call(padded, jobs[0].engine.network))
     size = jobs[0].engine.network.num_parameters

@@ -1,4 +1,4 @@
-"""The scenario's choice of an engine. Free of torch; the engines themselves are imported when one is made."""
+"""The engines that a scenario may choose. This module is free of torch; the engine itself is imported when it is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 engines = Registry("engine", default="auto")
 
 Useful = Container[tuple[int, int]]
-"""The (worker, step) whose results will be asked for."""
+"""The set of (worker, step) whose results will be asked for."""
 
 BATCHED_BELOW = 2e7
 """Floating-point operations of a gradient below which stacking several of them pays on a CPU."""
@@ -27,18 +27,19 @@ WIDTH = 8
 
 
 def width_for(num_workers: int) -> int:
-    """A width that pending work of a fleet fills, also where workers differ in speed."""
+    """A width of calls that the pending work of a fleet fills, also where the workers differ in speed."""
     return WIDTH if num_workers >= 2 * WIDTH else WIDTH // 2 if num_workers >= WIDTH // 2 else 1
 
 
 class EngineSpec(Spec):
-    """How gradients are evaluated. Part of a run's identity: engines of different numeric families differ in the last bits."""
+    """The way in which gradients are evaluated. It is part of a run's identity: engines of different numeric families differ in
+    the last bits."""
 
     ahead: ClassVar[bool] = False
-    """Does it compute gradients before they are asked for, and so wants to know which will be?"""
+    """Does the engine compute gradients before they are asked for? Then it wants to know which of them will be."""
 
     def resolve(self, task: Task, num_workers: int) -> EngineSpec:
-        """The engine that is meant, for this task: a static rule, never load or timing."""
+        """The engine to use for this task. It follows from a static rule, never from load or timing."""
         return self
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
