@@ -1,4 +1,4 @@
-"""Candidates against each other: time, cost and error, and which of them no other one beats."""
+"""Draw candidates against each other in time, cost and error, and mark those that no other candidate beats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders, found and read: only the tables that a figure needs."""
+"""Find and read run folders; only the tables that a figure needs are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axes that can be read: plain numbers on logarithmic axes, and a place for what has no number."""
+"""Axes that are easy to read: plain numbers on logarithmic axes, and a place for points that have no number."""
 
 from __future__ import annotations
 

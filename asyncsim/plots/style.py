@@ -1,4 +1,5 @@
-"""How figures look: colour-blind-safe, the same look for the same method in every figure, readable in print."""
+"""The style of all figures: colours that the colour-blind can tell apart, the same look for the same method everywhere, and
+readable in print."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ RC = {
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths of a figure in one and in two columns of a paper, in inches."""
 OURS = "asyncsim"
-"""Label of the figures that we made ourselves, and may change in size."""
+"""Label of the figures that were made here, whose size may be changed."""
 DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)), (0, (8, 1.5, 2, 1.5)))
 POINTS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 RAMP = ("#440154", "#3B528B", "#21918C", "#4AAF5E", "#B8A812")  # viridis, its yellow darkened
@@ -152,7 +153,7 @@ def joined(labels: Sequence[str], most: int = 40) -> str:
 
 
 def axes(ax: Axes | None, width: float = SINGLE, height: float = 2.5) -> Axes:
-    """The given axes, or fresh ones."""
+    """The given axes, or new ones."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt

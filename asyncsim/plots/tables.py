@@ -1,4 +1,4 @@
-"""What a figure needs of a run, or an error that says why it is not there."""
+"""Look up what a figure needs from a run; where it is missing, the error says why."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def final(run: Result, metric: str) -> float:
 
 
 def ended(run: Result) -> bool:
-    """False for a run that is going on, failed, or was killed: it has no summary."""
+    """Does the run have a summary? One that still goes on, that failed, or that was killed has none."""
     return "updates" in run.summary
 
 
