@@ -1,4 +1,4 @@
-"""Collect pushes and pass on their mean as one."""
+"""Collect several pushes and pass on their mean as one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @policies.register("accumulate")
 class Accumulate(Transform):
-    """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
+    """Average ``count`` pushes, from whichever workers, into one update (n-softsync, FedBuff, K-sync, Rennala). Without
+    ``count``, wait for ``each`` pushes of every member (with one each, this is synchronous SGD).
 
-    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier
-    methods) it is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one
-    had pushed before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total``
-    applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
+    With ``members`` (which the methods with barriers set) a group is also complete when every member has pushed, so a worker
+    that leaves for good does not hold the others up; what it had pushed before counts. Each push keeps its own penalty
+    ``p``: the update is ``(1/count) * sum(direction / p)``. ``total`` applies the sum of the gradients instead of their mean
+    (as ADL's code does). Pushes that are still buffered when the run ends are not applied.
     """
 
     count: int | None = Field(None, ge=1)
@@ -55,7 +56,7 @@ class Accumulate(Transform):
         return mean
 
     def complete(self, buffer: list[Push], server: ServerView) -> bool:
-        """Is this all there is to wait for?"""
+        """Have all pushes come that this group waits for?"""
         if self.count is not None and len(buffer) >= self.count:
             return True
         if self.count is not None and not self.members:

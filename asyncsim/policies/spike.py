@@ -1,4 +1,4 @@
-"""Spike compensation: give a late gradient at once what it would have done by now."""
+"""Spike compensation: apply at once the part of a late gradient that would have been applied by now without the delay."""
 
 from __future__ import annotations
 
