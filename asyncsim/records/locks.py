@@ -1,4 +1,5 @@
-"""One process at a time. The system takes a lock back from a process that dies, however it dies: none is ever stale."""
+"""Lock files, which one process at a time can hold. The operating system releases the lock of a process that dies, however it
+dies, so a lock is never stale."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def _acquire(file: FileLock, folder: Path, busy: str, wait: float) -> None:
 
 
 def is_free(*locks: Path) -> bool:
-    """Does nobody hold any of these lock files?"""
+    """Are all of these lock files unheld?"""
     try:
         for lock in locks:
             with held(lock, ""):

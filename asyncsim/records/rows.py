@@ -16,10 +16,10 @@ WORK = ("compute", "forward", "backward")
 """Kinds that are computing."""
 
 NOTHING_LOST = ("wait", "queue", "serve", "down")
-"""Kinds that lose no work when they are cut short: what is at the server stays there."""
+"""Kinds of spans that lose no work when they are cut short, since what has reached the server stays there."""
 
 OUTCOMES = ("applied", "buffered", "dropped")
-"""What became of a push on arrival. A ``buffered`` one is part of a later update."""
+"""What became of a push on its arrival. A ``buffered`` push is part of a later update."""
 
 EVENTS = {
     "kind": "int8",  # index into EVENT_KINDS

@@ -1,4 +1,4 @@
-"""One run in a few numbers, from its tables and counts alone."""
+"""Summarise one run in a few numbers, from its tables and counts alone."""
 
 from __future__ import annotations
 

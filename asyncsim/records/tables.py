@@ -1,4 +1,4 @@
-"""Append-only typed tables: rows in, NumPy columns and a hash out."""
+"""Typed tables that are only appended to: rows go in, NumPy columns and a hash come out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Table:
         return len(self.rows) + sum(len(next(iter(segment.values()))) for segment in self.segments)
 
     def seal(self, rows: int | None = None) -> dict[str, np.ndarray] | None:
-        """Turn the first ``rows`` pending rows (all by default) into a segment; None if there are none."""
+        """Turn the first ``rows`` pending rows (all by default) into a segment of columns; None if there are none."""
         rows = len(self.rows) if rows is None else rows
         if not rows:
             return None
@@ -50,7 +50,7 @@ class Table:
             self.segments.append(segment)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All sealed rows as one array a column."""
+        """All sealed rows, as one array for each column."""
         if not self.segments:
             return {name: np.empty(0, dtype) for name, dtype in self.columns.items()}
         return {name: np.concatenate([segment[name] for segment in self.segments]) for name in self.columns}
