@@ -1,4 +1,4 @@
-"""The runs in a folder, from manifests and summaries alone."""
+"""List the runs in a folder, from manifests and summaries alone."""
 
 from __future__ import annotations
 

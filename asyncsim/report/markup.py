@@ -1,4 +1,4 @@
-"""HTML in small: escaped text, tags, sortable tables, the frame of the page."""
+"""The HTML that the report needs: escaped text, tags, sortable tables, and the frame of the page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NONE = ("-", "never")
 
 
 class Cell(NamedTuple):
-    """Text as it is shown, and what it is sorted by; nothing sorts last."""
+    """A cell of a table: the text that is shown, and the value by which it is sorted. Empty cells are sorted last."""
 
     text: str
     key: float | str | None = None
@@ -86,7 +86,7 @@ def _cell(cell: Cell, right: bool) -> str:
 
 
 def document(title: str, body: str) -> str:
-    """The page. Its policy forbids every request, even if a browser is asked for one."""
+    """The whole page. Its content security policy forbids every request to another place."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

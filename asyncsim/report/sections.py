@@ -1,4 +1,4 @@
-"""The parts of the page, in its order."""
+"""The sections of the page, in their order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def head(title: str, runs: list[Result], labels: list[str]) -> str:
 
 
 def troubles(folder: Path, runs: list[Result], broken: dict[Path, str]) -> str:
-    """What did not end well; empty if all did."""
+    """The section about runs that did not end well; empty if all did."""
     rows = []
     for run in runs:
         state = status_of(run)
