@@ -1,4 +1,4 @@
-"""The section ``advise``: fleets and methods to choose between. Each pair of them is a variant of the scenario."""
+"""The section ``advise``: the fleets and methods to choose between. Each pair of them becomes a variant of the scenario."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def with_candidates(document: Document) -> Document:
 
 
 def parse_fleets(texts: Sequence[str]) -> dict[str, Any]:
-    """``--fleet 16`` (workers) and ``--fleet "spot={workers: 16, instance: aws_p3_2xlarge}"`` as fleets by name."""
+    """Fleets by name, from ``--fleet 16`` (a number of workers) or ``--fleet "spot={workers: 16, instance: aws_p3_2xlarge}"``."""
     fleets: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""Scenario files as plain data that remembers its lines: YAML 1.2, TOML and JSON."""
+"""Scenario files as plain data that remembers its line numbers: YAML 1.2, TOML and JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """``data`` as read; ``lines`` gives the line (from 1) of every place in it, as far as the format tells."""
+    """The ``data`` of a file. ``lines`` gives the line (from 1) of every place in it, as far as the format tells."""
 
     data: dict[str, Any]
     source: str
     lines: Mapping[Location, int] = field(default_factory=dict)
 
     def where(self, location: Location) -> str:
-        """``file:line`` of a place, or of the nearest one around it that has a line."""
+        """``file:line`` of a place in the data, or of the nearest place around it whose line is known."""
         location = tuple(str(part) for part in location)
         for length in range(len(location), 0, -1):
             if location[:length] in self.lines:
@@ -62,7 +62,7 @@ def read_document(path: str | Path) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``--set key=value``, read as YAML; text that is no YAML stands for itself."""
+    """The value in ``--set key=value``, read as YAML. Text that is not YAML is taken as it is."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError):

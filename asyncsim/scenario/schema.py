@@ -1,4 +1,4 @@
-"""The scenario: everything that determines a run, validated and frozen."""
+"""The scenario: everything that determines a run, as a validated and frozen model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Scenario(Spec):
         return self
 
     def _pipeline_fits(self) -> None:
-        """Batches that can be cut, and an engine that can do it."""
+        """Check that batches can be divided as the pipeline wants, and that the engine computes stages."""
         program = self.bundle().program
         if self.task.batch % program.parts:
             message = f"cannot be cut into {program.parts} equal micro-batches; take a multiple"
@@ -118,7 +118,7 @@ class Scenario(Spec):
             raise located("scenario", [(("engine",), self.engine.kind, message)])
 
     def _cluster_fits(self) -> None:
-        """The cluster asks nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
+        """Check that the cluster asks for nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
         bundle, cluster = self.bundle(), self.cluster
         needs = bundle.needs | (Need.PASSES if self.stages.count > 1 else Need.NOTHING)
         asked = [
@@ -155,16 +155,16 @@ class Scenario(Spec):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Columns of the updates table beside those of every run: what the parts of the method note."""
+        """The columns of the updates table that the parts of the method add."""
         return self.bundle().notes
 
     def bundle(self) -> Bundle:
-        """The method taken apart, for this fleet and optimiser."""
+        """The parts of the method, for this fleet and optimiser."""
         return self.method.bundle(self.groups, self.optimizer, self.stages.count)
 
     @property
     def groups(self) -> int:
-        """Data-parallel replicas of the whole model: workers that share a shard."""
+        """The number of replicas of the whole model, which is the number of workers that share a shard."""
         return self.cluster.num_workers // self.stages.count
 
     def cut(self) -> Cut:
@@ -173,7 +173,7 @@ class Scenario(Spec):
 
     @property
     def staged(self) -> bool:
-        """Are passes of stages computed, rather than gradients of whole models?"""
+        """Does the run compute passes of stages, rather than gradients of whole models?"""
         return self.stages.count > 1 or Need.PASSES in self.bundle().needs
 
     def engine_for(self, task: Task) -> EngineSpec:
@@ -193,7 +193,7 @@ class Scenario(Spec):
         return self.message_bytes if self.push is None else self.push
 
     def document(self) -> dict[str, Any]:
-        """Plain data that validates to this scenario again."""
+        """Plain data from which an equal scenario can be built."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def evolve(self, changes: Mapping[str, Any] | None = None, /, **sections: Any) -> Scenario:
@@ -208,13 +208,13 @@ class Scenario(Spec):
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits that identify everything but the name, and when checkpoints are written."""
+        """Ten hexadecimal digits that identify everything except the name, and except when checkpoints are written."""
         document = {key: value for key, value in self.document().items() if key not in ("name", "checkpoint")}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
-    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``ScenarioError``."""
+    """Validate plain data. Relative paths in it start at ``folder``. Raises ``ScenarioError``."""
     try:
         return Scenario.model_validate(document.data, context={"folder": folder})
     except ValidationError as error:

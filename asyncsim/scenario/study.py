@@ -1,4 +1,4 @@
-"""One file, several runs: ``variants`` (named changes) times the points of a ``sweep`` times ``seeds``."""
+"""A study: several runs from one file, as ``variants`` (named changes) times the points of a ``sweep`` times ``seeds``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that belong together, by variant, point and seed, in the order of the file."""
+    """Runs that belong together, ordered by variant, point and seed, as in the file."""
 
     name: str
     scenarios: tuple[Scenario, ...]
@@ -45,7 +45,7 @@ class Study:
 
     @property
     def several(self) -> bool:
-        """Is it a sweep, if only of one run?"""
+        """Is this a sweep, even if it has only one run?"""
         return len(self) > 1 or any(self.points) or self.tune is not None
 
     @cached_property
@@ -75,8 +75,11 @@ def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) ->
 
 
 def load_study(path: str | Path, changes: Mapping[str, Any] | None = None, sweep: Mapping[str, Any] | None = None) -> Study:
-    """All runs of a file, validated as a whole; ``sweep`` has ``grid``, ``zip`` and ``seeds`` beside those of the file. Raises
-    ``UserError`` with one line a problem."""
+    """All runs of a file, validated together. ``sweep`` may have ``grid``, ``zip`` and ``seeds`` in addition to those of the
+    file.
+
+    Raises ``UserError`` with one line for each problem.
+    """
     document = read_document(path)
     return expand(document, changes or {}, str(Path(path).resolve().parent), Path(path).stem, sweep)
 
@@ -160,7 +163,7 @@ def expand(
 
 
 def _check_candidates(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> None:
-    """The candidates of a section ``advise`` must be scenarios, whatever the file is read for."""
+    """Check that the candidates of a section ``advise`` are valid scenarios, whatever the file is read for."""
     from asyncsim.scenario.candidates import with_candidates
 
     expand(with_candidates(document), changes, folder, default_name)
@@ -190,7 +193,7 @@ def _all_seeds(
 
 
 def _hidden_by_points(points: list[Point], variants: Mapping[str, Any], changes: Mapping[str, Any], wrong: Any) -> None:
-    """What sets a swept field beside the sweep would change nothing, or make a point's name a lie."""
+    """Complain of settings that the sweep hides: they would change nothing, or the name of a point would be wrong."""
     fields = list(dict.fromkeys(field for point in points for field in point.values))
     for field in fields:
         for path in changes:
@@ -238,7 +241,7 @@ def _plain_baseline(baseline: Any) -> str | dict[str, Any] | None:
 
 
 def _at(problem: str, indices: set[int], points: list[Point]) -> str:
-    """A problem of some points only, with their names, unless it is about a swept value itself."""
+    """A problem with the names of the points that have it, unless all have it or it is about a swept value itself."""
     fields = list(dict.fromkeys(field for point in points for field in point.values))
     about = re.sub(r"^.*?: ", "", problem, count=1).partition(":")[0]
     own = any(about == field or about.startswith(f"{field}.") or field.startswith(f"{about}.") for field in fields)
@@ -264,7 +267,7 @@ def _check_trial(tune: Tune, scenario: Scenario, point: Point, document: Documen
 
 
 def _twins(built: list[tuple[Scenario, str, Point]], document: Document) -> list[str]:
-    """Two points of a variant must not describe the same run."""
+    """Check that no two points of a variant describe the same run."""
     seen: dict[tuple[str, str], Point] = {}
     problems = []
     for scenario, variant, point in built:
