@@ -1,4 +1,4 @@
-"""What a run says in which nothing more can happen."""
+"""Find out that nothing more can happen in a run, and say who waits for what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def deadlock(sim: Simulation, reason: str) -> Deadlock:
-    """The error, with who waits for what."""
+    """The error for a run that is stuck. Its message says who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
     expected: dict[str, list[int]] = {}
     for index in sim.waiting:
@@ -29,14 +29,14 @@ def deadlock(sim: Simulation, reason: str) -> Deadlock:
 
 
 def stuck(sim: Simulation) -> bool:
-    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    """Does every worker wait for another one, with nobody left to join? A restart of the server would let them go on."""
     if sim.over or sim.restarts is not None or (sim.queues is not None and any(queue.length for queue in sim.queues)):
         return False
     return len(sim.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 
 
 def expected(sim: Simulation) -> bool:
-    """Will anybody join?"""
+    """Will any worker still join?"""
     return any(worker.absent for worker in sim.workers)
 
 
@@ -45,7 +45,7 @@ def _who(indices: list[int]) -> str:
 
 
 def _ranges(indices: list[int]) -> str:
-    """``0-3, 7`` for [0, 1, 2, 3, 7]."""
+    """The text ``0-3, 7`` for [0, 1, 2, 3, 7]."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class Crash(NamedTuple):
-    """The worker loses what it does and is back at ``until`` (ns)."""
+    """The worker loses what it does, and is back at the time ``until`` (ns)."""
 
     until: int
 
 
 class Absence(NamedTuple):
-    """The worker leaves the group, with the loss of what it does, and joins it again at ``until`` (ns)."""
+    """The worker leaves the group, loses what it does, and joins the group again at the time ``until`` (ns)."""
 
     until: int
 
 
 class Signal(NamedTuple):
-    """An interrupt that says all by its name."""
+    """An interrupt that needs no more information than its name."""
 
     name: str
 
@@ -75,8 +75,12 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """After so many nanoseconds the worker is down for so many. It is told ``warning`` before, or at once; who is down or absent
-    is not told, and one who is absent is not struck."""
+    """Take the worker down for ``down`` ns, ``after`` so many ns from now.
+
+    It is warned ``warning`` ns before that, or at once if less time is left: it then begins no new work. A worker that is
+    down or absent at that moment is not warned. One that is absent, or has left for good, when the time comes is not taken
+    down.
+    """
     if warning and after:
         notice = max(0, after - warning)
         if notice:
@@ -89,7 +93,7 @@ def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int
 
 
 def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
-    """Events of one zone, for ever."""
+    """The events that take workers of one zone down together, one after the other, until all its workers have left for good."""
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
     while True:

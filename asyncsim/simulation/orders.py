@@ -1,4 +1,4 @@
-"""In which order a stage of a pipeline does its passes. Stages ``k`` and batches count from 0 here."""
+"""Orders: the sequence in which a stage of a pipeline does its passes. Stages ``k`` and batches count from 0 here."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ MEET = Action(Pass.MEET)
 
 
 class Order(Spec):
-    """An endless sequence of passes for every stage."""
+    """An endless sequence of passes for every stage of a pipeline."""
 
     flushes: ClassVar[bool] = False
     """Is every batch finished before the next begins?"""
 
     def lag(self, stage: int, num_stages: int) -> int:
-        """Forward passes that a stage is ahead of its backward passes, in steady state."""
+        """How many forward passes a stage is ahead of its backward passes in the steady state."""
         return 0
 
     def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
         raise NotImplementedError
 
     def delays(self, stage: int, num_stages: int) -> bool:
-        """Does the stage hold its update back until it goes on to the next pass?"""
+        """Does the stage hold its update back until it proceeds to the next pass?"""
         return False
 
 
 def _paired(lag: int) -> Iterator[Action]:
-    """Forward ``n``, then backward ``n - lag``."""
+    """The sequence "forward pass of batch ``n``, then backward pass of batch ``n - lag``"."""
     for batch in count():
         if lag == 0:
             yield Action(Pass.BOTH, batch)
