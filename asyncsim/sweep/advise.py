@@ -1,4 +1,4 @@
-"""Which fleet and method to take: what a small sweep of candidates says about time, cost and error."""
+"""Advise which fleet and method to take, from a small sweep of candidates: their time, cost and error."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _sentences(table: pd.DataFrame, objectives: Sequence[str], goal: str, target
 
 
 def _close(table: pd.DataFrame, best: pd.Series, name: str) -> str:
-    """Who cannot be told apart from the best by intervals over seeds."""
+    """The candidates that the intervals over seeds do not tell apart from the best one."""
     if max(table["runs"]) < 2:
         return "; one seed each: run more with --seeds before you trust it"
     near = table[(table["candidate"] != best["candidate"]) & (table[f"{name}_low"] <= best[f"{name}_high"])]

@@ -1,4 +1,4 @@
-"""Which engine is fastest for a scenario on this machine."""
+"""Find out which engine is fastest for a scenario on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDS = 3
 
 
 class Timing(NamedTuple):
-    """One engine's whole runs: ``seconds`` is wall time an update, the median of the rounds."""
+    """The whole runs of one engine. ``seconds`` is the wall time of an update: the median over the rounds."""
 
     engine: dict[str, Any]
     kernel: str

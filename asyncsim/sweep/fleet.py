@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
 
 AT_ONCE = 8
-"""Runs of a sweep that are under way together: each holds its own parameters, optimiser state and records in memory."""
+"""The number of runs of a sweep that are under way at the same time; each holds its parameters, optimiser state and records in
+memory."""
 
 Wait = Callable[[list[Any]], None]
 
@@ -65,10 +66,10 @@ def interleave(
 
 
 def _together(indices: Sequence[int], run: Callable[[int, Wait], Any], at_once: int) -> Iterator[tuple[int, Any]]:
-    """The runs of one group.
+    """Run the runs of one group. A run that calls ``wait`` stands still until all others wait, too, and one flush has served
+    all of them.
 
-    A run that calls ``wait`` stands still until all others do, too, and one flush has served them. On Ctrl-C every run that has
-    begun is told, and can save its records.
+    On Ctrl-C every run that has begun is told, and can save its records.
     """
     waiting = deque(indices)
     ended: deque[tuple[int, Any]] = deque()

@@ -22,7 +22,7 @@ from asyncsim.sweep.attempt import Outcome, attempt, described
 from asyncsim.sweep.runner import KILLED, Job, missing
 
 RETRIES = 3
-"""Times that Ray starts a run again whose process or machine died; the bits are those of a run that nothing happened to."""
+"""How often Ray starts a run again whose process or machine died. Its bits are those of a run to which nothing happened."""
 GRACE = 30.0
 """Seconds that runs have to save their records after Ctrl-C."""
 
@@ -100,7 +100,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _satisfiable(ray: Any, job: Job) -> None:
-    """Ray waits for ever for what no machine has; say so instead."""
+    """Raise an error for resources that no machine of the cluster has; Ray itself would wait for them for ever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, wanted in (("CPU", job.executor.cpus), ("GPU", max(_gpus(job, index) for index in job.waiting))):
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
@@ -109,7 +109,7 @@ def _satisfiable(ray: Any, job: Job) -> None:
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:
-    """Ctrl-C in every run; those that have begun save their records."""
+    """Interrupt every run as Ctrl-C does; those that have begun save their records."""
     for reference in references:
         with suppress(Exception):
             ray.cancel(reference)

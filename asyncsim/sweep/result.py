@@ -1,4 +1,4 @@
-"""A sweep that is over, in memory and on disk."""
+"""The results of a sweep, in memory and on disk."""
 
 from __future__ import annotations
 

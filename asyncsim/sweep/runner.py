@@ -1,4 +1,4 @@
-"""Run the scenarios of a study: in this process, on a pool of processes, or on Ray. The bits are the same wherever."""
+"""Run the scenarios of a study: in this process, on a pool of processes, or on Ray. The bits are the same everywhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ POLL = 0.5
 
 
 class Report(NamedTuple):
-    """What happened to run ``index`` of a study: a moment of it, that it is ``waiting`` for another process which does the same
-    run, or its end (a result or an error)."""
+    """What happened to the run ``index`` of a study: a moment of it, that it is ``waiting`` for another process which is doing
+    the same run, or its end (a result or an error)."""
 
     index: int
     moment: Moment | None = None
@@ -109,7 +109,7 @@ def simulate_study(
 
 
 def _until_free(busy: list[int], folders: list[Path | None], reused: Callable[[int], bool]) -> list[int]:
-    """Wait for other processes; then what they left undone (they were killed, or interrupted)."""
+    """Wait for other processes, and then do what they have left undone (because they were killed or interrupted)."""
     while busy:
         free = [index for index in busy if is_idle(folders[index])]
         undone = [index for index in free if not reused(index)]

@@ -1,4 +1,4 @@
-"""Choosing a field, such as the learning rate, for every variant and point on the validation split."""
+"""Choose a field, such as the learning rate, for every variant and point on the validation split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Run = Callable[[Study], Sequence[Result | None]]
 
 
 class Trial(NamedTuple):
-    """A value, and the mean of the metric over the trial's seeds; infinitely bad if one diverged or failed."""
+    """A value that was tried, and the mean of the metric over the trial's seeds; it is infinitely bad if one of them diverged
+    or failed."""
 
     value: float
     score: float
@@ -86,7 +87,7 @@ def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[st
 
 
 def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run) -> list[Trial]:
-    """One trial for each (label, value), in that order."""
+    """One trial for each (label, value), in their order."""
     first = {label: index for index, label in reversed(list(enumerate(study.labels)))}
     indices = [first[label] for label, _ in wanted for _ in range(tune.seeds)]
     scenarios = [tune.trial(study.scenarios[first[label]], value, seed) for label, value in wanted for seed in range(tune.seeds)]
@@ -112,7 +113,7 @@ def _metric(result: Result | None, metric: str) -> float | None:
 
 
 def _best(tune: Tune, trials: list[Trial]) -> Trial | None:
-    """None if no value gave a number."""
+    """The best trial; None if no value gave a number."""
     usable = [trial for trial in trials if math.isfinite(trial.score)]
     if not usable:
         warnings.warn(f"no value of {tune.field} gave a finite {tune.metric}; the scenario's own is kept", stacklevel=2)
@@ -125,7 +126,7 @@ def _at(scenario: Scenario, field: str, value: float) -> Scenario:
 
 
 def value_of(scenario: Scenario, field: str) -> Any:
-    """What a scenario says at a dotted path."""
+    """The value of a scenario's field at a dotted path."""
     place: Any = scenario.document()
     for part in field.split("."):
         place = place.get(part) if isinstance(place, dict) else None
