@@ -1,4 +1,4 @@
-"""The layers of a model, and where to cut between them. Free of torch until a model is looked at."""
+"""The layers of a model, and where to cut between them. Torch is imported only when a model is looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncsim.tasks.spec import ModelSpec, Signature, TextModel
 
 
 class Layer(NamedTuple):
-    """One entry of an ``nn.Sequential``, for one sample."""
+    """One entry of an ``nn.Sequential``, with its sizes for one sample."""
 
     name: str
     parameters: int
@@ -20,7 +20,7 @@ class Layer(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A model in stages; tuples have one entry a stage, ``boundaries`` one entry between neighbours."""
+    """A model cut into stages. Tuples have one entry for each stage; ``boundaries`` has one for each pair of neighbours."""
 
     layers: tuple[int, ...] = ()  # how many of the model's layers
     parameters: tuple[int, ...] = ()

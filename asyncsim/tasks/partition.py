@@ -21,7 +21,7 @@ from asyncsim.streams import Streams
 from asyncsim.tasks.sampling import Independent, Sampler, Walk
 
 ATTEMPTS = 100
-"""Draws of a Dirichlet split before giving up on one in which every worker has a batch."""
+"""The number of Dirichlet splits that are drawn before giving up on one in which every worker has a batch."""
 
 
 class Partition(Spec):

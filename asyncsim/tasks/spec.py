@@ -51,12 +51,12 @@ class Signature:
 
 
 class ModelSpec(Spec):
-    """A model's settings. Knows its size, and builds the module when torch is there."""
+    """The settings of a model. It knows the number of its parameters, and builds the module where torch is available."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("vector", "image")
 
     def check(self, signature: Signature) -> None:
-        """ValueError where this model cannot take what the task hands to it."""
+        """Raise ``ValueError`` if this model cannot take the samples that the task hands to it."""
         if signature.kind not in self.takes:
             fitting = ", ".join(name for name, cls in models if signature.kind in cls.takes)
             raise ValueError(
@@ -65,7 +65,8 @@ class ModelSpec(Spec):
             )
 
     def num_parameters(self, signature: Signature) -> int:
-        """P. Built-in models know it in closed form; this fallback builds the module on torch's meta device."""
+        """The number of parameters P. Built-in models know it in closed form; by default the module is built on torch's meta
+        device to count them."""
         import torch
 
         with sheltered(), seeded(0), torch.device("meta"):
@@ -82,7 +83,8 @@ class TextModel(ModelSpec):
 
     takes: ClassVar[tuple[Kind, ...]] = ("text",)
     dense: ClassVar[bool] = False
-    """Whether every position is predicted, outputs ``(B, context, V)``, or only what follows the window, ``(B, V)``."""
+    """Does the model predict every position, with outputs ``(B, context, V)``? Otherwise it predicts what follows the window,
+    ``(B, V)``."""
 
     context: int = Field(12, ge=1)
 
@@ -91,15 +93,18 @@ class TaskSpec(Spec):
     """A task's settings: data, model and loss. ``batch`` is the number of samples in one gradient."""
 
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
-    """Names of what an evaluation measures."""
+    """The names of the metrics that an evaluation measures."""
 
     batch: int = Field(32, ge=1)
 
     @abstractmethod
     def num_parameters(self) -> int:
-        """P, without torch and without loading data."""
+        """The number of parameters P, without torch and without loading data."""
 
     @abstractmethod
     def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:
-        """The task at work. ``seed`` is the run's; ``num_workers`` matters to partitions that give each worker a shard.
-        UserError (DataMissing, ChecksumError) where data is not there or not usable."""
+        """Build the task that computes.
+
+        ``seed`` is the run's; ``num_workers`` matters to partitions that give each worker a shard. Raises ``UserError``
+        (``DataMissing``, ``ChecksumError``) where the data is missing or cannot be used.
+        """

@@ -46,9 +46,9 @@ from asyncsim.tasks.statistics import Statistics, size_of_statistics
 BatchNorm = Literal["recalibrate", "running"]
 
 MOMENTUM = 0.1
-"""Weight of a new batch in running statistics, PyTorch's default."""
+"""The weight of a new batch in the running statistics; PyTorch's default."""
 CHUNK_NUMBERS = 2**20
-"""Input numbers in one evaluation pass, which takes at most 1,000 samples."""
+"""The number of input numbers in one pass of an evaluation, which takes at most 1,000 samples."""
 
 
 class Task:

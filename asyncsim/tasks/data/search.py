@@ -1,4 +1,4 @@
-"""Where the user's own data may lie, and what to say when it does not."""
+"""Where a user's own data may lie, and the error when it is in none of these places."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def roots(data_dir: str | None) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file that may be looked at; no error for a folder that may not, or for an impossible name."""
+    """Is there a file that may be read? A folder without permission, or an impossible name, is no error."""
     try:
         return path.is_file()
     except OSError:

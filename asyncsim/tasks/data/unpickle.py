@@ -1,4 +1,4 @@
-"""Reading CIFAR's pickles without running what they say."""
+"""Read CIFAR's pickles without executing the code that a pickle may contain."""
 
 from __future__ import annotations
 
