@@ -228,7 +228,7 @@ def _chunks(rows: Arrays) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _us(nanoseconds: int) -> str:
-    """Microseconds, all digits."""
+    """Nanoseconds as microseconds, with all digits."""
     return f"{nanoseconds // 1000}.{nanoseconds % 1000:03d}"
 
 
