@@ -1,4 +1,7 @@
-"""Who may read, and whose work in flight is called back. Rules see counts and versions, never tensors or the clock."""
+"""Consistency rules: which worker may read now, and whose work in flight is called back.
+
+Rules see counts and versions, never tensors or the clock.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ consistencies = Registry("consistency")
 
 
 class Progress(Protocol):
-    """What a consistency rule may see."""
+    """What a consistency rule may see of the workers of a shard."""
 
     version: int
     num_workers: int
@@ -42,11 +45,12 @@ class Progress(Protocol):
 
 
 class Consistency(Spec):
-    """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
+    """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
-    ``admits`` is asked where ``needs`` has ``Need.WAITS``. Waiting workers are asked again, in the order in which they came,
-    whenever ``pulse`` changes. Where ``needs`` has ``Need.RECALLS``, ``recalls`` is asked after every update, from the oldest
-    snapshot on until one is not recalled. ``expects`` names what a waiting worker waits for, should there be a deadlock.
+    ``admits`` is asked if the rule declares ``Need.WAITS``. Workers that wait are asked again, in the order in which they
+    came, whenever the value of ``pulse`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
+    after every update if the rule declares ``Need.RECALLS``, from the oldest snapshot on until one is not recalled.
+    ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
     """
 
     needs: ClassVar[Need] = Need.WAITS

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them in one piece, without a traceback, and exits with 2."""
+"""Errors that a user can correct. The command line prints them as one message, without a traceback, and exits with code 2."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class Busy(UserError):
-    """Another process is writing this run."""
+    """Another process is writing to this run's folder."""
 
 
 class DataMissing(UserError):

@@ -1,4 +1,4 @@
-"""Go on with a run that was interrupted, or make a run longer."""
+"""Continue a run that was interrupted, or make a finished run longer."""
 
 from __future__ import annotations
 
