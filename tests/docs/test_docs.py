@@ -1,22 +1,24 @@
-"""What the documentation says is done: scenarios validate, marked Python runs, links resolve, every method has a page."""
+"""What the documentation says is done: scenarios validate, marked Python runs, links resolve, every method has a page, every
+registry has an example, and the table of rooms is that of the code."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
 import asyncsim
+import asyncsim.registry as registry_module
 from asyncsim.cluster import delays
 from asyncsim.methods import methods
-from asyncsim.policies import policies
-from asyncsim.tasks import tasks
 
 ROOT = Path(__file__).parents[2]
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+POLICIES = ROOT / "docs" / "add_a_policy.md"
 MARK = "# executed by the tests"
 
 
@@ -52,12 +54,11 @@ def one_thread():
 @pytest.fixture
 def registries_as_they_were():
     """Plugins that a page defines must not be seen by other tests."""
-    rooms = (policies, delays, tasks)
-    before = [(room, dict(room._classes)) for room in rooms if room.names()]
+    before = [(registry, dict(registry._classes)) for registry in registry_module._registries.values() if registry.names()]
     yield
-    for room, classes in before:
-        room._classes.clear()
-        room._classes.update(classes)
+    for registry, classes in before:
+        registry._classes.clear()
+        registry._classes.update(classes)
 
 
 @pytest.mark.parametrize(("page", "line", "text"), [*cases("yaml", r"^task:"), *cases("toml", r"^task\b")])
@@ -97,6 +98,17 @@ def test_a_method_s_page_names_all_its_fields(name: str) -> None:
 def test_every_delay_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
     assert [name for name in delays.names() if f"| `{name}` |" not in text] == []
+
+
+def test_every_registry_has_an_example() -> None:
+    """A row in the table of docs/extend.md, which names what to import and links to a section with a block that is executed."""
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, re.MULTILINE))
+    assert set(rows) == set(registry_module._registries)
+    for name, path in rows.items():
+        home, _, attribute = path.rpartition(".")
+        assert getattr(import_module(home), attribute) is registry_module._registries[name]
+        assert re.search(rf"^@{attribute}\.register\(", text + POLICIES.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
