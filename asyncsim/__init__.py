@@ -1,10 +1,12 @@
 """asyncsim: deterministic discrete-event simulation of asynchronous distributed training, with real gradients.
 
-import asyncsim
+An example, run from a checkout of the project::
 
-scenario = asyncsim.load_scenario("scenarios/digits_gap_aware.yaml")
-result = asyncsim.simulate(scenario.evolve({"cluster.workers": 16}))
-print(result.summary["test_accuracy"], result.fingerprints)
+    import asyncsim
+
+    scenario = asyncsim.load_scenario("scenarios/digits_quickstart.yaml")
+    result = asyncsim.simulate(scenario.evolve({"cluster.workers": 16}, method="gap_aware"))
+    print(result.summary["test_accuracy"], result.fingerprints)
 """
 
 import os

@@ -2,10 +2,16 @@
 
 A plugin is a frozen pydantic model with behaviour. Once it is decorated, a scenario may name it::
 
+    from asyncsim.policies import Transform, policies
+
     @policies.register("halve_when_late")
     class HalveWhenLate(Transform):
         after: int = 4
-        ...
+
+        def update(self, push, state, server):
+            if push.staleness > self.after:
+                push.penalise(2.0)
+            return push
 
 Packages register theirs through entry points of the group that is named in the registry (for example ``asyncsim.policy``).
 """

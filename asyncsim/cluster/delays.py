@@ -2,6 +2,10 @@
 
 A new kind is one class::
 
+    import numpy as np
+    from asyncsim.cluster import Delay, delays
+    from asyncsim.units import Seconds
+
     @delays.register("coin")
     class Coin(Delay):
         low: Seconds

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor as a function of how much of the run is done."""
+"""Learning-rate schedules: a factor as a function of the part of the run that is done."""
 
 from __future__ import annotations
 

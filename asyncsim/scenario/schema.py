@@ -197,11 +197,15 @@ class Scenario(Spec):
         return self.model_dump(mode="json", exclude_none=True)
 
     def evolve(self, changes: Mapping[str, Any] | None = None, /, **sections: Any) -> Scenario:
-        """A changed copy, validated anew::
+        """A changed copy, which is validated anew::
 
-            scenario.evolve({"cluster.workers": 64}, method="gap_aware", seed=1)
+            import asyncsim
 
-        Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises ``ScenarioError``.
+            scenario = asyncsim.load_scenario("scenarios/digits_quickstart.yaml")
+            larger = scenario.evolve({"cluster.workers": 64}, method="gap_aware", seed=1)
+
+        Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises
+        ``ScenarioError``.
         """
         everything = {key: _plain(value) for key, value in {**(changes or {}), **sections}.items()}
         return build_scenario(Document(merged(self.document(), everything), "evolve"))

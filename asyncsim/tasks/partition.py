@@ -1,6 +1,10 @@
-"""Who learns from which samples.
+"""Partitions: which worker learns from which samples.
 
-A partition of one's own is one class::
+One of your own is one class::
+
+    import numpy as np
+    from asyncsim.tasks.partition import Partition, partitions
+    from asyncsim.tasks.sampling import Walk
 
     @partitions.register("striped")
     class Striped(Partition):

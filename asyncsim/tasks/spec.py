@@ -1,12 +1,17 @@
-"""What a scenario says about a task and its model. Free of torch: `asyncsim plan` needs sizes, not numbers.
+"""What a scenario says about a task and its model. This module is free of torch: `asyncsim plan` needs sizes, not numbers.
 
-A model of one's own is a class too::
+A model of your own is a class, too::
+
+    import math
+
+    from asyncsim.tasks import ModelSpec, models
+    from torch import nn
 
     @models.register("bottleneck")
     class Bottleneck(ModelSpec):
         width: int = 4
 
-        def module(self, signature: Signature) -> nn.Module:
+        def module(self, signature) -> nn.Module:
             features = math.prod(signature.inputs)
             return nn.Sequential(nn.Flatten(), nn.Linear(features, self.width), nn.Linear(self.width, signature.outputs))
 """

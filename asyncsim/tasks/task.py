@@ -1,17 +1,22 @@
-"""A task at work: module, data and loss behind a flat parameter vector.
+"""A task that computes: module, data and loss behind a flat parameter vector.
 
-A task of one's own, in a notebook::
+A task of your own, in a notebook::
 
-    task = Task.from_module(nn.Linear(2, 3), train=(X, y), test=(X_test, y_test), batch=16)
-    task.evaluate(task.init())
+    import torch
+    from asyncsim.tasks import Task
+    from torch import nn
+
+    X, y = torch.randn(80, 2), torch.arange(80) % 3
+    task = Task.from_module(nn.Linear(2, 3), train=(X[:60], y[:60]), test=(X[60:], y[60:]), batch=16)
+    print(task.evaluate(task.init()))
 
 or by name in scenarios, as a settings class (`asyncsim.tasks.data_task` has an example).
 
 **Batch norm.** A gradient always uses the statistics of its own batch, so it is a function of parameters and batch; no
 worker has running statistics to send or to be stale. What evaluation uses is chosen by ``batch_norm``:
 
-- ``recalibrate``: statistics are estimated anew at the evaluated parameters, as the mean of batch statistics over a fixed set of
-  about a thousand training samples ("precise batch norm", Wu & Johnson 2021, https://arxiv.org/abs/2105.07576).
+- ``recalibrate``: statistics are estimated anew at the evaluated parameters, as the mean of batch statistics over a fixed
+  set of about a thousand training samples ("precise batch norm", Wu & Johnson 2021, https://arxiv.org/abs/2105.07576).
 - ``running``: the server keeps an exponential average of the statistics that come with gradients, in order of arrival
   (``average_statistics``, momentum 0.1, from mean 0 and variance 1), and hands it to ``evaluate``.
 

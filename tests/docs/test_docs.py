@@ -6,18 +6,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 
 import asyncsim
-import asyncsim.registry as registry_module
 from asyncsim.cluster import delays
 from asyncsim.methods import methods
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCES = sorted((ROOT / "asyncsim").rglob("*.py"))
 POLICIES = ROOT / "docs" / "add_a_policy.md"
 MARK = "# executed by the tests"
 
@@ -43,24 +43,6 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def registries_as_they_were():
-    """Plugins that a page defines must not be seen by other tests."""
-    before = [(registry, dict(registry._classes)) for registry in registry_module._registries.values() if registry.names()]
-    yield
-    for registry, classes in before:
-        registry._classes.clear()
-        registry._classes.update(classes)
-
-
 @pytest.mark.parametrize(("page", "line", "text"), [*cases("yaml", r"^task:"), *cases("toml", r"^task\b")])
 def test_scenarios_on_a_page_are_valid(page: Path, line: int, text: str, tmp_path: Path) -> None:
     file = tmp_path / ("page.toml" if re.search(r"^task\s*=", text, re.MULTILINE) else "page.yaml")
@@ -70,10 +52,8 @@ def test_scenarios_on_a_page_are_valid(page: Path, line: int, text: str, tmp_pat
 
 @pytest.mark.parametrize(("page", "line", "text"), cases("python", rf"\A{MARK}"))
 def test_marked_python_runs(
-    page: Path, line: int, text: str, tmp_path: Path, monkeypatch, one_thread, registries_as_they_were
+    page: Path, line: int, text: str, in_a_checkout, one_thread, registries_as_they_were
 ) -> None:
-    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")  # pages name files from the root of the checkout
-    monkeypatch.chdir(tmp_path)
     code = compile("\n" * (line - 1) + text, str(page), "exec", dont_inherit=True)
     exec(code, {"__name__": f"docs_{page.stem}_{line}"})
 
@@ -104,10 +84,11 @@ def test_every_registry_has_an_example() -> None:
     """A row in the table of docs/extend.md, which names what to import and links to a section with a block that is executed."""
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, re.MULTILINE))
-    assert set(rows) == set(registry_module._registries)
+    made = [re.findall(r'^\w+ = Registry\("([\w ]+)"', path.read_text(encoding="utf-8"), re.MULTILINE) for path in SOURCES]
+    assert sorted(rows) == sorted(chain.from_iterable(made))
     for name, path in rows.items():
         home, _, attribute = path.rpartition(".")
-        assert getattr(import_module(home), attribute) is registry_module._registries[name]
+        assert getattr(import_module(home), attribute).what == name
         assert re.search(rf"^@{attribute}\.register\(", text + POLICIES.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
