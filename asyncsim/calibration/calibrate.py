@@ -1,4 +1,4 @@
-"""From a trace to a piece of a scenario."""
+"""Turn a trace into a piece of a scenario."""
 
 from __future__ import annotations
 

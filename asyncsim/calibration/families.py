@@ -47,7 +47,7 @@ class Family(ABC):
 
 @dataclass(frozen=True)
 class Uniform(Family):
-    """From the shortest to the longest duration."""
+    """Uniform between the shortest and the longest duration."""
 
     kind: ClassVar[str] = "uniform"
     positive: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Uniform(Family):
 
 @dataclass(frozen=True)
 class ShiftedExponential(Family):
-    """The shift is the shortest duration, the rest of the mean is exponential."""
+    """A shift, which is the shortest duration, plus an exponential with the rest of the mean."""
 
     kind: ClassVar[str] = "shifted_exponential"
     positive: ClassVar[bool] = False
@@ -99,7 +99,7 @@ class ShiftedExponential(Family):
 
 @dataclass(frozen=True)
 class Exponential(ShiftedExponential):
-    """No shift; the mean is the trace's."""
+    """An exponential without a shift, with the mean of the trace."""
 
     kind: ClassVar[str] = "exponential"
     free: ClassVar[int] = 1
@@ -150,7 +150,7 @@ class Gamma(Family):
 
 @dataclass(frozen=True)
 class Lognormal(Family):
-    """Mean and standard deviation (of n, not n - 1) of log x."""
+    """A lognormal with the mean and the standard deviation (divided by n, not n - 1) of log x."""
 
     kind: ClassVar[str] = "lognormal"
     mu: float
@@ -249,7 +249,7 @@ class Pareto(Family):
 
 @dataclass(frozen=True)
 class Constant(Family):
-    """For durations that are all equal. It has no density."""
+    """A constant, for durations that are all equal. It has no density."""
 
     kind: ClassVar[str] = "constant"
     free: ClassVar[int] = 1
