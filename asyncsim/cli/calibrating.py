@@ -22,7 +22,7 @@ MEASURING = ("gradients", "warm_up", "threads", "device", "out")
 
 
 def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the command to the grammar; ``count`` parses numbers from 1."""
+    """Add the command to the parser. ``count`` parses whole numbers from 1 on."""
     text = "fit delays to measured durations, and say them as a scenario does; or measure this machine"
     calibrating = command(commands, "calibrate", calibrate, text)
     calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")

@@ -1,4 +1,4 @@
-"""The commands that only look: ``validate``, ``show``, ``list``, ``schema``, ``init``."""
+"""The commands that only look at files and registries: ``validate``, ``show``, ``list``, ``schema``, ``init``."""
 
 from __future__ import annotations
 

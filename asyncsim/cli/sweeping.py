@@ -29,7 +29,7 @@ MOST_LABELS = 8
 
 
 def sweep_arguments(command: argparse.ArgumentParser) -> None:
-    """The options that ``sweep`` has beside those of ``run``."""
+    """Add the options that ``sweep`` has in addition to those of ``run``."""
     command.add_argument(
         "--grid",
         metavar="FIELD=V,V,...",
@@ -142,7 +142,7 @@ def describe(study: Study, cost: Cost) -> str:
 
 
 def dry_run(arguments: argparse.Namespace, study: Study) -> int:
-    """Say what a study would run, and for how long."""
+    """Print what a study would run, and how long that would take."""
     from asyncsim.sweep.cost import estimate, gradients_of
 
     cost = estimate(study, Path(arguments.out), arguments.force)
