@@ -47,7 +47,7 @@ class Bathtub(Delay):
 
     @property
     def expected(self) -> float:
-        """The integral of 1 - P from 0 to the longest life."""
+        """The expected lifetime: the integral of 1 - P from 0 to the longest lifetime."""
         early, late, end = self.early, self.late, self.end
         losses = end + early * math.expm1(-end / early) + late * (math.exp((end - self.b) / late) - math.exp(-self.b / late))
         return end - self.scale * losses

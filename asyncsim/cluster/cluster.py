@@ -43,7 +43,7 @@ class Override(Spec):
 
 
 class Group(Override):
-    """Some equal workers. Their indices follow those of the group before."""
+    """A number of equal workers. Their indices follow those of the group before."""
 
     name: str = Field(min_length=1)
     workers: WorkerCount
@@ -164,7 +164,7 @@ class Cluster(Spec):
         return self._special(self._common(group)._replace(index=worker), events)
 
     def worker_profiles(self) -> tuple[WorkerProfile, ...]:
-        """All profiles, by index: about 0.1 s for 100,000 workers."""
+        """The profiles of all workers, by index. It takes about 0.1 s for 100,000 workers."""
         profiles: list[WorkerProfile] = []
         for group in self.groups or (None,):
             _, *common = self._common(group)
@@ -177,7 +177,7 @@ class Cluster(Spec):
         return tuple(profiles)
 
     def _by_worker(self) -> dict[int, list[Event]]:
-        """What happens to each worker that anything happens to, by time."""
+        """The events of each worker that has any, in order of time."""
         found: dict[int, list[Event]] = {}
         for event in sorted((*self.events, *(self.script.events if self.script else ())), key=attrgetter("at")):
             for worker in event.workers:

@@ -1,4 +1,4 @@
-"""Delays made of other delays."""
+"""Delays that are made of other delays."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Delay(Spec):
     @property
     @abstractmethod
     def expected(self) -> float:
-        """Expected duration in virtual seconds; ``inf`` where it does not exist. Slowdown episodes included."""
+        """The expected duration in virtual seconds, slowdown episodes included; ``inf`` where it does not exist."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -71,7 +71,7 @@ class Delay(Spec):
 
     @property
     def slowdown(self) -> float:
-        """Long-run ratio of elapsed time to full-speed time: ``expected`` = ``slowdown`` times the mean of ``sample``."""
+        """The long-run ratio of elapsed time to time at full speed: ``expected`` is ``slowdown`` times the mean of ``sample``."""
         return 1.0
 
     def episodes(self, streams: Streams, worker: int) -> Iterator[Episode]:

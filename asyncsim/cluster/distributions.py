@@ -52,7 +52,7 @@ class Uniform(Delay):
 
 @delays.register("exponential")
 class Exponential(Delay):
-    """Memoryless: P(T > t) = exp(-t / mean)."""
+    """The memoryless distribution: P(T > t) = exp(-t / mean)."""
 
     mean: PositiveSeconds
 

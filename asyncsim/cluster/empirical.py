@@ -1,4 +1,4 @@
-"""Measured durations: a bootstrap from one column of a CSV file."""
+"""Measured durations, drawn with replacement from one column of a CSV file (a bootstrap)."""
 
 from __future__ import annotations
 

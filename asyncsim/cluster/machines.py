@@ -49,7 +49,7 @@ class Cvb(Delay):
 
 
 class Preset(Delay):
-    """A name for a delay that could be spelled out."""
+    """A short name for a delay whose settings are known from the literature."""
 
     @abstractmethod
     def spelled_out(self) -> Delay:

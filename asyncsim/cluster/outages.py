@@ -83,14 +83,14 @@ class Zones(_Preset):
     warning: Seconds | None = None
 
     def members(self, num_workers: int) -> list[list[int]]:
-        """Workers of each zone."""
+        """The workers of each zone."""
         found: dict[int, list[int]] = {}
         for worker, zone in enumerate(blocks(self.zones, num_workers)):
             found.setdefault(zone, []).append(worker)
         return list(found.values())
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
-        """What does not fit this fleet, by field."""
+        """The settings that do not fit a fleet of so many workers, each with its field and the reason."""
         if isinstance(self.zones, int):
             if not 1 <= self.zones <= num_workers:
                 yield ("zones",), self.zones, f"allowed are 1 to {num_workers} zones, each with a worker or more"

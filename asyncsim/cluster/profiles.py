@@ -1,4 +1,4 @@
-"""What the simulation is told about one worker."""
+"""The profile of one worker: all that the simulation is told about it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Speed:
         raise AssertionError("the last segment has no end")
 
     def factor(self, at: int) -> float:
-        """How many times longer work takes at the instant ``at`` (ns)."""
+        """The factor by which work takes longer at the instant ``at`` (ns)."""
         return float(next(self._from(at)).factor) if self._sources else 1.0
 
     def _from(self, start: int) -> Iterator[Segment]:
