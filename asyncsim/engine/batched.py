@@ -79,7 +79,7 @@ class BatchedEngine(SerialEngine):
 
 
 def network_of(task: Task) -> DenseNetwork | VectorisedModule | None:
-    """The batched kernel of a task, or None where there is none."""
+    """The object that computes many gradients of a task at once, or None where there is none."""
     if not task.additive:
         return None
     return DenseNetwork.of(task) or VectorisedModule(task)
@@ -101,7 +101,7 @@ def flush(needed: list[Future], pending: list[Future], width: int) -> None:
 
 
 def _key(future: Future) -> object:
-    """Futures with equal keys can share a call."""
+    """A key that is equal for futures which can share a call."""
     return future.engine.network, type(future.kernel), future.kernel.call_key
 
 

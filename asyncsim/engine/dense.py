@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dense:
-    """One linear layer in the flat vector, and the activation behind it."""
+    """One linear layer within the flat vector, and the activation after it."""
 
     weight: int  # offset of the (out, in) matrix
     bias: int | None  # offset of the (out,) vector

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Gradient(NamedTuple):
-    """What a kernel returns."""
+    """The result of a kernel: gradient, loss, batch statistics, and what the worker carries to its next round."""
 
     gradient: Tensor  # (P,), or a pseudo-gradient: snapshot minus the worker's parameters after local steps
     loss: Tensor  # 0-d, mean over the samples, at the snapshot (mean over local steps)

@@ -49,7 +49,7 @@ class Kernel:
 
     @property
     def call_key(self) -> Hashable:
-        """Kernels of one class with equal keys can be computed in one call of ``batched``."""
+        """A key of this kernel: kernels of one class with equal keys can be computed in one call of ``batched``."""
         return self
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:

@@ -48,7 +48,7 @@ class EngineSpec(Spec):
 
 @engines.register("serial")
 class Serial(EngineSpec):
-    """One gradient at a time, when it is needed. The reference."""
+    """Computes one gradient at a time, when it is needed. This is the reference."""
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.serial import SerialEngine
@@ -58,7 +58,8 @@ class Serial(EngineSpec):
 
 @engines.register("batched")
 class Batched(EngineSpec):
-    """Pending gradients together, ``width`` at a call: for small models. Closed form for fully connected classifiers."""
+    """Computes pending gradients together, ``width`` in each call; for small models. Fully connected classifiers have a closed
+    form."""
 
     ahead: ClassVar[bool] = True
     width: int = Field(WIDTH, ge=1, le=1024)
@@ -71,7 +72,8 @@ class Batched(EngineSpec):
 
 @engines.register("threaded")
 class Threaded(EngineSpec):
-    """A pool of ``cores`` threads, each gradient on one of them: for gradients above a millisecond. The serial engine's bits."""
+    """Computes gradients on a pool of ``cores`` threads, for gradients that take more than a millisecond. The bits are the
+    serial engine's."""
 
     ahead: ClassVar[bool] = True
     cores: int = Field(2, ge=1, le=1024)
@@ -84,7 +86,8 @@ class Threaded(EngineSpec):
 
 @engines.register("graphed")
 class Graphed(EngineSpec):
-    """One gradient at a time, on CUDA as a graph that is recorded once and replayed. Not measured on a GPU yet."""
+    """Computes one gradient at a time; on CUDA as a graph that is recorded once and replayed. It has not been measured on a GPU
+    yet."""
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.graphed import GraphedEngine
