@@ -22,7 +22,8 @@ NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)", "error": "validat
 
 
 def write_front(table: pd.DataFrame, objectives: Sequence[str], goal: str, path: Path) -> Path | None:
-    """`pareto_front` as a file with a legend beside it; None, and no file, if no candidate has a place."""
+    """Write `pareto_front` to a file, with a legend beside it. If no candidate can be drawn, nothing is written and None is
+    returned."""
     headless()
     import matplotlib.pyplot as plt
 

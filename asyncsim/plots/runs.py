@@ -16,7 +16,7 @@ COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """The run folders among ``paths`` and below them, in order, each once. ``UserError`` where there is none."""
+    """The run folders among ``paths`` and below them, in order, each of them once. Raises ``UserError`` where there is none."""
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -40,7 +40,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
-    """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
+    """Read a run's manifest and summary, and those of its ``tables``; the parameters are not read. Raises ``UserError``."""
     manifest = read_manifest(path)
     file = path / "summary.json"
     try:
@@ -55,7 +55,7 @@ def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
 
 
 def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[Result], dict[Path, str]]:
-    """All that can be read, and for the others what is wrong with them."""
+    """All runs that can be read, and the problems of the others."""
     results, broken = [], {}
     for path in paths:
         try:
@@ -66,5 +66,6 @@ def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[R
 
 
 def status_of(run: Result) -> str:
-    """``finished``, ``diverged``, ``running`` (or killed: nobody noted an end), ``interrupted`` or ``failed``."""
+    """The status of a run: ``finished``, ``diverged``, ``interrupted``, ``failed``, or ``running``, which is also that of a run
+    that was killed."""
     return str(run.manifest["status"])

@@ -48,7 +48,7 @@ Groups = dict[str, list[Result]]
 
 
 class Look(NamedTuple):
-    """A colour, and for those who can't tell colours apart, or print in grey, a dash and a point."""
+    """The look of a label: a colour, and a dash and a marker for readers who cannot tell colours apart, or print in grey."""
 
     colour: str
     dash: str | tuple
@@ -110,7 +110,7 @@ def _numbered(labels: Iterable[str]) -> dict[str, float] | None:
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """A look for each label; dashes and points follow the order of the labels."""
+    """A look for each label. Dashes and markers follow the order of the labels."""
     return {
         label: Look(colour, DASHES[place % len(DASHES)], POINTS[place % len(POINTS)])
         for place, (label, colour) in enumerate(colours(labels).items())
