@@ -116,7 +116,7 @@ class Policy:
         return view
 
     def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
-        """``worker`` has been handed ``view``."""
+        """Tell the transforms that ``worker`` has been handed ``view``."""
         states = (*self.state["transforms"], *self.state["downlink"])
         for transform, state in zip((*self.transforms, *self.downlink), states, strict=True):
             transform.handed(view, state, server, worker)

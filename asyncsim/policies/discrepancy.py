@@ -50,5 +50,5 @@ class DiscrepancyCorrection(Transform):
         return params if not tau or state["velocity"] is None else params.sub(state["velocity"], alpha=tau)
 
     def _tau(self, state: State) -> float:
-        """Versions between the forward and the backward pass of a batch."""
+        """The number of versions between the forward and the backward pass of a batch."""
         return state["staleness"] if self.delay is None else self.delay

@@ -1,4 +1,4 @@
-"""What travels from a worker to the server, and what a policy may see of the server."""
+"""The messages between a worker and the server, and what a policy may see of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Snapshot(NamedTuple):
-    """The parameters a worker was handed. Never written to; workers that read one version share one tensor."""
+    """The parameters that a worker was handed. They are never written to; workers that read the same version share one tensor."""
 
     params: Tensor | None  # (P,); None when only the timeline is simulated
     version: int  # updates the server had applied
@@ -51,7 +51,7 @@ class Push:
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient (or pseudo-gradient), shape ``(P,)``; forces the computation."""
+        """The gradient (or pseudo-gradient), shape ``(P,)``. It is computed now, if that has not been done."""
         if self.replaced is not None:
             return self.replaced
         if self.payload is None:

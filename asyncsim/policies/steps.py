@@ -30,7 +30,7 @@ class StepRule(Spec):
     weight_decay: float = Field(0.0, ge=0)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        """Fresh state for parameters of shape ``(P,)``."""
+        """The state at the start, for parameters of shape ``(P,)``."""
         return {}
 
     def direction(self, push: Push, state: State, server: ServerView) -> Tensor:

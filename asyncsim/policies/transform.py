@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 policies = Registry("policy")
 
 State = dict[str, Any]
-"""State of one transform: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the transform."""
+"""The state of one transform: tensors, numbers and lists by name. It is passed in and changed in place, and never kept in the
+transform."""
 
 
 class Transform(Spec):
@@ -41,7 +42,7 @@ class Transform(Spec):
         return False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        """Fresh state for parameters of shape ``(P,)``."""
+        """The state at the start, for parameters of shape ``(P,)``."""
         return {}
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:

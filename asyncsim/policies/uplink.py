@@ -43,7 +43,7 @@ class Uplink:
 
 
 def message_bytes(transforms: tuple[Transform, ...], nbytes: float, numbers: int) -> float:
-    """Bytes of a message of ``numbers`` numbers after ``transforms``, ``nbytes`` before."""
+    """The bytes of a message of ``numbers`` numbers after ``transforms``, which had ``nbytes`` before them."""
     for transform in transforms:
         nbytes = transform.nbytes(nbytes, numbers)
     return nbytes
