@@ -13,7 +13,7 @@ a pipeline does ``forward`` and ``backward`` passes; where both passes of one ba
 """
 
 WORK = ("compute", "forward", "backward")
-"""Kinds that are computing."""
+"""The kinds of spans in which a worker computes."""
 
 NOTHING_LOST = ("wait", "queue", "serve", "down")
 """Kinds of spans that lose no work when they are cut short, since what has reached the server stays there."""
@@ -47,7 +47,7 @@ UPDATES = {
 
 
 def with_notes(notes: Iterable[str]) -> dict[str, str]:
-    """The columns of the table of updates in a run whose method notes numbers of its own: they stand before the loss."""
+    """The columns of the updates table in a run whose method notes numbers of its own; these stand before the loss."""
     columns = dict(UPDATES)
     loss = columns.pop("loss")
     return {**columns, **dict.fromkeys(notes, "float64"), "loss": loss}
@@ -57,4 +57,4 @@ METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples":
 """Columns of the metrics table that every run has; those of the task follow, such as ``test_accuracy``."""
 
 COSTS = ("cost", "energy")
-"""Columns before those of the task in runs with prices: dollars and joules until then."""
+"""The columns of the metrics table in runs with prices: dollars and joules spent so far. They stand before those of the task."""

@@ -52,7 +52,7 @@ def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, floa
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers JSON can hold: NaN and infinities become None."""
+    """The values as numbers that JSON can hold: NaN and infinities become None."""
     return {key: _number(value) if isinstance(value, float) else value for key, value in values.items()}
 
 

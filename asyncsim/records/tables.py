@@ -12,9 +12,9 @@ SEGMENT_ROWS = 65_536
 
 
 class Table:
-    """Rows are appended as tuples and turned into columns a segment at a time.
+    """A table to which rows are appended as tuples. A segment of rows at a time is turned into columns.
 
-    The hash covers the columns named in ``hashed`` and does not depend on where segments end.
+    The hash covers the columns named in ``hashed``, and does not depend on where segments end.
     """
 
     def __init__(self, columns: Mapping[str, str], hashed: Iterable[str] | None = None, keep: bool = True) -> None:
@@ -64,7 +64,7 @@ class Table:
 
 
 def canonical(array: np.ndarray) -> bytes:
-    """Little-endian bytes with one NaN, so that equal tables hash alike on every machine."""
+    """The bytes of a column in a form that is the same on every machine: little-endian, with only one kind of NaN."""
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), np.nan, array)
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
