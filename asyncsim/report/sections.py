@@ -49,7 +49,8 @@ def troubles(folder: Path, runs: list[Result], broken: dict[Path, str]) -> str:
 
 
 def methods(runs: list[Result], labels: list[str]) -> str:
-    """A row a label: means and standard deviations over its seeds. Diverged runs are counted, and are in no mean of a metric."""
+    """One row for each label, with means and standard deviations over its seeds. Diverged runs are counted, and enter no mean
+    of a metric."""
     groups: dict[str, list[Result]] = {}
     for run, label in zip(runs, labels, strict=True):
         groups.setdefault(label, []).append(run)
@@ -78,7 +79,8 @@ def methods(runs: list[Result], labels: list[str]) -> str:
 
 
 def stages(runs: list[Result], labels: list[str]) -> str:
-    """A row a stage of each run, of which the caller has chosen one a label; empty without any. They need pushes and events."""
+    """One row for each stage of each run that the caller has chosen; empty without any. The runs need the tables of pushes and
+    events."""
     tables = {label: run.stages for label, run in zip(labels, runs, strict=True)}
     names = list(dict.fromkeys(name for frame in tables.values() for name in frame))
     rows = [
@@ -135,7 +137,7 @@ def scenarios(runs: list[Result], labels: list[str]) -> str:
 
 
 def environment(runs: list[Result]) -> str:
-    """Versions, device and engine: one row for each different set."""
+    """Versions, device and engine, with one row for each different combination."""
     rows: dict[str, tuple[dict[str, str], int]] = {}
     for run in runs:
         engine = run.manifest["engine"]
