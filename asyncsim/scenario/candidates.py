@@ -37,7 +37,8 @@ def load_candidates(
 
 
 def with_candidates(document: Document) -> Document:
-    """The document with its section ``advise`` as variants; where it has none, as it is. Raises ``ScenarioError``."""
+    """The document with the candidates of its section ``advise`` as variants; unchanged if it has no such section. Raises
+    ``ScenarioError``."""
     if "advise" not in document.data:
         return document
     data = dict(document.data)
@@ -78,7 +79,7 @@ def parse_fleets(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _named(choices: Any) -> dict[str, Any]:
-    """A list of methods names each by its kind."""
+    """A list of methods as a mapping, with each under its kind."""
     return {str(name): name for name in choices} if isinstance(choices, list) else {str(k): v for k, v in (choices or {}).items()}
 
 

@@ -38,7 +38,10 @@ class Document:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read a scenario file by its ending. Raises ``UserError`` (unreadable, not valid, duplicate keys), naming file and line."""
+    """Read a scenario file, in the format that its ending tells.
+
+    Raises ``UserError``, naming file and line, if it cannot be read, is not valid, or has a key twice.
+    """
     path = Path(path)
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     if path.suffix.lower() not in readers:

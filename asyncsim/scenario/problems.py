@@ -40,7 +40,7 @@ _BRANCH = re.compile(r"int|float|str|bool|constrained-\w+|(tuple|list|dict|liter
 
 
 class ScenarioError(UserError):
-    """A scenario that cannot be run. ``problems`` holds one line each."""
+    """A scenario is not valid, or cannot be run. ``problems`` has one line for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems

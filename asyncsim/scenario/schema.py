@@ -36,7 +36,7 @@ NAME_RULE = "is made of letters, digits, spaces and . _ + = , @ -, and starts wi
 
 
 class Records(Spec):
-    """Which tables are kept. The fingerprints cover all rows, kept or not."""
+    """The tables that are kept. The fingerprints cover all rows, whether they are kept or not."""
 
     events: bool = True
     updates: bool = True
@@ -145,12 +145,12 @@ class Scenario(Spec):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metric columns of this run, such as ``test_accuracy``."""
+        """The columns of this run's metrics, such as ``test_accuracy``."""
         return tuple(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the metrics table beside those of every run."""
+        """The columns of the metrics table that this run has in addition to those of every run."""
         return (*(COSTS if self.cluster.priced else ()), *self.metrics)
 
     @property
@@ -182,14 +182,14 @@ class Scenario(Spec):
 
     @property
     def message_bytes(self) -> float:
-        """Bytes of the parameters on their way to a worker."""
+        """The size in bytes of the parameters on their way to a worker."""
         if self.message is not None:
             return self.message
         return self.task.num_parameters() * (8 if self.dtype == "float64" else 4)
 
     @property
     def push_bytes(self) -> float:
-        """Bytes of a push."""
+        """The size of a push in bytes."""
         return self.message_bytes if self.push is None else self.push
 
     def document(self) -> dict[str, Any]:

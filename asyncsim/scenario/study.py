@@ -67,7 +67,8 @@ class Study:
 
 
 def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario in a file, with ``changes`` (dotted paths allowed) on top. Raises ``UserError``, also if there are several."""
+    """The only scenario in a file, with ``changes`` applied (dotted paths are allowed). Raises ``UserError``, also if there are
+    several."""
     study = load_study(path, changes)
     if len(study) != 1:
         raise UserError(f"{path}: describes {len(study)} runs; read it with load_study")
