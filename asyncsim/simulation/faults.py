@@ -1,4 +1,4 @@
-"""What interrupts a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
+"""The interruptions of a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
 
 from __future__ import annotations
 

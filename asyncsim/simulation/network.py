@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One direction between a worker and the server, or from one stage to the next."""
+    """The way of a message in one direction: between a worker and the server, or from one stage to the next."""
 
     purpose: str  # the name of its random streams
     nbytes: float

@@ -15,7 +15,7 @@ orders = Registry("order")
 
 
 class Pass(enum.Enum):
-    """What a stage does next."""
+    """The kinds of steps in an order."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -24,7 +24,7 @@ class Pass(enum.Enum):
 
 
 class Action(NamedTuple):
-    """One thing to do, for one (micro-)batch."""
+    """One step of an order: what to do, and for which (micro-)batch."""
 
     what: Pass
     batch: int = -1

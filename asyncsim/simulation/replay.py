@@ -28,7 +28,7 @@ Held = tuple[int, int]
 
 
 class Departed(Exception):
-    """The replayed timeline is not the one of the checkpoint."""
+    """The replayed timeline is not that of the checkpoint."""
 
 
 class Past:

@@ -27,7 +27,7 @@ SAVED = ("params", "statistics", "samples", "lr_max")
 
 
 class Arrival(NamedTuple):
-    """What became of a push, for the records."""
+    """What became of a push, as the records hold it."""
 
     verdict: Verdict | None  # None: an update
     staleness: int
