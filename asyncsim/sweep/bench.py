@@ -22,7 +22,8 @@ class Timing(NamedTuple):
 
 
 def measure_engines(scenario: Scenario, updates: int, cores: int) -> list[Timing]:
-    """Short runs of ``scenario`` on every engine, serial first, in interleaved rounds after one to warm up."""
+    """Time short runs of ``scenario`` on every engine, the serial one first, in interleaved rounds after one round of warming
+    up."""
     run = {"updates": updates}
     engines: list[dict[str, Any]] = [{"kind": "serial"}, *({"kind": "batched", "width": width} for width in (1, 4, 8, 16, 32))]
     if cores > 1:

@@ -42,7 +42,8 @@ class Speed(NamedTuple):
 
 
 def estimate(study: Study, out: Path | None = None, force: bool = False, measured: bool = True) -> Cost:
-    """The cost of what is not finished in ``out``. Raises ``UserError`` if a timed run cannot be done (data missing)."""
+    """Estimate the cost of the runs that are not finished in ``out``. Raises ``UserError`` if a timed run cannot be done (for
+    lack of data)."""
     todo = [
         index
         for index, scenario in enumerate(study.scenarios)
@@ -71,7 +72,7 @@ def estimate(study: Study, out: Path | None = None, force: bool = False, measure
 
 
 def gradients_of(scenario: Scenario) -> float:
-    """About how many gradients a run computes, from a short stretch of its timeline. Needs no torch."""
+    """The approximate number of gradients that a run computes, from a short stretch of its timeline. It needs no torch."""
     batches = scenario.bundle().program.batches
     stretch = scenario.task.batch * batches * max(200, 2 * scenario.cluster.num_workers)
     length = scenario.run

@@ -1,4 +1,4 @@
-"""Many simulations in one process, sharing the evaluation of their gradients."""
+"""Many simulations in one process, which share the evaluation of their gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Runs on a Ray cluster. Run folders must lie on a file system that all of its machines see; results without a folder travel."""
+"""Run the scenarios of a study on a Ray cluster.
+
+Run folders must lie on a file system that all machines of the cluster see. Results of runs without a folder are sent back.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ GRACE = 30.0
 
 
 def on_ray(job: Job) -> Iterator[tuple[int, Outcome]]:
-    """All runs as Ray tasks; Ray decides where, by the CPUs and GPUs that a run asks for. Raises ``UserError``."""
+    """Run all scenarios as Ray tasks. Ray decides where, by the CPUs and GPUs that a run asks for. Raises ``UserError``."""
     try:
         import ray
     except ImportError:
@@ -76,7 +79,8 @@ def _ended(ray: Any, reference: Any, folder: Path | None) -> Outcome:
 
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """Use the connection there is, or make one: to ``address``, to RAY_ADDRESS, or to a cluster of this machine's own."""
+    """Use the connection that exists, or make one: to ``address``, to RAY_ADDRESS, or to a cluster that is started on this
+    machine."""
     if ray.is_initialized():
         yield
         return

@@ -52,7 +52,7 @@ class Executor:
 
 
 class Job(NamedTuple):
-    """What an executor is given: a study, the folder of each run, and which of them to do."""
+    """The work of an executor: a study, the folder of each run, and which of the runs to do."""
 
     study: Study
     folders: list[Path | None]
@@ -145,7 +145,7 @@ def _executor(executor: Executor, count: int) -> Callable[[Job], Any]:
 
 
 def on_fleet(job: Job) -> Iterator[tuple[int, Outcome]]:
-    """In this process: runs on the batched engine share its calls, the others go one after the other."""
+    """Run in this process: runs on the batched engine share its calls, the others are done one after the other."""
 
     def run(index: int, wait: Any) -> Outcome:
         moment = lambda seen: job.report(Report(index, seen))  # noqa: E731
@@ -155,7 +155,7 @@ def on_fleet(job: Job) -> Iterator[tuple[int, Outcome]]:
 
 
 def failures(study: Study, errors: Mapping[int, str]) -> list[str]:
-    """A line for each run that failed."""
+    """One line for each run that failed."""
     return [f"{study.labels[index]}, seed {study.scenarios[index].seed}: {errors[index]}" for index in sorted(errors)]
 
 

@@ -63,7 +63,8 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
 
 
 def samples_to_target(scenario: Scenario, result: Result) -> float | None:
-    """Samples whose gradients were applied when an evaluation first reached the run's target; None if none did."""
+    """The number of samples whose gradients had been applied when an evaluation first reached the run's target; None if none
+    did."""
     target, metrics = scenario.run.target, result.metrics
     if target is None or target.metric not in metrics:
         return None

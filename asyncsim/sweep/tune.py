@@ -32,7 +32,8 @@ class Trial(NamedTuple):
 
 
 def tuned_study(study: Study, run: Run) -> tuple[Study, pd.DataFrame]:
-    """The study at the values that validation chose, and the table of choices; ``run`` does the trials of all methods at once."""
+    """The study at the values that validation chose, and the table of choices. ``run`` does the trials of all methods together.
+    """
     tune = study.tune
     labels = list(dict.fromkeys(study.labels))
     trials = _on_grid(study, tune, labels, run) if tune.sampler == "grid" else _by_optuna(study, tune, labels, run)
@@ -63,7 +64,8 @@ def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str,
 
 
 def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
-    """Optuna's TPE, one sampler a method, all with the same seed; a round asks every method for one value."""
+    """Choose with Optuna's TPE: one sampler for each method, all with the same seed. Each round asks every method for one
+    value."""
     try:
         import optuna
     except ImportError:
@@ -134,7 +136,8 @@ def value_of(scenario: Scenario, field: str) -> Any:
 
 
 def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
-    """A row a variant and point: common and chosen value, its score, whether that is an edge of what was tried, all trials."""
+    """A table with one row for each variant and point: the common and the chosen value, its score, whether it is at the edge of
+    what was tried, and all trials."""
     rows = []
     for label in labels:
         index = study.labels.index(label)
