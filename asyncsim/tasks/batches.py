@@ -14,7 +14,7 @@ from asyncsim.tasks.data.arrays import Arrays, Part
 from asyncsim.tasks.sampling import Sampler
 
 Samples = tuple[Tensor, Tensor]
-"""Inputs ``(n, ...)`` and targets ``(n, ...)``."""
+"""A set of samples: inputs ``(n, ...)`` and targets ``(n, ...)``."""
 
 BLOCKS = 2048
 """The number of blocks of sample numbers that are kept, one for each active worker (16 KiB each)."""
@@ -31,7 +31,7 @@ class Source(Protocol):
     def batch(self, worker: int, step: int) -> Samples: ...
 
     def calibration(self) -> list[Tensor]:
-        """Inputs of a fixed set of training batches."""
+        """The inputs of a fixed set of training batches."""
         ...
 
 
@@ -70,7 +70,8 @@ class Batches:
 
 
 def prepare(arrays: Arrays, validation: float, device: str, dtype: torch.dtype) -> dict[str, Samples]:
-    """The splits of ``arrays`` as tensors, made once per data set and settings, and shared by all tasks in this process."""
+    """The splits of ``arrays`` as tensors. They are made once for each data set and settings, and shared by all tasks in this
+    process."""
     key = (validation, device, dtype)
     if key not in arrays.prepared:
         arrays.prepared[key] = {name: _samples(arrays, part, device, dtype) for name, part in arrays.split(validation).items()}

@@ -30,7 +30,7 @@ class Cut(NamedTuple):
 
 @lru_cache(maxsize=64)
 def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
-    """The layers of a model, measured on torch's meta device: nothing is computed. ValueError if it has none."""
+    """The layers of a model, measured on torch's meta device, where nothing is computed. Raises ``ValueError`` if it has none."""
     import torch
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
@@ -53,7 +53,8 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
 
 
 def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:
-    """Layers a stage, so that the largest stage is as small as possible. ValueError if there are too few layers."""
+    """The number of layers in each stage that makes the largest stage as small as possible. Raises ``ValueError`` if there are
+    too few layers."""
     starts = [index for index, layer in enumerate(layers) if layer.parameters]
     if len(starts) < count:
         raise ValueError(f"{count} stages need {count} layers with parameters at least; this model has {len(starts)}")

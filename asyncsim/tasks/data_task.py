@@ -58,15 +58,15 @@ class DataTask(TaskSpec):
     @property
     @abstractmethod
     def signature(self) -> Signature:
-        """What the model gets and gives. Known without data."""
+        """What the model gets and what it has to return. It is known without the data."""
 
     @abstractmethod
     def arrays(self) -> Arrays:
-        """The data set, raw. Loaders keep it, so that many runs in one process load it once."""
+        """The raw data set. Loaders keep it, so that many runs in one process load it once."""
 
     @abstractmethod
     def objective(self) -> Objective:
-        """Loss and metrics."""
+        """The loss and the metrics."""
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:

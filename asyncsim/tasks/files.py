@@ -29,7 +29,7 @@ Folder = Annotated[str | None, AfterValidator(_from_scenario)]
 
 
 class FileTask(ClassificationTask):
-    """``verify: false`` accepts files that are not, byte for byte, the published ones."""
+    """A task on files that the user brings. ``verify: false`` accepts files that are not, byte for byte, the published ones."""
 
     data_dir: Folder = None
     verify: bool = True

@@ -49,7 +49,7 @@ class Shuffled(Partition):
 
 @partitions.register("uniform")
 class Uniform(Partition):
-    """Independent draws with replacement. A worker's batches do not depend on who else is there."""
+    """Every sample is drawn independently, with replacement. A worker's batches do not depend on who else is there."""
 
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
         return Independent(size, batch, streams)

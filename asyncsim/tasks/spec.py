@@ -49,7 +49,7 @@ class Signature:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], classes: int) -> Signature:
-        """The signature of labelled vectors ``(d,)`` or images ``(C, H, W)``; ValueError for another shape."""
+        """The signature of labelled vectors ``(d,)`` or images ``(C, H, W)``. Raises ``ValueError`` for another shape."""
         if len(shape) not in (1, 3) or min(shape) < 1:
             raise ValueError(f"a sample is a vector (d,) or an image (channels, height, width), not {shape}")
         return cls("vector" if len(shape) == 1 else "image", tuple(shape), classes)

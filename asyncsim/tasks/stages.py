@@ -36,7 +36,7 @@ class StageModule:
         return [view.detach().requires_grad_() for view in self.views(params)]
 
     def forward(self, leaves: list[Tensor], inputs: Tensor) -> Tensor:
-        """The stage at these parameters."""
+        """The output of the stage with these parameters."""
         own = [layer._parameters[name] for layer, name in self._slots]
         try:
             for (layer, name), leaf in zip(self._slots, leaves, strict=True):

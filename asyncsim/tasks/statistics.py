@@ -48,7 +48,7 @@ class Statistics:
         return self._initial.clone()
 
     def read(self) -> Tensor:
-        """A copy, ``(B,)``."""
+        """The statistics as a new vector, ``(B,)``."""
         return self._flat.clone()
 
     def load(self, vector: Tensor) -> None:
