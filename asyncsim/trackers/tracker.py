@@ -23,7 +23,7 @@ class Tracker(Protocol):
     """
 
     def start(self, manifest: Mapping[str, Any]) -> None:
-        """A run begins. ``manifest`` is that of its folder: name, hash, versions, and the whole ``scenario``."""
+        """Take the manifest of a run that begins: its name, hash and versions, and the whole ``scenario``."""
 
     def log(self, metrics: Mapping[str, float], time_seconds: float, updates: int) -> None:
         """Take the metrics of an evaluation, with its virtual time and its number of updates. All numbers are finite.
@@ -33,12 +33,14 @@ class Tracker(Protocol):
         """
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The run is over; ``summary["status"]`` is finished, diverged, interrupted or failed."""
+        """Take the summary of a run that is over; ``summary["status"]`` is finished, diverged, interrupted or failed."""
 
 
 def make_tracker(name: str) -> Tracker:
-    """The tracker that ``kind:where`` names, such as ``tensorboard:logs``. ``UserError`` if there is no such kind, or if its
-    package is not installed."""
+    """The tracker that ``kind:where`` names, such as ``tensorboard:logs``.
+
+    Raises ``UserError`` if there is no such kind, or if its package is not installed.
+    """
     kind, colon, where = name.partition(":")
     if kind not in KINDS:
         raise UserError(f"tracker {kind!r}: unknown{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
