@@ -38,7 +38,7 @@ __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: torch is not needed for what needs no gradients."""
+    """Import a public name when it is first used, so that torch is imported only where gradients are computed."""
     if name not in _HOMES:
         raise AttributeError(f"module 'asyncsim' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""``python -m asyncsim``, and the command ``asyncsim``."""
+"""The command ``asyncsim``, also as ``python -m asyncsim``."""
 
 import signal
 import sys

@@ -25,7 +25,7 @@ PRECISIONS = {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee", "mkldnn.rnn": "iee
               "cudnn.conv": "tf32", "cudnn.rnn": "tf32"}  # fmt: skip
 """Settings of the precision in which float32 numbers are multiplied; cuDNN's values are those that PyTorch starts with."""
 KERNELS = ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
-"""Kernels of attention that PyTorch may choose from."""
+"""Implementations of attention among which PyTorch may choose."""
 
 
 class Switch(NamedTuple):

@@ -24,23 +24,23 @@ class Progress(Protocol):
     members: int  # workers that have not left for good
 
     def clock(self, worker: int) -> int:
-        """Rounds the worker has completed (pushes it delivered)."""
+        """The number of rounds that the worker has completed, which is the number of pushes it has delivered."""
         ...
 
     def slowest(self) -> int:
-        """Smallest clock among the workers that are up."""
+        """The smallest clock among the workers that are up."""
         ...
 
     def delivered(self, worker: int) -> int:
-        """Version on which the worker's last delivered push was computed; -1 before the first."""
+        """The version on which the worker's last delivered push was computed; -1 before the first."""
         ...
 
     def pushes(self, worker: int) -> int:
-        """Pushes that the worker delivered since the last update."""
+        """The number of pushes that the worker has delivered since the last update."""
         ...
 
     def reading(self, worker: int) -> int:
-        """Version of the snapshot that the worker computes on now."""
+        """The version of the snapshot on which the worker computes now."""
         ...
 
 

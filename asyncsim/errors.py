@@ -15,11 +15,11 @@ class Busy(UserError):
 
 
 class DataMissing(UserError):
-    """A data set that the user has to bring was not found. The message names every place looked at."""
+    """A data set that the user has to bring was not found. The message names every place that was searched."""
 
 
 class ChecksumError(UserError):
-    """A data file is not the published one. The message names file, expected and found checksum."""
+    """A data file is not the published one. The message names the file, the expected checksum, and the one found."""
 
 
 class Deadlock(UserError):

@@ -78,7 +78,7 @@ MEANING: dict[Need, str] = {
 
 
 def joined(parts: Iterable[Need]) -> Need:
-    """Everything that any of the parts needs or does."""
+    """The union of the properties of all parts."""
     result = Need.NOTHING
     for part in parts:
         result |= part

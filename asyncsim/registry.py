@@ -179,7 +179,8 @@ class Registry:
         return {_MARK: self.what}
 
     def json_schema(self) -> dict[str, Any]:
-        """What a scenario may write here: a bare name, a bare value of the default kind, or a mapping by ``kind``."""
+        """The JSON Schema of what a scenario may write here: a bare name, a bare value of the default kind, or a mapping by
+        ``kind``."""
         options: list[dict[str, Any]] = [{"enum": [name for name, cls in self if not _required(cls)]}]
         if self.default is not None and self[self.default].shorthand:
             options.append({"type": ["number", "string"], "description": f"shorthand for kind {self.default}"})

@@ -103,7 +103,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
 
 
 def reusable(scenario: Scenario, path: Path) -> Result | None:
-    """The finished run of this very scenario in ``path``, if there is one."""
+    """The finished run of this scenario in the folder ``path``; None if there is none."""
     if not (path / "manifest.json").exists():
         return None
     manifest = read_manifest(path)
@@ -135,7 +135,7 @@ def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
 
 
 def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoint | None:
-    """The checkpoint from which this very run goes on; None: it has to begin, which gives the same bits."""
+    """The checkpoint from which this run can go on; None if it has to begin anew, which gives the same bits."""
     try:
         manifest = read_manifest(directory.path)
         if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
@@ -232,7 +232,7 @@ def _run(
 
 
 def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
-    """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
+    """The numbers of a run in one flat dictionary. Times are virtual seconds, except ``wall_seconds``."""
     server, recorder = sim.server, sim.recorder
     seconds = sim.env.now / NANOSECONDS
     reading = [each.version - each.reading(member) for each in sim.progress for member in each.in_flight()]
