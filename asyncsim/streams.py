@@ -35,7 +35,7 @@ class Streams:
 
 
 class Exhausted(Exception):
-    """Raised where a recorded sequence has no further value and its end was asked for: the worker leaves."""
+    """Raised where a recorded sequence has no further value, and the settings say that its worker leaves then (``end: stop``)."""
 
 
 class Draws:

@@ -118,7 +118,7 @@ class Display:
 
 
 def summary_table(summary: dict[str, Any]) -> None:
-    """The summary of one run, with one line for each number."""
+    """Print the summary of one run, with one line for each number."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in summary.items():
         if key in ("stages", "groups"):  # beside the workers
@@ -147,7 +147,7 @@ def _show(key: str, value: Any) -> str:
 
 
 def stages_table(result: Result) -> None:
-    """One row for each stage of a run whose model is cut. Nothing is printed for replicas, or where no table was kept."""
+    """Print one row for each stage of a run whose model is cut; nothing for replicas, or where no table was kept."""
     if "stages" not in result.summary or all(result.tables.get(name) is None for name in ("events", "updates")):
         return
     frame = result.stages
@@ -170,7 +170,7 @@ def _stage_cell(name: str, value: Any) -> str:
 
 
 def engine_table(timings: list[Any], best: Any) -> None:
-    """The engines side by side. Those of one numeric family give the same bits."""
+    """Print the engines side by side. Those of one numeric family give the same bits."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for title in ("engine", "kernel", "us an update", "against serial", "trajectory"):
         table.add_column(title, justify="left" if title in ("engine", "kernel", "trajectory") else "right", no_wrap=True)
@@ -190,7 +190,7 @@ def engine_table(timings: list[Any], best: Any) -> None:
 
 
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:
-    """A study with one row for each variant and point. Columns that no row has are left out."""
+    """Print a study with one row for each variant and point. Columns that no row has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
     table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)

@@ -44,9 +44,9 @@ class Faults(_Preset):
     """A worker is up for a time drawn from ``up``, crashes, is down for a time drawn from ``down``, comes back, and so on. With
     neither given, it never crashes.
 
-    ``warning`` is the time by which it knows of a crash before (spot preemption): it may finish and push what it has begun,
-    and begins nothing new. A preset has the fitted lifetimes and absences of `spot_up` and `spot_down`, and a warning of two
-    minutes.
+    With ``warning`` it learns of a crash so long before it happens (spot preemption): it may finish and push what it has
+    begun, and begins nothing new. A preset has the fitted lifetimes and absences of `spot_up` and `spot_down`, and a warning
+    of two minutes.
     """
 
     lasting: ClassVar[str] = "up"

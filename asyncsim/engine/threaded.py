@@ -45,7 +45,8 @@ class ThreadedEngine(SerialEngine):
         self._running[future] = self._begin(future)
 
     def forget(self, future: Future) -> None:
-        """Do not begin a cancelled future any more. If it has begun, its result is thrown away, and counted as computed."""
+        """Drop a cancelled future: it is not begun any more. If it has begun, its result is thrown away, and counted as
+        computed."""
         running = self._running.pop(future, None)
         if running is not None and not running.cancel():
             self.computed += 1

@@ -50,8 +50,7 @@ def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path
 
 
 def _far_apart(ax: Axes, results: Sequence[Result]) -> None:
-    """Should the time axis be logarithmic? It should where one run takes ten times as long as another, which would not be seen
-    otherwise."""
+    """Make the time axis logarithmic where one run takes ten times as long as another, which could not be seen otherwise."""
     ends = [run.summary["time"] for run in results if run.summary.get("time")]
     if ends and max(ends) >= 10 * min(ends):
         logarithmic(ax, "x", [min(ends) / 100, max(ends)])

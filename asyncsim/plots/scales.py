@@ -20,14 +20,15 @@ def name_of(metric: str) -> str:
 
 
 def percent(metric: str) -> bool:
-    """The names of the metrics that are shares, which are written in per cent."""
+    """Is the metric a share, which is written in per cent?"""
     return metric.endswith(("_error", "_accuracy"))
 
 
 def logarithmic(ax: Axes, which: Literal["x", "y"], values: Iterable[float], shares: bool = False) -> None:
-    """A logarithmic axis with ticks at 1, 2, 5 (or at powers of ten, over many decades), written out: ``0.05``, ``200``, ``5 %``.
+    """Make an axis logarithmic, with ticks at 1, 2, 5 (over many decades: at powers of ten) that are written out: ``0.05``,
+    ``200``, ``5 %``.
 
-    Left linear if no value is positive.
+    The axis stays linear if no value is positive.
     """
     positive = [float(value) for value in values if value is not None and math.isfinite(value) and value > 0]
     if not positive:

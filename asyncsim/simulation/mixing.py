@@ -113,7 +113,8 @@ class Mixed:
         self.rows[0].drop(work)
 
     def settle(self, now: int) -> bool:
-        """Called when a group has left for good: the round may be complete without it."""
+        """Called when a group has left for good: the round may be complete without it. Returns whether it was, and has been
+        ended."""
         for row in self.rows:
             row.settle(now)
         return self._mix(now)
@@ -123,7 +124,7 @@ class Mixed:
             row.check_finite()
 
     def _mix(self, now: int) -> bool:
-        """End the round, if every group has made its step."""
+        """End the round if every group has made its step. Returns whether they had."""
         left = [index for index in range(len(self.rows)) if index not in self.progress.departed]
         if not left or any(self.rows[index].half is None for index in left):
             return False

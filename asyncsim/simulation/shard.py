@@ -209,7 +209,8 @@ class Shard:
         return None
 
     def settle(self, now: int) -> bool:
-        """Called when a worker has left for good: apply the push that a buffer passes on because of that, if any."""
+        """Called when a worker has left for good: apply the push that a buffer passes on because of that. Returns whether there
+        was one."""
         push = self.policy.settle(self)
         if push is not None:
             self.apply(push, now)

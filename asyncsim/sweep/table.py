@@ -123,7 +123,7 @@ def _to_target(chosen: Chosen) -> dict[str, Any]:
 
 
 def _speedups(frame: pd.DataFrame, study: Study, kept: list[int]) -> None:
-    """The speed-ups over the row that has the baseline's values, and otherwise the same variant and point."""
+    """Fill in the speed-ups over the row that has the baseline's values, and otherwise the same variant and point."""
     places = {_place(study, index): row for row, index in enumerate(kept)}
     bases = [_base(study, index, places) for index in kept]
     if all(base is None for base in bases):
