@@ -16,13 +16,13 @@ from asyncsim.units import PositiveSeconds, Seconds
 
 @delays.register("bathtub")
 class Bathtub(Delay):
-    """P(T <= t) = A (1 - exp(-t / early) + exp((t - b) / late)), up to the time at which it reaches 1, which is the longest
-    lifetime.
+    """Lifetimes with many early and many late losses, as those of preemptible machines with a maximum lifetime.
 
-    Early losses have the time constant ``early`` (the paper's tau1), late ones ``late`` (tau2) around ``b`` (near 24 h for
-    preemptible machines of Google's cloud); ``scale`` is A. The formula is not 0 but ``A exp(-b / late)`` at t = 0: that is
-    the probability of a lifetime of length zero. P. Kadupitiya et al., "Modeling the temporally constrained preemptions of
-    transient cloud VMs", arXiv 1911.05160.
+    P(T <= t) = A (1 - exp(-t / early) + exp((t - b) / late)), up to the time at which it reaches 1, which is the longest
+    lifetime. Early losses have the time constant ``early`` (the paper's tau1), late ones ``late`` (tau2) around ``b`` (near
+    24 h for preemptible machines of Google's cloud); ``scale`` is A. The formula is not 0 but ``A exp(-b / late)`` at t = 0:
+    that is the probability of a lifetime of length zero. P. Kadupitiya et al., "Modeling the temporally constrained
+    preemptions of transient cloud VMs", arXiv 1911.05160.
     """
 
     early: PositiveSeconds

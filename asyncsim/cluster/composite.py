@@ -50,7 +50,7 @@ class Mixture(Delay):
 
 @delays.register("scaled")
 class Scaled(Delay):
-    """``base`` times ``factor``."""
+    """The delay ``base`` times ``factor``."""
 
     base: SteadyDelay
     factor: Positive

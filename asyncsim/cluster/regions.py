@@ -83,11 +83,10 @@ class Regional(Network):
 
 @networks.register("region")
 class Region(Regional):
-    """Regions with a matrix of round-trip times, ``rtt[one][other]`` (one of the two orders is enough); a message takes half of
-    it.
+    """Regions with a matrix of round-trip times between them.
 
-    ``regions`` maps each region to its number of workers, whose indices are consecutive; or it lists the regions, and
-    workers are dealt to them in turn.
+    A message takes half of ``rtt[one][other]``; one of the two orders is enough. ``regions`` maps each region to its number
+    of workers, whose indices are consecutive; or it lists the regions, and workers are dealt to them in turn.
     """
 
     rtt: dict[str, dict[str, Seconds]]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @policies.register("discrepancy_correction")
 class DiscrepancyCorrection(Transform):
-    """A backward pass that does not use its forward pass's parameters uses ``u = theta - tau * delta``, where::
+    """Late backward passes use a guess of the parameters that their forward passes had used.
+
+    A backward pass that does not use its forward pass's parameters uses ``u = theta - tau * delta``, where::
 
         delta <- gamma * delta + (1 - gamma) * (theta_new - theta_old)        gamma = decay ** (1 / tau)
 

@@ -33,7 +33,9 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
 
 @optimizers.register("weight_prediction")
 class WeightPrediction(StepRule):
-    """Heavy-ball SGD whose workers are handed where it will be ``s`` updates from now, if the velocity stays::
+    """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
+
+    The rule::
 
         v <- momentum * v + d          theta <- theta - lr * v
         a worker is handed  theta - s * lr * v

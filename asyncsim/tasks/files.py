@@ -49,7 +49,7 @@ class Cifar10(FileTask):
 
 @tasks.register("cifar100")
 class Cifar100(Cifar10):
-    """CIFAR-100 with its fine labels, else as `cifar10`."""
+    """CIFAR-100 with its 100 fine labels; everything else is as for `cifar10`."""
 
     classes: ClassVar[int] = 100
 

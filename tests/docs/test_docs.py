@@ -80,6 +80,12 @@ def test_every_delay_is_in_the_reference() -> None:
     assert [name for name in delays.names() if f"| `{name}` |" not in text] == []
 
 
+def test_the_index_links_every_page() -> None:
+    folder = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([\w/]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert linked == {str(path.relative_to(folder)) for path in folder.rglob("*.md")} - {"README.md"}
+
+
 def test_every_registry_has_an_example() -> None:
     """A row in the table of docs/extend.md, which names what to import and links to a section with a block that is executed."""
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")

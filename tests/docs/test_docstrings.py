@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import asyncsim.registry as registry_module
+import asyncsim.scenario  # noqa: F401 - imports every registry
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"::\n\n((?:(?: +\S.*)?\n)+)")
 LOOSE = re.compile(r"^(import \w+|from \w+(\.\w+)* import|@\w+\.register|class \w+.*:|def \w+.*:)", re.MULTILINE)
@@ -66,3 +69,19 @@ def test_examples_are_found_and_none_is_hidden() -> None:
     assert SHOWN
     assert [name for name, text in DOCSTRINGS if LOOSE.search(text)] == []
     assert [name for name, text in DOCSTRINGS if re.search(r"::\n\n\S", text)] == []
+
+
+PLUGINS = [
+    pytest.param(cls, id=f"{registry.what}:{name}")
+    for registry in registry_module._registries.values()
+    for name, cls in registry
+    if cls.__module__.startswith("asyncsim.")
+]
+
+
+@pytest.mark.parametrize("cls", PLUGINS)
+def test_a_plugin_begins_with_sentences(cls: type) -> None:
+    """The first paragraph of its docstring is what ``asyncsim list`` prints: whole sentences, of its own."""
+    first = (vars(cls).get("__doc__") or "").partition("\n\n")[0].strip()
+    assert first.endswith((".", ".)"))
+    assert "::" not in first
