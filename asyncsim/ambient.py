@@ -41,7 +41,7 @@ def switches(device: str, threads: int | None) -> list[Switch]:
     """All settings that are fixed during a run on ``device``; with ``threads`` None the number of threads is left as it is."""
     import torch
 
-    exact = device != "cpu"  # what needs no asking on a CPU
+    exact = device != "cpu"  # on a CPU there is nothing more to ask
     backends, cudnn = torch.backends, torch.backends.cudnn
     held = [
         Switch("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),

@@ -176,7 +176,7 @@ def _run(
     }  # fmt: skip
     if scenario.bundle().decided_by_values:
         manifest["timeline"] = "by values"
-    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
+    keeper, ours = None, start is None  # the folder is not changed before its checkpoint has been accepted
     try:
         if start is not None:
             restore(sim, start, extended=start.path.parents[1] != directory.path)

@@ -103,7 +103,7 @@ def handlers_kept() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                if handler is not None:  # one that Python did not install
+                if handler is not None:  # a handler that was not installed from Python
                     signal.signal(number, handler)
 
 

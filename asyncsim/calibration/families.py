@@ -125,7 +125,7 @@ class Gamma(Family):
         mean = float(x.mean())
         y = x / mean - 1
         logs = np.where(y < -0.5, np.log(x / mean), np.log1p(np.maximum(y, -0.5)))
-        s = float((y - logs).mean())  # the right side, without the loss of digits where the spread is small
+        s = float((y - logs).mean())  # the right-hand side, computed without losing digits where the spread is small
         k = (1 + math.sqrt(1 + 4 * s / 3)) / (4 * s)  # from log k - psi(k) = 1/(2k) + 1/(12k²) - ...
         for _ in range(20 if k < 1e4 else 0):
             step = (math.log(k) - float(digamma(k)) - s) / (1 / k - float(polygamma(1, k)))

@@ -37,7 +37,7 @@ class Packer:
         self.devices: list[str] = []  # of the tensors
         self.futures: list[dict[str, Any]] = []
         self.snapshots: dict[tuple[int, int], Snapshot] = {}  # (worker, step) -> what its result may still be computed on
-        self._seen: dict[int, tuple[int, Any]] = {}  # id -> index, and the object, so that the id stays its own
+        self._seen: dict[int, tuple[int, Any]] = {}  # id -> index, and the object, which keeps the id from being reused
 
     def pack(self, value: Any, where: str) -> Any:
         """Plain data for ``value``. Raises ``Unsaveable``, naming ``where``."""
@@ -172,7 +172,7 @@ class Unpacker:
         if index in self._futures:
             return self._futures[index]
         entry = self.entries[index]
-        if entry["parts"] is None:  # released long ago: only its loss is left
+        if entry["parts"] is None:  # released before the checkpoint: only its loss is left
             if entry["pending"] or entry["result"]:
                 raise ValueError(f"step {entry['step']} of worker {entry['worker']} was not begun")
             return self._settle(index, Future(self.engine, None, None, entry["worker"], entry["step"]))

@@ -73,7 +73,7 @@ def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
 def point(sim: Simulation) -> dict[str, Any]:
     """Counts that tell where the timeline stands; a replay must arrive at the same ones."""
     reading = [each.reading(member) for each in sim.progress for member in each.in_flight()]
-    up = sim.over and not sim.server.finished  # the time is up
+    up = sim.over and not sim.server.finished  # the run ended because its time was up
     return {
         "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
         "recalled": sim.recalled, "crashes": sim.crashes, "reading": reading,

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return exit_code()
         except BrokenPipeError:  # the reader of our output has gone (`| head`)
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # a stream that is no file has nothing left to write
+                with suppress(OSError, ValueError):  # a stream that is not a file has nothing to flush
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return BROKEN_PIPE
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         return parser().parse_args(argv)
-    except SystemExit:  # --help, --version, or a mistake
+    except SystemExit:  # --help, --version, or wrong arguments
         sys.stdout.flush()
         raise
 

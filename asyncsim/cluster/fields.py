@@ -50,4 +50,4 @@ def _some(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-Several = Annotated[tuple[T, ...], AfterValidator(_some)]  # min_length would also complain when it is an entry that is wrong
+Several = Annotated[tuple[T, ...], AfterValidator(_some)]  # `min_length` would add a second message where an entry is wrong

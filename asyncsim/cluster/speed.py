@@ -112,4 +112,4 @@ class Speed:
         self._coming = segments(heapq.merge(*(source() for source in self._sources), key=attrgetter("start")))
 
     def __reduce__(self) -> tuple[type[Speed], tuple[Source, ...]]:
-        return Speed, self._sources  # what is known can be generated again
+        return Speed, self._sources  # the segments can be generated again

@@ -47,7 +47,7 @@ class BatchedEngine(SerialEngine):
         self.network = network_of(task)
         self.kernel = "loop" if self.network is None else self.network.kind
         self.pending: dict[Future, None] = {}  # in order of submission
-        self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: block until others are blocked as well
+        self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: waits until the other runs wait as well
 
     def batches(self, future: Future) -> bool:
         """Can this future be computed together with others?"""

@@ -109,7 +109,7 @@ class Future:
         self._loss = result.loss
         self._carry = result.carry
         self.params = None
-        if self.previous is not None:  # nobody else begins from what it left
+        if self.previous is not None:  # no later work begins from what this one leaves
             self.previous._carry = self.previous = None
         for part in self.parts or ():
             if part.pending:

@@ -38,7 +38,7 @@ class SerialEngine:
         self.useful = useful
         self.averaged = averaged
         self.computed = 0  # gradients evaluated so far
-        self.cancelled = 0  # futures that nobody needed
+        self.cancelled = 0  # futures that were cancelled before they were computed
 
     def submit(
         self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None

@@ -117,7 +117,7 @@ class Backward:
         self.signals = signals
         self.stage = forward.stage
         self.computed: Gradient | None = None
-        self.future: Future | None = None  # of this gradient, where somebody will ask for it
+        self.future: Future | None = None  # the future of this gradient, if its result will be asked for
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
         result, self.computed = self.run(task, streams), None  # the future keeps it from here on
@@ -143,7 +143,7 @@ class Backward:
             output = forward.output
         elif self.late is not None:
             for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):
-                leaf.data.copy_(value)  # under the graph, unseen by its version counters
+                leaf.data.copy_(value)  # within the graph, whose version counters do not notice
         inner = self.stage > 0
         wanted = [*forward.leaves, forward.input] if inner else forward.leaves
         if self.upper is None:

@@ -62,6 +62,6 @@ class Accumulate(Transform):
         if self.count is not None and not self.members:
             return False
         needed = self.each * server.members
-        if len(buffer) < needed:  # the count below is not for every push of a large fleet
+        if len(buffer) < needed:  # spares the count below for most pushes of a large fleet
             return False
         return sum(push.worker not in server.departed for push in buffer) >= needed

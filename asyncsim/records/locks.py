@@ -27,8 +27,8 @@ def held(lock: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows removes no file that is open; there, releasing does it
-                lock.unlink()  # while it is held: whoever has opened it meanwhile sees that it has no name any more
+            with suppress(OSError):  # Windows does not remove an open file; there, releasing the lock removes it
+                lock.unlink()  # while the lock is held: who has opened the file meanwhile sees that it has no name any more
             file.release()
     finally:
         with suppress(OSError):

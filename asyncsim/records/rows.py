@@ -24,7 +24,7 @@ OUTCOMES = ("applied", "buffered", "dropped")
 EVENTS = {
     "kind": "int8",  # index into EVENT_KINDS
     "worker": "int32",
-    "step": "int64",  # which attempt of this worker
+    "step": "int64",  # the number of the attempt, counted by worker
     "version": "int64",  # of the snapshot it works on; -1 where there is none
     "start_ns": "int64",
     "end_ns": "int64",

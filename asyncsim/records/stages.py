@@ -105,7 +105,7 @@ def most_at_once(starts: np.ndarray, ends: np.ndarray) -> int:
     """The largest number of spans ``[start, end)`` that share a moment. Spans without length share none."""
     kept = ends > starts
     starts, ends = starts[kept], ends[kept]
-    times = np.concatenate([ends, starts])  # at one time, what ends goes before what begins
+    times = np.concatenate([ends, starts])  # at the same time, ends are counted before starts
     steps = np.concatenate([np.full(len(ends), -1), np.ones(len(starts), int)])
     return int(np.cumsum(steps[np.argsort(times, kind="stable")]).max(initial=0))
 

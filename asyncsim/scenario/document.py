@@ -102,7 +102,7 @@ def _yaml_problem(error: MarkedYAMLError) -> str:
 
 
 def _mark(node: Node, location: Location, lines: dict[Location, int], seen: set[int]) -> None:
-    if id(node) in seen:  # an alias: its line is that of where it stands
+    if id(node) in seen:  # an alias has the line at which it is used
         return
     seen.add(id(node))
     if isinstance(node, MappingNode):

@@ -69,7 +69,7 @@ def expand_points(section: Any, given: Mapping[str, Any], document: Document, te
     total = math.prod(map(len, grid.values())) * max(1, *lengths.values(), 1) * max(1, len(listed))
     if total > MOST_RUNS:
         wrong(("sweep",), f"describes {total:,} points; at most {MOST_RUNS:,} are allowed")
-    if problems:  # what its points would be is not known
+    if problems:  # its points cannot be known
         return [Point()]
     together = [list(row) for row in zip(*zipped.values(), strict=True)] if zipped else [[]]
     rows = [[*combined, *row, *entry] for combined in product(*grid.values()) for row in together for entry in listed]

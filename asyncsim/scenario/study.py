@@ -129,7 +129,7 @@ def expand(
             [*problems, f"{document.where(('sweep',))}: describes {total:,} runs; at most {MOST_RUNS:,} are allowed"]
         )
     built: list[tuple[Scenario, str, Point]] = []
-    found: dict[str, set[int]] = {}  # problem: the points that have it
+    found: dict[str, set[int]] = {}  # problem -> the points that have it
     for variant, change in (variants or {None: {}}).items():
         for index, point in enumerate(points):
             for seed in seed_list or [None]:
@@ -138,7 +138,7 @@ def expand(
                     built.append((scenario, data["name"] if variant is None else variant, point))
                 except ScenarioError as error:
                     for problem in error.problems:
-                        problem = re.sub(r"(unknown field.*) \(it is .*\)$", r"\1", problem)  # whatever value it is given
+                        problem = re.sub(r"(unknown field.*) \(it is .*\)$", r"\1", problem)  # whatever value the tuning gives it
                         found.setdefault(problem, set()).add(index)
                 except UserError as error:
                     place = ("variants", variant) if variant is not None else ("sweep",)
@@ -309,7 +309,7 @@ def _one(
                 place = tuple(part for name in location[2:] for part in name.split("."))
                 lines |= {place[:length]: line for length in range(2, len(place))} | {place: line}
         name = data["name"]
-        fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise the scenario says what is wrong with it
+        fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise validating the scenario reports the problem
         data = merged(data, change) | {"name": f"{name}-{variant}" if fits else name}
     if point.values:
         data = merged(data, point.values)
@@ -332,7 +332,7 @@ def _seeds(seeds: Any, seed: Any) -> list[Any] | None:
         return seeds if whole and 0 < len(seeds) == len(set(seeds)) <= MOST_SEEDS else None
     if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= MOST_SEEDS:
         return None
-    return list(range(seed, seed + seeds)) if type(seed) is int else [None]  # a wrong seed is the scenario's problem
+    return list(range(seed, seed + seeds)) if type(seed) is int else [None]  # validating the scenario reports a wrong seed
 
 
 def parse_changes(assignments: list[str]) -> dict[str, Any]:

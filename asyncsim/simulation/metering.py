@@ -80,7 +80,7 @@ class Meter:
         self._instances = [worker.profile.instance or FREE for worker in sim.workers]
         self._busy = [0] * len(sim.workers)
         self._down = [0] * len(sim.workers)
-        self._absent = [0] * len(sim.workers)  # of that, what it was no member for
+        self._absent = [0] * len(sim.workers)  # the part of it in which it was not a member
         self._stopped: dict[int, int] = {}  # worker -> when it left for good
         self._sent = [0.0] * len(sim.workers)
         self._handed = 0.0  # bytes that the server has sent

@@ -46,7 +46,7 @@ class Network:
         self.env = env
         self.spec = spec = cluster.network
         self.streams = streams
-        self.waste = waste  # receive a copy of a push
+        self.waste = waste  # called to receive a copy of a push
         self.resent = 0  # tries that were lost
         self.duplicates = 0  # copies received
         self._sites = spec.sites(len(workers))

@@ -143,7 +143,7 @@ class Flush(Order):
     def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
         ahead = min(self.lag(stage, num_stages), micro_batches - 1) if self.interleaved else micro_batches - 1
         for first in count(0, micro_batches):
-            if ahead == 0:  # nothing lies between the two passes of the last stage
+            if ahead == 0:  # no other pass lies between the two passes of the last stage
                 alone = stage == num_stages - 1
                 for batch in range(first, first + micro_batches):
                     for what in (Pass.BOTH,) if alone else (Pass.FORWARD, Pass.BACKWARD):

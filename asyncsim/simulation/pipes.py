@@ -58,7 +58,7 @@ class Kin:
         self.pipes = pipes
         self.cap = cap
         self.rate = 0
-        self.work = 0  # done for each flow since the last time that there was none
+        self.work = 0  # work done for each flow since there was last no flow
         self.size = 0  # flows that are alive
         self.flows: list[Flow] = []  # a heap by target
 
@@ -73,7 +73,7 @@ class Fair:
         self.env = env
         self.capacities = capacities
         self._kins: dict[tuple[tuple[int, ...], int | None], Kin] = {}
-        self._active: dict[Kin, None] = {}  # in the order in which they became so
+        self._active: dict[Kin, None] = {}  # in the order in which they became active
         self._since = 0
         self._wake: int | None = None  # the earliest time at which a look is due
         self._orders = count()

@@ -15,7 +15,7 @@ class Queue:
         self._service = Draws(streams, "service", (stage,) if stage else (), service.sample)
         self._arrived = 0
         self._free_at = 0  # when all that is in the queue has been served
-        self._work = 0  # that has arrived
+        self._work = 0  # all service time of what has arrived
         self._up_at = 0  # when the server that was down last is up again
         self.length = 0
 

@@ -37,9 +37,9 @@ class Restarts:
         self.back: simpy.Event | None = None  # the next restart, while the server is down
         self._progress = sim.progress[0]
         self._saved = 0  # updates that the saved parameters have had
-        self._best = 0  # the most that any have had
+        self._best = 0  # the largest number of updates that any parameters have had
         self._fruitless = 0
-        self._due: dict[Worker, int] = {}  # when their pushes have been served (ns), as it looks now
+        self._due: dict[Worker, int] = {}  # when their pushes will have been served (ns), as far as is known now
         self._up = Draws(streams, "server up", (), server.faults.up.sample)
         self._down = Draws(streams, "server down", (), server.faults.down.sample)
         sim.server.save()

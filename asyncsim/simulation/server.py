@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.metering import Meter
     from asyncsim.tasks.task import Task
 
-NOTHING = len(OUTCOMES)  # what a settlement mostly gives
+NOTHING = len(OUTCOMES)  # the usual result of `settle`: no push
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "_next_evaluation", "_evaluated")
 """The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
@@ -55,7 +55,7 @@ class Server:
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
         self.meter: Meter | None = None  # where prices are given
-        self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
+        self.decisions = bytearray()  # the policies' decisions, one for each arrival (index into OUTCOMES) or settlement
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 

@@ -85,14 +85,14 @@ class Shard:
         self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
-        self.saved: dict[str, Any] | None = None  # what a crash leaves
-        self.lost_pushes = 0  # that a crash found in a buffer
+        self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
+        self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
         self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
-        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
+        self._moved: Snapshot | None = None  # the snapshot for which the scratch holds the difference, until the scratch is taken
         self._updated = 0  # time of the last update
         self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
-        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
+        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # looking at a number makes a GPU wait
 
     def state(self) -> dict[str, Any]:
         """Everything that changes during a run, except the progress of the workers."""

@@ -196,5 +196,5 @@ class Stage(Program):
         kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
         work = kernel.future = sim.submit(worker, stashed.snapshot, lambda _: kernel)
         if work is not None and late is not None:
-            work.result()  # now, so that nobody has to keep the parameters of this moment
+            work.result()  # at once, so that the present parameters need not be kept
         return kernel, work

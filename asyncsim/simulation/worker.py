@@ -76,7 +76,7 @@ class Worker:
         self.member, self.stage = divmod(index, num_stages)  # the member of its shard, and which shard
         self.profile = profile
         self.times = profile.compute.draws(streams, "compute", index)
-        self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # steps far behind
+        self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # late passes
         self.speed = profile.speed(streams)
         push, read = costs.push_bytes[self.stage], costs.message_bytes[self.stage]
         self.upload = self.download = self.send_up = self.send_down = None

@@ -48,10 +48,10 @@ def attempt(
     except Busy as error:
         return Outcome(busy=True) if shared else Outcome(error=str(error))
     except Exception as error:
-        stopping.check()  # what an interruption breaks is no error of the run
+        stopping.check()  # an error that an interruption causes is not an error of the run
         if isinstance(error, UserError):
             return Outcome(error=str(error))
-        if not shared:  # a plugin's mistake, memory
+        if not shared:  # for example a fault of a plugin, or no memory left
             raise
         return Outcome(error=described(error))
 

@@ -61,7 +61,7 @@ def interleave(
         groups.setdefault((scenarios[index].threads, scenarios[index].device), []).append(index)
     for group in groups.values():
         first = scenarios[group[0]]
-        with sheltered(first.device, first.threads):  # a run that ends must not set back what the others need
+        with sheltered(first.device, first.threads):  # a run that ends must not restore settings that the others need
             yield from _together(group, run, at_once)
 
 

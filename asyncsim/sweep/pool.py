@@ -81,7 +81,7 @@ def _round(job: Job, waiting: list[int], processes: int) -> Any:
                     broken[index not in begun].append(index)
                     continue
                 yield index, _ended(task, job.folders[index])
-    if broken[1] and not broken[0]:  # it died before it could say what it had begun
+    if broken[1] and not broken[0]:  # it died before it could report which run it had begun
         return broken[1], []
     return broken
 

@@ -48,7 +48,7 @@ class Executor:
     processes: int = 1
     address: str | None = None
     cpus: float = 1.0
-    gpus: float | None = None  # None: one for a scenario on cuda, else none
+    gpus: float | None = None  # None: one GPU for a scenario on cuda, otherwise none
 
 
 class Job(NamedTuple):
