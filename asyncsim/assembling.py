@@ -13,6 +13,7 @@ from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
+from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
 from asyncsim.simulation.mixing import Mixed, Row
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.server import Server
@@ -50,6 +51,21 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
     )  # fmt: skip
 
 
+def foreseen(scenario: Scenario) -> Foreseen:
+    """About what will happen in the run, from the means of its delays.
+
+    Raises ``UserError`` where that is more than the scenario allows.
+    """
+    bundle = scenario.bundle()
+    program = bundle.program
+    found = foresee(
+        scenario.cluster, program, bundle.consistency, bundle.transforms, scenario.run, scenario.evaluate,
+        costs(scenario, scenario.cut(), bundle), scenario.task.batch * program.batches // program.parts,
+    )  # fmt: skip
+    found.refuse(scenario.run.most_events or MOST_EVENTS)
+    return found
+
+
 def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) -> Shard | Mixed:
     """The shard of one stage, or of a whole model."""
     program, count, groups = bundle.program, scenario.stages.count, scenario.groups
@@ -64,7 +80,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             statistics = None if statistics is None else statistics[piece.statistics]
         if task.batch_norm != "running":
             statistics = None
-    progress = WorkerProgress(groups)
+    progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed))
 
     def shard(kind: type[Shard]) -> Shard:
         policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)
@@ -72,7 +88,8 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
             uplink=Uplink(bundle.uplink, params, groups) if bundle.uplink else None,
-            notes=bundle.notes, scheduled=Need.LOCAL_RATE not in program.needs,
+            notes=bundle.notes, shard_sizes=() if task is None else task.shard_sizes,
+            scheduled=Need.LOCAL_RATE not in program.needs,
             keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics

@@ -1,17 +1,17 @@
-"""Consistency rules: which worker may read now, and whose work in flight is called back.
-
-Rules see counts and versions, never tensors or the clock.
-"""
+"""Who may read, and whose work in flight is called back. Rules see counts, versions and times, never tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
 from asyncsim.needs import Need
 from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
 
 consistencies = Registry("consistency")
 
@@ -21,7 +21,18 @@ class Progress(Protocol):
 
     version: int
     num_workers: int
-    members: int  # workers that have not left for good
+    members: int  # workers that have not stopped or left; one that has crashed will be back, and is a member
+    state: Any  # what the rule's ``init`` made; the rule may change it, nobody else looks at it
+    loss: float  # training loss of the push that arrived last, for a rule that declares ``Need.VALUES``; else NaN
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds."""
+        ...
+
+    def rate(self, worker: int) -> float:
+        """Pushes that the worker has delivered per virtual second, from time 0 to its last one; 0 before the first."""
+        ...
 
     def clock(self, worker: int) -> int:
         """The number of rounds that the worker has completed, which is the number of pushes it has delivered."""
@@ -47,13 +58,24 @@ class Progress(Protocol):
 class Consistency(Spec):
     """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
-    ``admits`` is asked if the rule declares ``Need.WAITS``. Workers that wait are asked again, in the order in which they
-    came, whenever the value of ``pulse`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
-    after every update if the rule declares ``Need.RECALLS``, from the oldest snapshot on until one is not recalled.
-    ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
+    ``admits`` is asked where ``needs`` has ``Need.WAITS``. Waiting workers are asked again, in the order in which they came,
+    whenever ``pulse`` changes. Where ``needs`` has ``Need.RECALLS``, ``recalls`` is asked after every update, from the oldest
+    snapshot on until one is not recalled. ``expects`` names what a waiting worker waits for, should there be a deadlock.
+
+    What a rule remembers lives in ``progress.state``, which ``init`` makes and ``arrived`` may change; chance comes from the
+    streams that ``init`` is given, so that another seed samples other clients. A rule that looks at losses declares
+    ``Need.VALUES`` beside ``Need.WAITS`` or ``Need.RECALLS``: then the timeline depends on numbers, and cannot be planned.
     """
 
     needs: ClassVar[Need] = Need.WAITS
+
+    def init(self, num_workers: int, streams: Streams) -> Any:
+        """Fresh state for workers that share a shard. ``streams("purpose", *key)`` gives NumPy generators that depend on the
+        scenario's seed and these words alone."""
+        return None
+
+    def arrived(self, worker: int, progress: Progress) -> None:
+        """A push of ``worker`` has reached the server, and is counted; what the policy makes of it comes next."""
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return True
@@ -85,8 +107,9 @@ class ASP(Consistency):
 
 @consistencies.register("bsp")
 class BSP(Consistency):
-    """Rounds: a worker that delivered waits for the next version. With ``cancel``, whoever has not delivered when the round
-    ends drops its work and joins the next round at once (K-sync, backup workers); without, it finishes first."""
+    """Rounds: a worker that delivered waits for the next version, also if that takes a crashed worker's return. With ``cancel``,
+    whoever has not delivered when the round ends drops its work and joins the next round at once (K-sync, backup workers);
+    without, it finishes first."""
 
     cancel: bool = False
 
@@ -111,8 +134,8 @@ class BSP(Consistency):
 class SSP(Consistency):
     """Stale synchronous parallel (Ho et al. 2013): a worker at clock ``c`` starts a new round only if ``c - slowest <= bound``.
 
-    The slowest clock is that of the workers that are up: one that is down leaves the group, and starts again at the
-    slowest clock when it comes back. Without ``bound`` nobody ever waits.
+    The slowest clock is that of the workers that are up: one that has crashed stays a member, but nobody waits for it, and it
+    starts again at the slowest clock when it comes back. Without ``bound`` nobody ever waits.
     """
 
     needs: ClassVar[Need] = Need.WAITS | Need.WHOLE_MODELS

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncsim
 from asyncsim import stopping
 from asyncsim.ambient import Watch, seeded, sheltered
-from asyncsim.assembling import assemble
+from asyncsim.assembling import assemble, foreseen
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
 from asyncsim.errors import UserError
+from asyncsim.memory import check_memory
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
-from asyncsim.records.directory import FORMAT
+from asyncsim.records.reading import FORMAT
 from asyncsim.records.stages import stage_summary
-from asyncsim.records.summary import rounded, staleness_summary, time_shares
+from asyncsim.records.summary import rounded, staleness_summary, time_shares, unknown_to_a_plan
 from asyncsim.scenario import Scenario, dump_scenario
 from asyncsim.simulation.metering import spending
 from asyncsim.simulation.server import Server
@@ -74,8 +75,9 @@ def simulate(
     on from its newest checkpoint, unless ``fresh``: the bits are the same. ``progress`` is called a few times a wall second.
     ``wait`` is for fleets. ``trackers`` (objects, or names such as ``tensorboard:logs``) are told about every evaluation; None:
     those named in ``$ASYNCSIM_TRACKERS``. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't
-    be written). Divergence is no error but a result.
+    be written; more events foreseen than ``run.most_events``). Divergence is no error but a result.
     """
+    foreseen(scenario)
     followers = Followers(trackers)
     with prepared(scenario) as task:
         if out is None:
@@ -88,8 +90,9 @@ def simulate(
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
     """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
 
-    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. Raises ``UserError`` for
-    a method whose timeline depends on numbers.
+    The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. In the summary,
+    ``unknown`` names the numbers that only ``simulate`` can tell; with ``stops_early`` a run may end before this timeline does.
+    Raises ``UserError`` for a method whose timeline depends on numbers.
     """
     bundle = scenario.bundle()
     if bundle.decided_by_values:
@@ -99,6 +102,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
             "in virtual time, and a plan computes none; simulate it (asyncsim run)"
         )
     with _seldom_collected():
+        foreseen(scenario)
         return _run(scenario, None, None, progress)
 
 
@@ -257,11 +261,15 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
         values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
     if sim.engine is not None:
         values |= {"gradients_computed": sim.engine.computed, "gradients_cancelled": sim.engine.cancelled}
-    if scenario.run.target is not None:
+    target = scenario.run.target is not None
+    if target and sim.engine is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
     if sim.meter is not None:
-        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), scenario.run.target is not None)
+        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
     values |= server.last_metrics
+    if sim.engine is None:
+        values["unknown"] = unknown_to_a_plan(scenario.metrics, target, priced=sim.meter is not None)
+        values["stops_early"] = target and scenario.run.target.stop
     if recorder.updates.keep:
         values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
     if recorder.events.keep:
@@ -332,8 +340,8 @@ def _seldom_collected() -> Iterator[None]:
 
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
-    """Context with the task of a scenario on its device, PyTorch's settings as the run needs them, and a check that nothing in
-    the task draws without a seed."""
+    """The task of a scenario, on its device, with PyTorch as the run needs it, and nothing in it that draws without a seed."""
+    check_memory(scenario)
     with sheltered(scenario.device, scenario.threads):
         from asyncsim.tasks.probing import refuse_draws
 

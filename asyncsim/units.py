@@ -11,9 +11,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from asyncsim.errors import UserError
 
 NANOSECONDS = 1_000_000_000
+TICK = 1e-9
+"""Seconds in a nanosecond, the shortest time that can pass."""
+LAST_NS = 2**63 - 1
+"""The last instant of virtual time, after 292 years: a table's columns of times hold no later one."""
 _MAX_SECONDS = 9_000_000_000  # just under 2**63 nanoseconds, 285 years
 
 TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,18 +70,41 @@ def _json_bounds(bounds: Mapping[str, float]) -> dict[str, float]:
     return {names[key]: value for key, value in bounds.items()}
 
 
-Seconds = _quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS)
-PositiveSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
-Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0)
-BytesPerSecond = _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0)
+def _at_least(least: float, shown: str) -> Callable[[float], float]:
+    """Of what is above 0."""
+
+    def check(value: float) -> float:
+        if 0 < value < least:
+            raise ValueError(f"is too little; allowed is {shown} or more")
+        return value
+
+    return check
+
+
+_TICKS = AfterValidator(_at_least(TICK, "1ns, the tick of virtual time,"))
+Seconds = Annotated[_quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS), _TICKS]
+SpreadSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
+"""How far draws spread around something longer; it may be less than a tick."""
+PositiveSeconds = Annotated[SpreadSeconds, _TICKS]
+Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0, le=1e21)
+BytesPerSecond = Annotated[
+    _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0), AfterValidator(_at_least(1e-9, "1e-9 bytes per second"))
+]
 DollarsPerHour = _quantity("a price", HOURLY, "dollars per hour", "3.06/h", ge=0)
 DollarsPerGigabyte = _quantity("a price of transfer", PER_GIGABYTE, "dollars per gigabyte", "0.09/GB", ge=0)
 Watts = _quantity("a power", POWER, "watts", "300W", ge=0)
 
 
 def nanoseconds(seconds: float) -> int:
-    """Seconds as ticks of virtual time, rounded to the nearest nanosecond."""
-    return round(seconds * NANOSECONDS)
+    """Seconds to ticks of virtual time, rounded to the nearest nanosecond.
+
+    Raises:
+        UserError: they are not finite.
+    """
+    try:
+        return round(seconds * NANOSECONDS)
+    except (OverflowError, ValueError):
+        raise UserError(f"a duration of {seconds} s came up in the simulation; allowed are finite ones") from None
 
 
 def time_unit(seconds: float) -> str:

@@ -12,8 +12,9 @@ from ruamel.yaml import YAML
 from asyncsim.calibration.families import digits
 from asyncsim.calibration.fitting import Fit, fit
 from asyncsim.calibration.fleet import Differences, differences
-from asyncsim.calibration.reading import Span, Trace, read_trace
+from asyncsim.calibration.reading import Trace, read_trace
 from asyncsim.cluster import Cluster
+from asyncsim.cluster.durations import Layout, Span, Times, Unit
 from asyncsim.cluster.fields import MAX_WORKERS
 from asyncsim.errors import UserError
 from asyncsim.records.directory import write_atomically
@@ -54,6 +55,7 @@ class Calibration(NamedTuple):
             "trace": {
                 "path": str(self.trace.path), "sha256": self.trace.sha256,
                 "kind": "availability" if self.trace.availability else "durations", "left_out": self.trace.left_out,
+                "read": self.trace.said,
             },
             "fits": {name: each.document() for name, each in self.fits.items()},
             "differences": None if self.differences is None else self.differences.document(),
@@ -67,17 +69,19 @@ def calibrate(
     worker: str = "worker",
     span: Span = "compute",
     empirical: str | Path | None = None,
+    unit: Unit | None = None,
+    times: Times = "durations",
 ) -> Calibration:
     """Read a trace, fit every family of distributions, choose one, and express it as a piece of a scenario.
 
-    Where workers differ (``Differences.heterogeneous``), each duration is divided by its worker's factor before all are
-    fitted together; the snippet multiplies by the factors again. ``empirical`` names a CSV file to which these durations are
-    written; the snippet then draws from that file instead of from a family.
+    Workers that differ (``Differences.heterogeneous``) are fitted together after each duration was divided by its worker's
+    factor; the snippet multiplies again. ``empirical`` names a CSV file that these durations are written to, and the snippet
+    draws from it instead of from a family. ``times`` and ``unit`` say what the columns hold, as in the delay `empirical`.
 
     Raises:
         UserError: the trace cannot be read, or ``empirical`` cannot be written.
     """
-    read = read_trace(trace, column, worker, span)
+    read = read_trace(trace, Layout(column, worker, span, times, unit))
     if read.availability:
         if empirical is not None:
             raise UserError(f"{read.path}: is a trace of availability; `empirical` is for traces of durations")

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from asyncsim.cli import sweeping
 from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
+from asyncsim.cli.layout import Column, show_table
+from asyncsim.cli.notes import tell_unreached
 from asyncsim.errors import UserError
 from asyncsim.scenario.candidates import load_candidates, parse_fleets
 from asyncsim.scenario.document import parse_value
@@ -71,9 +70,10 @@ def advise(arguments: argparse.Namespace) -> int:
     if not arguments.no_figures:
         from asyncsim.plots.pareto import write_front
 
-        drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png")
+        drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png", Console(stderr=True).say)
         print(f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it", file=said)
     print(f"advice: {folder / 'advice.json'}", file=said)
+    tell_unreached(sweeping.ended(result))
     if result.errors:
         print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)
     return 1 if result.errors else 0
@@ -90,14 +90,11 @@ def _methods(texts: list[str]) -> dict[str, Any]:
 def _show(advice: Advice) -> None:
     """Print one row for each candidate, with a star for those on the Pareto front, and then the advice in sentences."""
     caption = f"time, cost and energy to {advice.goal}; * on the Pareto front"
-    table = Table(title=advice.name, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("candidate", no_wrap=True)
     tested = next(key for key in advice.table if key.startswith("test_"))
     shows = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
     columns = [name for name in ("workers", "reached", "time", "cost", "energy", "error", tested) if name in advice.table]
-    for name in columns:
-        title = "error,\nvalidation" if name == "error" else name.replace("_", "\n", 1).replace("_", " ")
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ["error, validation" if name == "error" else name.replace("_", " ") for name in columns]
+    rows = []
     for _, row in advice.table.iterrows():
         cells = []
         for name in columns:
@@ -108,6 +105,6 @@ def _show(advice: Advice) -> None:
                 cells.append("never" if name in shows else "diverged")
             else:
                 cells.append(shows[name](value) if name in shows else f"{value:,.4g}")
-        table.add_row(f"{'*' if row['pareto'] else ' '} {row['candidate']}", *cells)
-    Console().print(table, highlight=False, markup=False)
+        rows.append((f"{'*' if row['pareto'] else ' '} {row['candidate']}", *cells))
+    show_table([Column("candidate", "left"), *map(Column, titles)], rows, advice.name, caption)
     print("\n".join(advice.sentences))

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from asyncsim.cli.console import Console
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
 if TYPE_CHECKING:
     from asyncsim.calibration import Calibration, Differences, Fit
 
+UNITS = ("ns", "us", "ms", "s", "min", "h")
 MEASURING = ("gradients", "warm_up", "threads", "device", "out")
 
 
@@ -28,6 +27,11 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], co
     calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")
     calibrating.add_argument("--column", metavar="NAME", default="seconds", help="column of durations (default: seconds)")
     calibrating.add_argument("--worker", metavar="NAME", default="worker", help="column of workers (default: worker, if any)")
+    calibrating.add_argument("--unit", choices=UNITS, help="of the numbers (default: that of the column's name)")
+    calibrating.add_argument(
+        "--times", choices=("durations", "stamps", "intervals"), default="durations",
+        help="the column holds durations (default) or time stamps, whose differences count; or columns start and end do",
+    )
     calibrating.add_argument(
         "--span", choices=("compute", "download", "upload"), default="compute", help="of events, which count (default: compute)"
     )
@@ -60,7 +64,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
     trace, written = arguments.trace, []
     if arguments.measure is not None:
         trace, about, written = _measured(arguments)
-    made = calibration.calibrate(trace, arguments.column, arguments.worker, arguments.span, arguments.empirical)
+    layout = (arguments.column, arguments.worker, arguments.span, arguments.empirical, arguments.unit, arguments.times)
+    made = calibration.calibrate(trace, *layout)
     if arguments.empirical is not None:
         written.append(f"durations: {arguments.empirical}")
     if arguments.plot is not None:
@@ -98,13 +103,14 @@ def _plot(made: Calibration, path: Path) -> Path:
 
 def _show(made: Calibration) -> None:
     console = Console()
+    console.print(f"read: {made.trace.said}", highlight=False, markup=False, soft_wrap=True)
     for name, fit in made.fits.items():
-        console.print(_headline(made, name, fit), highlight=False, markup=False, soft_wrap=True)
-        console.print(_table(fit), highlight=False)
+        console.say(_headline(made, name, fit))
+        _table(fit, console)
     if made.differences is not None and len(made.differences.workers) > 1:
-        console.print(_workers(made.differences), highlight=False, markup=False, soft_wrap=True)
+        console.say(_workers(made.differences))
     for note in made.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"note: {note}")
     print(f"\n{made.yaml}")
 
 
@@ -118,10 +124,9 @@ def _headline(made: Calibration, name: str, fit: Fit) -> str:
     )
 
 
-def _table(fit: Fit) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in ("family", "log-likelihood", "AIC", "KS distance", "delay"):
-        table.add_column(title, justify="left" if title in ("family", "delay") else "right")
+def _table(fit: Fit, console: Console) -> None:
+    titles = ("family", "log-likelihood", "AIC", "KS distance", "delay")
+    rows, styles = [], []
     for one in fit.candidates:
         chosen = one is fit.chosen
         if one.family is None:
@@ -129,11 +134,11 @@ def _table(fit: Fit) -> Table:
         else:
             told = ", ".join(f"{key} {value:g}" for key, value in one.family.delay().items() if key != "kind")
         numbers = ("-" if value is None else f"{value:,.1f}" for value in (one.log_likelihood, one.aic))
-        table.add_row(
-            f"{one.kind} (chosen)" if chosen else one.kind, *numbers, "-" if one.ks is None else f"{one.ks:.4f}", told,
-            style="bold" if chosen else None if one.family else "dim",
-        )  # fmt: skip
-    return table
+        name = f"{one.kind} (chosen)" if chosen else one.kind
+        rows.append((name, *numbers, "-" if one.ks is None else f"{one.ks:.4f}", told))
+        styles.append("bold" if chosen else "" if one.family else "dim")
+    columns = [Column(title, "left" if title in ("family", "delay") else "right", title == "delay") for title in titles]
+    show_table(columns, rows, styles=styles, console=console)
 
 
 def _workers(found: Differences) -> str:

@@ -1,19 +1,23 @@
-"""rich's console, which treats a reader that goes away (``| head``) as an ordinary broken pipe."""
+"""rich's console, for which a reader that goes away (``| head``) is an ordinary broken pipe, and which cuts nothing."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import rich.console
 
 
 class Console(rich.console.Console):
-    """A console as wide as the terminal; without a terminal, as wide as the widest of our tables."""
+    """Where commands print. ``say`` is the way to print: it wraps and cuts nothing, and takes no text for markup."""
 
-    def __init__(self, **options: Any) -> None:
-        wide = None if (sys.stderr if options.get("stderr") else sys.stdout).isatty() else 140
-        super().__init__(**{"width": wide, **options})
+    @property
+    def room(self) -> int | None:
+        """Columns of the terminal; None where there is none (a pipe, a file, a log): lines may then be of any length."""
+        return self.width if self.file.isatty() else None
+
+    def say(self, text: Any = "", style: str | None = None) -> None:
+        """Print a text as it is; a terminal breaks lines that are longer than itself."""
+        self.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from rich.table import Table
-
-from asyncsim.cli.console import Console
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.consistency import consistencies
 from asyncsim.gossip import gossips
 from asyncsim.methods import Method, methods
@@ -20,18 +17,13 @@ PARTS: tuple[Registry, ...] = (policies, optimizers, consistencies, programs, go
 WORKERS, STAGES = 4, 2
 
 
-def needs(_: Any = None) -> None:
+def needs() -> None:
     """Print the meaning of every property, then what methods and parts have declared at their default settings."""
-    console = Console()
-    meaning = Table(title="properties", title_justify="left", box=None, pad_edge=False, show_header=False)
-    for need, text in MEANING.items():
-        meaning.add_row(str(need.name).lower(), text)
-    console.print(meaning, highlight=False, markup=False)
-    for title, rows in (("methods", list(of_methods())), *((registry.what, list(of_parts(registry))) for registry in PARTS)):
-        table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, show_header=False)
-        for name, declared in rows:
-            table.add_row(name, ", ".join(declared.names) or "-")
-        console.print(table, highlight=False, markup=False)
+    columns = [Column("", "left"), Column("", "left", prose=True)]
+    show_table(columns, [(str(need.name).lower(), text) for need, text in MEANING.items()], "properties")
+    for title, rows in (("methods", of_methods()), *((registry.what, of_parts(registry)) for registry in PARTS)):
+        print()
+        show_table(columns, [(name, ", ".join(declared.names) or "nothing") for name, declared in rows], title)
 
 
 def of_methods() -> Iterator[tuple[str, Need]]:

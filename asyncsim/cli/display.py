@@ -1,22 +1,65 @@
-"""What a person sees of runs: a live display on a terminal, plain lines elsewhere, and tables."""
+"""What a person sees while runs go on: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Sequence
 
-import pandas as pd
-from rich import box
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.cells import cell_len
+from rich.progress import Progress, ProgressColumn, Task, TaskID
+from rich.text import Text
 
 from asyncsim.cli.console import Console
-from asyncsim.records import Result
 from asyncsim.run import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
-from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
+from asyncsim.units import show_seconds
+
+BAR, WIDE = 24, 100
+NAME = 28
+"""Columns of a bar, and those that a name may take before it is shortened, which only a line that goes away again does."""
+
+
+class Progressing(ProgressColumn):
+    """One line a run, of whole parts: what has no room is left out, no number is cut."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        told = "" if left is None or not math.isfinite(left) else f"{show_seconds(left)} left"
+        return Text(progress_line(task.description, task.percentage / 100, told, task.fields["detail"], self.console.width))
+
+
+def progress_line(name: str, share: float, left: str, details: Sequence[str], width: int) -> str:
+    """``name``, a bar, how much of it is done, ``details`` (the first are the most wanted), and what is ``left``, in ``width``
+    columns. Where room is short the bar goes first, then details from the last on, then the time left."""
+    done = f"{100 * share:.0f} %"
+    room = width - 1 - len(done) - 2
+    most = max(4, min(room, NAME))
+    name = name if cell_len(name) <= most else shortened(name, most)
+    name += " " * (NAME - cell_len(name)) if width >= WIDE else ""
+    room -= cell_len(name)
+    parts = []
+    for part in (left, *details):
+        if part and room >= cell_len(part) + 2:
+            parts.append(part)
+            room -= cell_len(part) + 2
+        elif part:
+            break
+    size = min(BAR, room - 2)
+    bar = ["━" * round(size * share) + "─" * (size - round(size * share))] if size >= 6 else []
+    told = [part for part in parts if part != left] + ([left] if left in parts and left else [])
+    return "  ".join([name, *bar, done, *told])
+
+
+def shortened(name: str, most: int) -> str:
+    """Both ends of a name: variants differ at its beginning, points and seeds at its end."""
+    head = (most - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
 
 
 class Display:
@@ -33,10 +76,7 @@ class Display:
         self.live = self.console.is_terminal and not quiet
         self._started: dict[int, float] = {}
         self._bars: dict[int, TaskID] = {}
-        self._progress = Progress(
-            TextColumn("{task.description:<28}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console, transient=True,
-        )  # fmt: skip
+        self._progress = Progress(Progressing(self.console), console=self.console, transient=True)
         self._total: TaskID | None = None
         self.finished = 0
         self.errors: dict[str, list[str]] = {}
@@ -46,7 +86,8 @@ class Display:
         if self.live:
             self._progress.start()
             if len(self.study) > 1:
-                self._total = self._progress.add_task(self.study.name, total=len(self.study), detail=f"0/{len(self.study)} runs")
+                count = len(self.study)
+                self._total = self._progress.add_task(self.study.name, total=count, detail=[f"0/{count} runs"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +120,7 @@ class Display:
             names.clear()
 
     def _say(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.say(text, style)
 
     def _name(self, index: int) -> str:
         scenario = self.study.scenarios[index]
@@ -90,14 +131,16 @@ class Display:
             return
         started = self._started.setdefault(index, time.monotonic())
         if index not in self._bars:
-            self._bars[index] = self._progress.add_task(self._name(index), total=1.0, detail="")
+            self._bars[index] = self._progress.add_task(self._name(index), total=1.0, detail=[])
         rate = moment.updates / max(1e-9, time.monotonic() - started)
-        words = [f"{rate:,.0f} updates/s", f"virtual {show_seconds(moment.time)}"]
+        words = ["diverged"] if moment.diverged else []
         words += [
-            f"{name} {value:.3f}" for name, value in moment.metrics.items() if name.endswith("accuracy") and math.isfinite(value)
+            f"{name.replace('_', ' ')} {value:.3f}"
+            for name, value in moment.metrics.items()
+            if name.endswith("accuracy") and math.isfinite(value)
         ]
-        words += ["diverged"] if moment.diverged else []
-        self._progress.update(self._bars[index], completed=moment.done, detail="  ".join(words))
+        words += [f"virtual {show_seconds(moment.time)}", f"{rate:,.0f} updates/s"]
+        self._progress.update(self._bars[index], completed=moment.done, detail=words)
 
     def _close(self, index: int) -> None:
         if index in self._bars:
@@ -105,7 +148,7 @@ class Display:
         if self._total is not None:
             self._progress.advance(self._total)
             done = int(self._progress.tasks[0].completed)
-            self._progress.update(self._total, detail=f"{done}/{len(self.study)} runs")
+            self._progress.update(self._total, detail=[f"{done}/{len(self.study)} runs"])
 
     def _ended(self, report: Report) -> str:
         summary = report.result.summary
@@ -115,179 +158,3 @@ class Display:
             words.append(f"diverged at update {summary['diverged_at_update']:,}")
         words.append("reused" if report.reused else f"{summary['wall_seconds']:.1f} s")
         return f"{self._name(report.index)}: {', '.join(words)}"
-
-
-def summary_table(summary: dict[str, Any]) -> None:
-    """Print the summary of one run, with one line for each number."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for key, value in summary.items():
-        if key in ("stages", "groups"):  # beside the workers
-            continue
-        if key == "workers" and "stages" in summary:
-            groups = f"{summary['groups']:,} group{'s' if summary['groups'] > 1 else ''}"
-            value = f"{value:,}: {groups} of {summary['stages']:,} stages"
-        if key == "fingerprints":
-            for name, digest in value.items():
-                table.add_row(f"fingerprint, {name}", digest)
-        else:
-            table.add_row(key.replace("_", " "), _show(key, value))
-    Console().print(table, highlight=False)
-
-
-def _show(key: str, value: Any) -> str:
-    if value is None:
-        return "never" if key.endswith("_to_target") else "-"
-    if key.startswith("cost"):
-        return show_dollars(value)
-    if key.startswith("energy"):
-        return show_joules(value)
-    if key in ("time", "time_to_target", "diverged_at_time", "wall_seconds"):
-        return show_seconds(value)
-    return f"{value:,.5g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def stages_table(result: Result) -> None:
-    """Print one row for each stage of a run whose model is cut; nothing for replicas, or where no table was kept."""
-    if "stages" not in result.summary or all(result.tables.get(name) is None for name in ("events", "updates")):
-        return
-    frame = result.stages
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in ("stage", *frame.columns):
-        table.add_column(title.replace("_", "\n", 1).replace("_", " "), justify="right", no_wrap=True)
-    for row in frame.itertuples():
-        table.add_row(*(_stage_cell(name, value) for name, value in zip(("stage", *frame.columns), row, strict=True)))
-    Console().print(table, highlight=False)
-
-
-def _stage_cell(name: str, value: Any) -> str:
-    if value != value:
-        return "-"
-    if name in ("busy", "waiting"):
-        return f"{100 * value:.1f} %"
-    if name == "first_backward":
-        return show_seconds(value)
-    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
-
-
-def engine_table(timings: list[Any], best: Any) -> None:
-    """Print the engines side by side. Those of one numeric family give the same bits."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in ("engine", "kernel", "us an update", "against serial", "trajectory"):
-        table.add_column(title, justify="left" if title in ("engine", "kernel", "trajectory") else "right", no_wrap=True)
-    serial = timings[0].seconds
-    for timing in timings:
-        name = ", ".join(str(value) if key == "kind" else f"{key} {value}" for key, value in timing.engine.items())
-        mark = " *" if timing is best else ""
-        cells = (
-            name + mark,
-            timing.kernel,
-            f"{1e6 * timing.seconds:,.0f}",
-            f"{serial / timing.seconds:.2f} x",
-            timing.trajectory[:12],
-        )
-        table.add_row(*cells)
-    Console().print(table, highlight=False)
-
-
-def comparison_table(frame: pd.DataFrame, study: Study) -> None:
-    """Print a study with one row for each variant and point. Columns that no row has are left out."""
-    target = study.scenarios[0].run.target
-    goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
-    table = Table(title=study.name, caption=_caption(study, goal), pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("variant", no_wrap=True)
-    unit = time_unit(frame["time"].min())
-    swept = ["workers"] if "cluster.workers" in study.fields else []
-    columns: list[tuple[str, Any]] = [
-        (field.replace(".", "\n"), lambda row, field=field: _cell(row[field]))
-        for field in (*study.fields, *(() if study.tune is None else (study.tune.field,)))
-    ]
-    columns += [] if swept else [("workers", lambda row: f"{row.workers:,}")]
-    for metric in headline(study.scenarios[0].metrics):
-        columns.append((metric.replace("_", "\n", 1).replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
-        if f"{metric}_common" in frame:
-            title = f"{metric.replace('_', ' ')}\nat the common\n{study.tune.field}"
-            columns.append((title, lambda row, metric=metric: _spread(row, metric, "_common")))
-    columns += [
-        ("virtual\ntime", lambda row: show_seconds(row.time, unit)),
-        ("virtual time\nto target", lambda row: _reached(row, unit)),
-        *(
-            (f"{name}{title}", lambda row, column=column, show=show: _spent(row, column, show))
-            for name, show in (("cost", show_dollars), ("energy", show_joules))
-            for title, column in (("", name), ("\nto target", f"{name}_to_target"))
-        ),
-        ("staleness\nmean", lambda row: _number(row.staleness_mean, ".1f")),
-        ("staleness\nmax", lambda row: _number(row.staleness_max, ".0f")),
-        ("penalty\nmean", lambda row: _number(row.penalty_mean, ".1f")),
-        ("speed-up\nto target", lambda row: _number(row.get("speedup_to_target"), ".2f")),
-        ("speed-up\nsamples/s", lambda row: _number(row.get("speedup_samples"), ".2f")),
-        ("wall\ntime", lambda row: f"{row.wall_seconds:.1f} s"),
-    ]
-    cells = {title: [show(row) for _, row in frame.iterrows()] for title, show in columns}
-    shown = {title: values for title, values in cells.items() if any(value != "-" for value in values)}
-    for title in shown:
-        table.add_column(title, justify="right", no_wrap=True)
-    for index, variant in enumerate(frame["variant"]):
-        table.add_row(variant, *(values[index] for values in shown.values()))
-    Console().print(table, highlight=False)
-
-
-def cost_table(rows: list[tuple[str, Any, int]]) -> None:
-    """What a study would run: the label, the scenario, and the number of gradients of each run."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("point", no_wrap=True)
-    for title in ("workers", "method", "gradients a run"):
-        table.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)
-    for label, scenario, gradients in rows:
-        table.add_row(label, f"{scenario.cluster.num_workers:,}", scenario.method.kind, f"{gradients:,}")
-    Console().print(table, highlight=False, markup=False)
-
-
-def headline(metrics: tuple[str, ...]) -> list[str]:
-    """The metrics that get a column: the accuracies where there are any, otherwise all."""
-    return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
-
-
-def _goal(target: Any) -> str:
-    return f">= {target.at_least:g}" if target.at_least is not None else f"<= {target.at_most:g}"
-
-
-def _caption(study: Study, goal: str) -> str | None:
-    words = [f"target: {goal}"] if goal else []
-    if study.baseline:
-        said = study.baseline if isinstance(study.baseline, dict) else {}
-        over = ", ".join(f"{field} = {value}" for field, value in said.items()) or study.baseline
-        words.append(f"speed-ups in virtual time over {over}")
-    return "; ".join(words) or None
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None or value != value else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _spread(row: Any, metric: str, which: str = "") -> str:
-    value, sd, lost = row.get(f"{metric}{which}"), row.get(f"{metric}_sd{which}"), row.get(f"diverged{which}")
-    diverged = f" ({lost} of {row.runs} diverged)" if lost else ""
-    if value is None or math.isnan(value):
-        return f"diverged, {lost} of {row.runs}" if lost else "-"
-    if metric.endswith("accuracy"):
-        return f"{100 * value:.1f}" + (f" ± {100 * sd:.1f}" if math.isfinite(sd) else "") + " %" + diverged
-    return f"{value:.4g}" + (f" ± {sd:.2g}" if math.isfinite(sd) else "") + diverged
-
-
-def _reached(row: Any, unit: str) -> str:
-    if "reached" not in row.index:
-        return "-"
-    if not row.reached:
-        return "never"
-    partly = f" ({row.reached} of {row.runs})" if row.reached < row.runs else ""
-    return show_seconds(row.time_to_target, unit) + partly
-
-
-def _spent(row: Any, column: str, show: Any) -> str:
-    if column not in row.index:
-        return "-"
-    return "never" if math.isnan(row[column]) else show(row[column])
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if value is None or not math.isfinite(value) else format(value, form)

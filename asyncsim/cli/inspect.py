@@ -7,12 +7,10 @@ import inspect
 import json
 from pathlib import Path
 
-from rich.table import Table
-
-from asyncsim.cli.console import Console
 from asyncsim.cli.declared import needs
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
-from asyncsim.cluster import delays, instances, networks
+from asyncsim.cluster import delays, instances, networks, outages
 from asyncsim.consistency import consistencies
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
@@ -26,7 +24,8 @@ from asyncsim.tasks import models, partitions, tasks
 
 REGISTRIES: dict[str, Registry] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "delays": delays, "networks": networks, "instances": instances, "tasks": tasks, "models": models,
+    "programs": programs, "delays": delays, "networks": networks, "outages": outages,
+    "instances": instances, "tasks": tasks, "models": models,
     "partitions": partitions,
 }  # fmt: skip
 
@@ -55,12 +54,12 @@ def show(arguments: argparse.Namespace) -> int:
     """Print a run folder's summary, or a scenario with all its defaults filled in."""
     path = Path(arguments.path)
     if path.is_dir():
-        from asyncsim.cli.display import stages_table, summary_table
+        from asyncsim.cli.run_tables import stages_table, summary_table
         from asyncsim.records import load_result
 
         result = load_result(path)
         if arguments.json:
-            print(json.dumps(result.summary))
+            print(json.dumps(result.summary, allow_nan=False))
         else:
             print(f"{result.name}: {result.manifest['status']}, hash {result.manifest['hash']}, {result.manifest['device']}, "
                   f"engine {result.manifest['engine']}, torch {result.manifest['versions']['torch']}")  # fmt: skip
@@ -85,14 +84,11 @@ def listing(arguments: argparse.Namespace) -> int:
     for what, registry in REGISTRIES.items():
         if arguments.what not in (None, what):
             continue
-        table = Table(title=what, title_justify="left", box=None, pad_edge=False, show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column()
-        for name, cls in registry:
-            table.add_row(name, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`"))
-        console = Console()
-        console.print(table, highlight=False, markup=False)
-        console.print()
+        told = [
+            (name, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")) for name, cls in registry
+        ]  # fmt: skip
+        show_table([Column("", "left"), Column("", "left", prose=True)], told, what)
+        print()
     return 0
 
 

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from asyncsim.cli.console import Console
+from asyncsim.cli.layout import Column, show_table
 from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
@@ -30,7 +28,7 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) ->
     plotting.add_argument("--y", metavar="FIELD", help="field along y, for a heat map")
     plotting.add_argument("--level", metavar="VALUE", type=float, help="target of the metric, for time_to_target and speedup")
     plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
-    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over")
+    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over (default: the study's)")
     plotting.add_argument("--by", choices=("stage",), help="split the staleness of a pipeline by its stages")
     plotting.add_argument("--start", metavar="SECONDS", type=float, help="virtual time at which a schedule begins")
     plotting.add_argument("--end", metavar="SECONDS", type=float, help="virtual time at which a schedule ends")
@@ -55,8 +53,10 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) ->
 
 def plot(arguments: argparse.Namespace) -> int:
     """Draw one figure."""
+    from asyncsim.plots.fields import baseline_label
     from asyncsim.plots.kinds import check_format, figure, headless, kind_of, tables_for, write_figure
-    from asyncsim.plots.runs import find_runs, read_run
+    from asyncsim.plots.remarks import remarks
+    from asyncsim.plots.runs import find_runs, read_run, study_baseline
 
     kind_of(arguments.kind)
     name = arguments.kind.replace("-", "_")
@@ -65,9 +65,16 @@ def plot(arguments: argparse.Namespace) -> int:
     if arguments.width is not None and not 1 <= arguments.width <= 40:
         raise UserError(f"--width {arguments.width:g}: must be from 1 to 40 inches")
     options = {option: getattr(arguments, option) for option in OPTIONS}
-    results = [read_run(path, tables_for(name, arguments.level)) for path in find_runs(arguments.runs)]
+    paths = find_runs(arguments.runs)
+    results = [read_run(path, tables_for(name, arguments.level)) for path in paths]
+    if name == "speedup" and arguments.baseline is None and arguments.label is None:
+        options["baseline"] = baseline_label(results, study_baseline(paths))
     headless()
-    print(f"figure: {write_figure(figure(name, results, arguments.label, arguments.width, **options), out)}")
+    drawn = figure(name, results, arguments.label, arguments.width, **options)
+    said = remarks(drawn)
+    print(f"figure: {write_figure(drawn, out)}")
+    for text in said:
+        Console(stderr=True).say(f"{out.name}: {text}")
     return 0
 
 
@@ -85,32 +92,28 @@ def compare(arguments: argparse.Namespace) -> int:
     console = Console()
     letters = [chr(ord("A") + place) if place < 26 else str(place) for place in range(len(found["runs"]))]
     for letter, name in zip(letters, found["runs"], strict=True):
-        console.print(f"{letter}: {name}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{letter}: {name}")
     scenario = {field: values for field, values in found["scenario"].items() if field != "name"}
     if scenario:
-        _side_by_side(console, "scenario", letters, scenario)
+        _side_by_side("scenario", letters, scenario)
     else:
-        console.print("\nscenario: the same")
+        console.say("\nscenario: the same")
     parted = zip(letters[1:], found["timelines"], found["trajectories"], found["notes"], strict=True)
     for letter, timeline, trajectory, note in parted:
-        console.print(f"\n{letter} against A", style="bold")
-        console.print(_timeline(timeline, letter), highlight=False, markup=False, soft_wrap=True)
-        console.print(_trajectory(trajectory, letter), highlight=False, markup=False, soft_wrap=True)
+        console.say(f"\n{letter} against A", style="bold")
+        console.say(_timeline(timeline, letter))
+        console.say(_trajectory(trajectory, letter))
         if note is not None:
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    _side_by_side(console, "numbers", letters, found["numbers"])
+            console.say(f"note: {note}")
+    _side_by_side("numbers", letters, found["numbers"])
     return 0
 
 
-def _side_by_side(console: Console, title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for letter in letters:
-        table.add_column(letter, justify="right" if title == "numbers" else "left")
-    for name, values in rows.items():
-        unlike = any(value != values[0] for value in values)
-        table.add_row(name, *(_escape(_cell(value)) for value in values), style=None if unlike else "dim")
-    console.print(table, highlight=False)
+def _side_by_side(title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
+    side = "right" if title == "numbers" else "left"
+    cells = [(name, *map(_cell, values)) for name, values in rows.items()]
+    styles = ["" if any(value != values[0] for value in values) else "dim" for values in rows.values()]
+    show_table([Column("", "left"), *(Column(letter, side) for letter in letters)], cells, f"\n{title}", styles=styles)
 
 
 def _timeline(found: dict[str, Any], letter: str) -> str:
@@ -149,27 +152,24 @@ def ls(arguments: argparse.Namespace) -> int:
         unreadable = [{"path": str(path), "status": "unreadable", "error": error} for path, error in broken.items()]
         print(json.dumps(rows + unreadable, allow_nan=False))
         return 0
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     metrics = {row["metric"] for row in rows if row["metric"]}
     metric = metrics.pop().replace("_", " ") if len(metrics) == 1 else "metric"
     titles = {"name": "left", "method": "left", "workers": "right", "seed": "right", "status": "left", "updates": "right",
               metric: "right", "virtual time": "right", "age": "right", "folder": "left"}  # fmt: skip
-    for title, side in titles.items():
-        table.add_column(title, justify=side, no_wrap=title != "folder", overflow="fold")
     styles = {"diverged": "red", "failed": "red", "interrupted": "yellow", "running": "yellow"}
+    cells = []
     for row in rows:
         value = _metric(row["metric"], row["value"])
         if metric == "metric" and row["value"] is not None:
             value = f"{row['metric'].replace('_', ' ')} {value}"
         time = "-" if row["time"] is None else show_seconds(row["time"])
-        cells = (row["name"], row["method"], _cell(row["workers"]), _cell(row["seed"]), row["status"], _cell(row["updates"]),
-                 value, time, _age(row["age"]), Path(row["path"]).name)  # fmt: skip
-        table.add_row(*map(_escape, cells), style=styles.get(row["status"]))
+        cells.append((row["name"], row["method"], _cell(row["workers"]), _cell(row["seed"]), row["status"], _cell(row["updates"]),
+                      value, time, _age(row["age"]), Path(row["path"]).name))  # fmt: skip
     console = Console()
-    console.width = console.width if console.is_terminal else 200
-    console.print(table, highlight=False)
+    columns = [Column(title, side) for title, side in titles.items()]
+    show_table(columns, cells, styles=[styles.get(row["status"], "") for row in rows], console=console)
     for error in broken.values():
-        console.print(f"unreadable: {error}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"unreadable: {error}")
     return 0
 
 
@@ -200,9 +200,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(str(text))

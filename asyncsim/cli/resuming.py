@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from asyncsim.cli.display import Display, summary_table
+from asyncsim.cli.display import Display
+from asyncsim.cli.notes import tell_unreached
+from asyncsim.cli.run_tables import summary_table
 from asyncsim.scenario import Study, parse_changes
 
 
@@ -28,5 +30,6 @@ def resume(arguments: argparse.Namespace) -> int:
         print(json.dumps(result.summary, allow_nan=False))
     else:
         summary_table(result.summary)
+    tell_unreached([(scenario.name, scenario, result.summary)])
     print(f"run: {result.path}", file=sys.stderr if arguments.json else sys.stdout)
     return 0

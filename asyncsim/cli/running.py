@@ -6,13 +6,18 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.display import Display, engine_table, stages_table, summary_table
-from asyncsim.errors import UserError
+from asyncsim.cli.console import Console
+from asyncsim.cli.display import Display
+from asyncsim.cli.notes import tell_unreached, unknown_to_plans
+from asyncsim.cli.run_tables import engine_table, stages_table, summary_table
+from asyncsim.errors import UserError, nearest
+from asyncsim.records import Result
 from asyncsim.scenario import Study, load_study, read_document
 
 
@@ -42,11 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         summary_table(result.summary)
         stages_table(result)
+    tell_unreached([(study.labels[0], study.scenarios[0], result.summary)])
     if not arguments.no_figures:
         from asyncsim.plots import write_figures
 
-        figures = write_figures([result], study.labels, folder)
-        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+        figures = write_figures([result], study.labels, folder, Console(stderr=True).say)
+        if figures:
+            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
     _say(arguments, f"run: {folder}")
     return 0
 
@@ -66,28 +73,64 @@ def plan(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(result.summary if len(study) == 1 else {"study": study.name, "runs": summaries})
     else:
-        for summary in summaries:
-            summary_table(summary)
-        if len(study) == 1:
-            stages_table(result)
+        _show_plans(study, summaries, result)
+    tell_unreached(zip(study.labels, study.scenarios, summaries, strict=True))
     return 0
+
+
+def _show_plans(study: Study, summaries: list[dict[str, Any]], last: Result) -> None:
+    for place, summary in enumerate(summaries):
+        if place:
+            print()
+        summary_table(summary)
+    if len(study) == 1:
+        stages_table(last)
+    Console().say(unknown_to_plans(summaries))
 
 
 def bench_engine(arguments: argparse.Namespace) -> int:
-    """Time short runs of the file's first scenario on every engine, and print the line for the scenario file that chooses the
-    fastest."""
+    """Time short runs of every variant of the file (or of one) on every engine, and print what to write into it."""
     from asyncsim.sweep.bench import ROUNDS, measure_engines
 
-    scenario = _study(arguments).scenarios[0]
-    timings = measure_engines(scenario, arguments.updates, cores())
-    best = min(timings, key=lambda timing: timing.seconds)
+    study = _study(arguments)
+    chosen = _chosen(study, arguments.variant)
+    found = {label: measure_engines(study.scenarios[index], arguments.updates, cores()) for label, index in chosen.items()}
+    best = {label: min(timings, key=lambda timing: timing.seconds) for label, timings in found.items()}
     if arguments.json:
-        _print_json({"best": best.engine, "engines": [timing._asdict() for timing in timings]})
+        told = [
+            {"variant": label, "best": best[label].engine, "engines": [timing._asdict() for timing in timings]}
+            for label, timings in found.items()
+        ]
+        _print_json(told[0] if len(told) == 1 else {"study": study.name, "variants": told})
         return 0
-    engine_table(timings, best)
+    for label, timings in found.items():
+        engine_table(timings, best[label], label if len(set(study.variants)) > 1 else "")
     print(f"medians of {ROUNDS} interleaved runs of {arguments.updates} updates; the fastest here, for the scenario file:")
-    print("engine: {" + ", ".join(f"{key}: {value}" for key, value in best.engine.items()) + "}")
+    for label, timing in best.items():
+        engine = "engine: {" + ", ".join(f"{key}: {value}" for key, value in timing.engine.items()) + "}"
+        print(engine if len(best) == 1 else f"{label}: {engine}")
+    for line in _untimed(study, chosen):
+        print(line)
     return 0
+
+
+def _chosen(study: Study, variant: str | None) -> dict[str, int]:
+    """The first run of each variant, or of one. Raises ``UserError`` for a variant that there is not."""
+    first = {name: index for index, name in reversed(list(enumerate(study.variants))) if variant in (None, name)}
+    if not first:
+        known = list(dict.fromkeys(study.variants))
+        raise UserError(f"--variant {variant}: there is no such variant{nearest(variant, known)}; there are: {', '.join(known)}")
+    return dict(reversed(first.items()))
+
+
+def _untimed(study: Study, chosen: dict[str, int]) -> Iterator[str]:
+    """What of the file was not timed."""
+    others = [name for name in dict.fromkeys(study.variants) if name not in chosen]
+    if others:
+        yield f"not timed: {', '.join(others)}"
+    points = len({repr(point) for point in study.points})
+    if points > 1:
+        yield f"timed at the first of {points} points of the sweep only; --set chooses another"
 
 
 def _extend(study: Study, out: Path, arguments: argparse.Namespace) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.display import Display, comparison_table, cost_table
+from asyncsim.cli.console import Console
+from asyncsim.cli.display import Display
+from asyncsim.cli.notes import sentence, tell_unreached
+from asyncsim.cli.study_tables import comparison_table, cost_table
 from asyncsim.errors import UserError
-from asyncsim.scenario import Study, load_study
+from asyncsim.records.summary import unknown_to_a_plan
+from asyncsim.scenario import Scenario, Study, load_study
 from asyncsim.scenario.document import parse_value
 from asyncsim.scenario.points import parse_axes
 from asyncsim.units import show_seconds
@@ -23,9 +26,6 @@ from asyncsim.units import show_seconds
 if TYPE_CHECKING:
     from asyncsim.sweep import SweepResult
     from asyncsim.sweep.cost import Cost
-
-MOST_LABELS = 8
-"""The largest number of curves in a figure that is written without having been asked for."""
 
 
 def sweep_arguments(command: argparse.ArgumentParser) -> None:
@@ -100,9 +100,17 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
         *failures(result.study, result.errors),
         *(failures(result.common.study, result.common.errors) if result.common else []),
     ]
+    tell_unreached(ended(result))
     if failed:
         print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or result.undecided else 0
+
+
+def ended(result: SweepResult) -> Iterator[tuple[str, Scenario, dict[str, Any]]]:
+    """Name, scenario and summary of each run that came to an end."""
+    for label, scenario, each in zip(result.study.labels, result.study.scenarios, result.results, strict=True):
+        if each is not None:
+            yield f"{label}, seed {scenario.seed}", scenario, each.summary
 
 
 def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
@@ -157,7 +165,8 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
     if arguments.json:
         print(
             json.dumps(
-                {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points]}
+                {"study": study.name, **cost._asdict(), "wall_seconds": seconds, "points": [dict(p) for p in study.points],
+                 "unknown": _unknown(study)}, allow_nan=False, default=_plain,
             )
         )
         return 0
@@ -175,29 +184,58 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
         print(f"... and {len(first) - len(shown):,} more")
     where = "in this process" if side_by_side == 1 else f"{side_by_side} at a time"
     print(f"about {show_seconds(seconds)} of wall time {where} (timed on short runs here)")
+    print(f"what only the runs can tell: {sentence(_unknown(study))}")
     return 0
+
+
+def _unknown(study: Study) -> list[str]:
+    """The numbers that no estimate has."""
+    named = [
+        name
+        for each in study.scenarios
+        for name in unknown_to_a_plan(each.metrics, each.run.target is not None, each.cluster.priced)
+    ]
+    return list(dict.fromkeys(named))
 
 
 def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any], folder: Path) -> None:
     study = result.study
     if arguments.json:
         runs = [{"variant": label, **each.summary} for label, each in finished]
-        rows = result.table.astype(object).where(pd.notna(result.table), None).to_dict("records") if finished else []
-        print(json.dumps({"study": study.name, "runs": runs, "table": rows}, allow_nan=False, default=_plain))
-    elif finished:
+        rows = [{key: _finite(value) for key, value in row.items()} for row in result.table.to_dict("records")]
+        said = {"study": study.name, "runs": runs, "table": rows}
+        if study.tune is not None:
+            said["undecided"] = list(dict.fromkeys(study.labels[index] for index in result.undecided))
+        print(json.dumps(said, allow_nan=False, default=_plain))
+    elif finished or result.undecided:
         comparison_table(result.table, study)
-        edges = [] if result.choices is None else list(result.choices["variant"][result.choices["at_edge"]])
-        if edges:
-            names = ", ".join(dict.fromkeys(edges))
-            print(f"the chosen {study.tune.field} lies at the edge of what was tried for: {names}; widen it")
-    if finished and not arguments.no_figures and len(set(study.labels)) <= MOST_LABELS:
+    if result.choices is not None:
+        _tell_choices(arguments, result)
+    if finished and not arguments.no_figures:
         from asyncsim.plots import write_figures
 
-        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder)
-        _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
-    if finished:
+        tell = Console(stderr=True).say
+        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder, tell)
+        if figures:
+            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+    if finished or result.undecided:
         _say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
     _say(arguments, f"runs: {folder}")
+
+
+def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
+    """What to think of the choices: those at an edge may lie beyond it, and those that could not be made are an error."""
+    study = result.study
+    edges = list(dict.fromkeys(result.choices["variant"][result.choices["at_edge"]]))
+    if edges:
+        _say(arguments, f"the chosen {study.tune.field} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
+    without = list(dict.fromkeys(study.labels[index] for index in result.undecided))
+    if without:
+        print(
+            f"nothing could be chosen for: {', '.join(without)}; every trial of {study.tune.field} diverged or failed "
+            "(choices.csv), so there is no run at a chosen value; try other values",
+            file=sys.stderr,
+        )
 
 
 def _where(file: str, error: str) -> str:
@@ -210,6 +248,11 @@ def _round(value: float) -> int:
     """The number rounded to three digits, as an estimate should not look more exact than it is."""
     digits = max(0, len(str(int(value))) - 3)
     return int(round(value, -digits))
+
+
+def _finite(value: Any) -> Any:
+    """What is not a number, or no finite one, is None: JSON has neither."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

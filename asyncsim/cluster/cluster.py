@@ -17,6 +17,8 @@ from asyncsim.cluster.links import Link, Server
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import GammaHomogeneous
 from asyncsim.cluster.network import Network, networks
+from asyncsim.cluster.outage_sources import Outages
+from asyncsim.cluster.outage_sources import outages as outage_sources
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
 from asyncsim.cluster.prices import AnInstance
 from asyncsim.cluster.profiles import WorkerProfile
@@ -52,7 +54,8 @@ class Group(Override):
 class Cluster(Spec):
     """The fleet. ``workers``, or ``groups`` that inherit ``compute``, ``uplink``, ``downlink`` and ``faults`` and may override
     them; ``overrides`` by worker come last. Eight equal workers if nothing is said. ``network`` is what their links share;
-    ``all_reduce`` takes the place of messages to the server, for methods in rounds. ``script`` adds to ``events``.
+    ``all_reduce`` takes the place of messages to the server, for methods in rounds. ``script`` adds to ``events``;
+    ``outages`` are sources of a kind of one's own.
 
     Raises:
         pydantic.ValidationError: with one located line per problem.
@@ -72,6 +75,7 @@ class Cluster(Spec):
     load: Load | None = None
     zones: Zones | None = None
     maintenance: tuple[Maintenance, ...] | None = None
+    outages: tuple[Annotated[Outages, outage_sources], ...] = ()
     script: Script | None = None
     instance: AnInstance | None = None
 
@@ -120,6 +124,9 @@ class Cluster(Spec):
         if self.zones is not None:
             for where, value, message in self.zones.problems(self.num_workers):
                 yield ("zones", *where), value, message
+        for place, source in enumerate(self.outages):
+            for where, value, message in source.problems(self.num_workers):
+                yield ("outages", place, *where), value, message
         for worker, events in self._by_worker().items():
             turns = [event for event in events if event.leave or event.join]
             for before, after in pairwise(turns):
@@ -191,8 +198,8 @@ class Cluster(Spec):
 
     @property
     def losing(self) -> bool:
-        """Can anything take a worker away from its work (a crash, a departure, maintenance), or do workers differ in that?"""
-        sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.script)
+        """May anything take a worker away, or may workers differ in that?"""
+        sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.outages, self.script)
         return any(sources)
 
     def _common(self, group: Group | None) -> WorkerProfile:

@@ -59,6 +59,10 @@ class Scaled(Delay):
     def expected(self) -> float:
         return self.base.expected * self.factor
 
+    @property
+    def shortest(self) -> float:
+        return self.base.shortest * self.factor
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         return bounded(self.base.sample(rng, size) * self.factor)
 
@@ -80,9 +84,14 @@ class Tiers(Delay):
     def expected(self) -> float:
         return self.base.expected * sum(self.factors) / len(self.factors)
 
+    @property
+    def shortest(self) -> float:
+        return self.base.shortest * min(self.factors)
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         factors = np.array(self.factors)[rng.integers(len(self.factors), size=size)]
         return bounded(self.base.sample(rng, size) * factors)
 
     def for_worker(self, streams: Streams, worker: int) -> Delay:
-        return Scaled(base=self.base.for_worker(streams, worker), factor=self.factors[worker % len(self.factors)])
+        factor = self.factors[worker % len(self.factors)]
+        return Scaled.model_construct(base=self.base.for_worker(streams, worker), factor=factor)  # a machine may be any

@@ -31,6 +31,7 @@ from pydantic import AfterValidator
 from asyncsim.cluster.speed import Episode
 from asyncsim.registry import Registry, Spec
 from asyncsim.streams import Draws, Streams
+from asyncsim.units import TICK
 
 MAX_SECONDS = 9e9
 """285 years, just under 2**63 nanoseconds: virtual time has no more room. Longer draws of heavy-tailed distributions are cut to
@@ -48,6 +49,16 @@ class Delay(Spec):
     @abstractmethod
     def expected(self) -> float:
         """The expected duration in virtual seconds, slowdown episodes included; ``inf`` where it does not exist."""
+
+    @property
+    def shortest(self) -> float:
+        """Expected duration on the fastest kind of machine that is named. Kinds with a factor for each override it."""
+        return self.expected
+
+    @property
+    def zero(self) -> str | None:
+        """The row of a file of measurements that says 0 s, in words; None if there is none, here and in the delays inside."""
+        return next((found for each in _inside(self) if (found := each.zero)), None)
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -82,6 +93,16 @@ class Delay(Spec):
         return iter(())
 
 
+def _inside(spec: Spec) -> Iterator[Delay]:
+    """The delays that are fields of ``spec``, or of parts that are listed in them."""
+    for value in spec.__dict__.values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Delay):
+                yield each
+            elif isinstance(each, Spec):
+                yield from _inside(each)
+
+
 delays = Registry("delay", default="constant")
 
 
@@ -99,12 +120,21 @@ def _refuse_episodes(delay: Delay) -> Delay:
 def _refuse_zero(delay: Delay) -> Delay:
     if delay.expected == 0:
         raise ValueError("no time would pass; allowed is a delay whose expected value is above 0 s")
+    if delay.zero:
+        raise ValueError(f"{delay.zero}; allowed are those above 0 here, where time has to pass")
     return delay
 
 
-SteadyDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes)]
-LastingDelay = Annotated[Delay, delays, AfterValidator(_refuse_episodes), AfterValidator(_refuse_zero)]
-ComputeDelay = Annotated[Delay, delays, AfterValidator(_refuse_zero)]
+def _refuse_split_ticks(delay: Delay) -> Delay:
+    if 0 < delay.shortest < TICK:
+        raise ValueError(f"has an expected value of {delay.shortest:.3g} s; allowed is 1ns, the tick of virtual time, or more")
+    return delay
+
+
+_ADelay = Annotated[Delay, delays, AfterValidator(_refuse_split_ticks)]
+SteadyDelay = Annotated[_ADelay, AfterValidator(_refuse_episodes)]
+LastingDelay = Annotated[_ADelay, AfterValidator(_refuse_episodes), AfterValidator(_refuse_zero)]
+ComputeDelay = Annotated[_ADelay, AfterValidator(_refuse_zero)]
 
 
 def bounded(seconds: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from asyncsim.cluster.delays import Delay, bounded, delays
 from asyncsim.cluster.fields import NonNegative, Positive
 from asyncsim.registry import located
-from asyncsim.units import PositiveSeconds, Seconds
+from asyncsim.units import PositiveSeconds, Seconds, SpreadSeconds
 
 
 @delays.register("constant")
@@ -72,7 +72,7 @@ class ShiftedExponential(Delay):
     """
 
     shift: Seconds
-    mean: PositiveSeconds
+    mean: SpreadSeconds
 
     @property
     def expected(self) -> float:

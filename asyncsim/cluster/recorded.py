@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from asyncsim.cluster.columns import Unusable
 from asyncsim.cluster.delays import MAX_SECONDS, Delay, delays
+from asyncsim.cluster.durations import Layout, Span, Times, Unit
 from asyncsim.cluster.fields import Positive
+from asyncsim.cluster.files import Unusable, resolved
 from asyncsim.cluster.recordings import Recording, read_recording
 from asyncsim.errors import UserError
 from asyncsim.registry import located
@@ -25,9 +25,10 @@ AtEnd = Literal["error", "repeat", "stop"]
 class Recorded(Delay):
     """Durations from a file, replayed: each worker takes its own rows, in order. Nothing is random.
 
-    ``file`` is CSV, Parquet or JSON Lines with columns ``worker`` (0, 1, ...) and ``column`` (seconds); if there is a column
-    ``kind``, rows of kind ``span`` count. Or it is the folder of a finished run (or a table with the columns of its events):
-    then the durations are those of the run's events by step, to the nanosecond, slowdowns included.
+    ``file`` is CSV, Parquet or JSON Lines with columns ``worker`` and ``column``, read as for `empirical` (``times``,
+    ``unit``, ``span``). Workers that are numbers count from ``first_worker``; those that are names are numbered in alphabetical
+    order. Or it is the folder of a finished run (or a table with the columns of its events): then the durations are those of the
+    run's events by step, to the nanosecond, slowdowns included.
 
     ``end``: what happens when a worker has no row left: an ``error``, ``repeat`` from its first row, or ``stop`` (it leaves for
     good). ``scale`` multiplies. Inside another delay there is no step to go by: there each draw is any row of the file.
@@ -37,7 +38,10 @@ class Recorded(Delay):
     file: str = Field(min_length=1)
     worker: str = "worker"
     column: str = "seconds"
-    span: Literal["compute", "download", "upload"] = "compute"
+    span: Span = "compute"
+    times: Times = "durations"
+    unit: Unit | None = None
+    first_worker: Literal[0, 1] = 0
     scale: Positive = 1.0
     end: AtEnd = "error"
     sha256: str | None = None
@@ -45,9 +49,10 @@ class Recorded(Delay):
 
     @model_validator(mode="after")
     def _read(self, info: ValidationInfo) -> Recorded:
-        path = Path((info.context or {}).get("folder") or ".") / Path(self.file).expanduser()
+        layout = Layout(self.column, self.worker, self.span, self.times, self.unit)
         try:
-            recording = read_recording(path, self.worker, self.column, self.span, self.scale)
+            path = resolved(self.file, (info.context or {}).get("folder"))
+            recording = read_recording(path, layout, self.first_worker, self.scale)
         except Unusable as error:
             raise self._wrong(error.field, str(error)) from None
         if self.sha256 not in (None, recording.sha256):
@@ -66,6 +71,10 @@ class Recorded(Delay):
         return self._recording
 
     @property
+    def zero(self) -> str | None:
+        return self._recording.zero
+
+    @property
     def elapsed(self) -> bool:
         return self._recording.rounds
 
@@ -80,10 +89,17 @@ class Recorded(Delay):
     def draws(self, streams: Streams, purpose: str, worker: int) -> Replay:
         durations = self._recording.durations
         if worker not in durations:
-            there = sorted(durations)
-            listed = ", ".join(map(str, there[:8])) + (", ..." if len(there) > 8 else "")
-            raise UserError(f"{self.file}: no rows of kind `{self.span}` for worker {worker}; there are rows for {listed}")
+            there = self._listed()
+            raise UserError(f"{self.file}: no rows of kind `{self.span}` for worker {worker}; there are rows for {there}")
         return Replay(self, worker)
+
+    def _listed(self) -> str:
+        """Whom the file has rows for, and a way out where it counts from 1."""
+        names = self._recording.names
+        there = [str(worker) if str(names[worker]) == str(worker) else f"{worker} ({names[worker]})" for worker in sorted(names)]
+        numbered = 0 not in names and not self._recording.rounds
+        hint = "; if they count from 1, give `first_worker: 1`" if numbered else ""
+        return ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") + hint
 
     def _pool(self) -> np.ndarray:
         return np.concatenate(list(self._recording.durations.values()))
@@ -92,7 +108,7 @@ class Recorded(Delay):
         return isinstance(other, Recorded) and self.settings() == other.settings()
 
     def __hash__(self) -> int:
-        return hash((self.sha256, self.span, self.scale, self.end))
+        return hash((self.sha256, self.span, self.times, self.unit, self.scale, self.end))
 
 
 class Replay:

@@ -5,59 +5,65 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from asyncsim.cluster.columns import Rows, Unusable, read_rows
-from asyncsim.cluster.delays import MAX_SECONDS
+from asyncsim.cluster.columns import Rows
+from asyncsim.cluster.durations import Layout, holds_events, read_durations, refuse_double_conversion
+from asyncsim.cluster.files import Unusable, read_file
+from asyncsim.cluster.parsing import read_rows
+from asyncsim.cluster.spans import EVENT_COLUMNS, kinds_of, spans, truths_of
 from asyncsim.records.rows import EVENT_KINDS
-from asyncsim.units import NANOSECONDS
-
-EVENT_COLUMNS = ("kind", "worker", "step", "start_ns", "end_ns", "complete")
 
 
 class Recording(NamedTuple):
-    """``durations[worker]`` has shape ``(rows,)``, int64 nanoseconds, in the worker's order."""
+    """``durations[worker]`` has shape ``(rows,)``, int64 nanoseconds, in the worker's order; ``names`` are the file's."""
 
     durations: dict[int, np.ndarray]
+    names: dict[int, Any]
     rounds: bool
-    """Were the rows read from events? Then row s is the whole of step s, slowdowns included. Otherwise a row is one batch at
-    full speed."""
+    """True: read from events, so row s is all of step s, slowdowns included. False: a row is one batch at full speed."""
+    zero: str | None
+    """The place of a row that is 0 s."""
     sha256: str
 
 
-def read_recording(path: Path, worker: str, column: str, span: str, scale: float) -> Recording:
-    """The durations of kind ``span`` in a CSV, Parquet or JSON Lines file, or in the events of a run's folder.
+def read_recording(path: Path, layout: Layout, first: int, scale: float) -> Recording:
+    """The durations of a file by worker, or those of the events of a run's folder. ``first`` is the number of worker 0 in the
+    file; named workers are numbered in alphabetical order.
 
     Raises:
         Unusable: the file cannot be read, or holds something that is no duration.
     """
+    refuse_double_conversion(layout, scale)
     path, content = read_content(path)
     rows = read_rows(path, content)
     digest = hashlib.sha256(content)
-    if "start_ns" in rows.columns and "end_ns" in rows.columns:
+    rounds, zero = holds_events(rows, layout), None
+    if rounds:
         run = _run(path.parent) if path.name == "events.parquet" else None
         if run is not None:
             digest.update(f"{run.workers} {run.end}".encode())
-        durations = _from_events(rows, span, run)
+        durations = _from_events(rows, layout.span, run)
+        names: dict[int, Any] = {worker: worker for worker in durations}
     else:
-        durations = _from_durations(rows, worker, column, span)
+        durations, names, zero = _from_durations(rows, layout, first)
     if scale != 1.0:
+        longest = max(int(values.max(initial=0)) for values in durations.values())
+        if longest * scale >= 2.0**63:
+            raise Unusable("scale", f"{path}: a duration of {longest / 1e9:g} s is longer than 285 years after `scale`")
         durations = {key: np.round(values * scale).astype(np.int64) for key, values in durations.items()}
-    return Recording(durations, "start_ns" in rows.columns, digest.hexdigest())
+    return Recording(durations, names, rounds, zero, digest.hexdigest())
 
 
 def read_content(path: Path) -> tuple[Path, bytes]:
-    """The place and the bytes of a recording: those of the file itself, or those of the events in a run's folder."""
-    folder = path if path.is_dir() else path.parent
+    """A file, or the events of a run's folder: where they are, and the bytes."""
     if path.is_dir():
         path = path / "events.parquet"
-    try:
-        return path, path.read_bytes()
-    except OSError as error:
-        hint = ": the folder holds no finished run with events" if folder == path.parent and path.name == "events.parquet" else ""
-        raise Unusable("file", f"{path} cannot be read: {error.strerror or error}{hint}") from None
+        if not path.exists():
+            raise Unusable("file", f"{path} cannot be read: the folder holds no finished run with events")
+    return path, read_file(path)
 
 
 class _Run(NamedTuple):
@@ -77,21 +83,19 @@ def _run(folder: Path) -> _Run | None:
         return None
 
 
-def _from_durations(rows: Rows, worker: str, column: str, span: str) -> dict[int, np.ndarray]:
-    workers = rows.whole(worker, "worker")
-    seconds = rows.numbers(
-        column, "column", f"a duration; allowed is a number of seconds from 0 to {MAX_SECONDS:g}",
-        lambda values: (values >= 0) & (values <= MAX_SECONDS),
-    ).astype(np.float64)  # fmt: skip
-    if "kind" in rows.columns:
-        chosen = kinds_of(rows) == EVENT_KINDS.index(span)
-        workers, seconds = workers[chosen], seconds[chosen]
-    if not len(workers):
-        raise Unusable("file", f"{rows.path} holds no rows of kind `{span}`; needed is at least one for each worker")
-    times = np.round(seconds * NANOSECONDS).astype(np.int64)
-    order = np.argsort(workers, kind="stable")
-    found, starts = np.unique(workers[order], return_index=True)
-    return dict(zip(found.tolist(), np.split(times[order], starts[1:]), strict=True))
+def _from_durations(rows: Rows, layout: Layout, first: int) -> tuple[dict[int, np.ndarray], dict[int, Any], str | None]:
+    rows.column(layout.worker, "worker")
+    read = read_durations(rows, layout)
+    if not len(read.ticks):
+        raise Unusable("file", f"{rows.path} holds no rows of kind `{layout.span}`; needed is at least one for each worker")
+    order = np.argsort(read.workers, kind="stable")
+    found, starts = np.unique(read.workers[order], return_index=True)
+    numbers = found.tolist() if found.dtype.kind == "i" else None
+    if numbers and numbers[0] < first:
+        raise Unusable("first_worker", f"{rows.path} has rows of worker {numbers[0]}, and `first_worker` is {first}")
+    indices = range(len(found)) if numbers is None else [number - first for number in numbers]
+    durations = dict(zip(indices, np.split(read.ticks[order], starts[1:]), strict=True))
+    return durations, dict(zip(indices, found.tolist(), strict=True)), read.zero
 
 
 def _from_events(rows: Rows, span: str, run: _Run | None) -> dict[int, np.ndarray]:
@@ -99,10 +103,7 @@ def _from_events(rows: Rows, span: str, run: _Run | None) -> dict[int, np.ndarra
         rows.column(name, "file")
     kinds, complete = kinds_of(rows), truths_of(rows)
     workers, steps, start, end = (rows.whole(name, "file") for name in ("worker", "step", "start_ns", "end_ns"))
-    backwards = end < start
-    if backwards.any():
-        index = int(backwards.argmax())
-        raise Unusable("file", f"{rows.where(index)}: ends at {end[index]} ns, before it starts at {start[index]} ns")
+    spans(rows, span)  # refuses those that cannot be
     last = run.end if run is not None else int(end.max(initial=0))
     known = np.unique(workers).tolist() if run is None else list(range(run.workers))
     if not known:
@@ -141,30 +142,3 @@ def _by_step(
     first = int(seen.max(initial=-1)) + 1
     values[first:] = max(own, last - int(end[mine].max(initial=0)) + 1)
     return values
-
-
-def kinds_of(rows: Rows) -> np.ndarray:
-    """The column ``kind`` as indices into ``EVENT_KINDS``; the file has names or those indices."""
-    codes = {**{name: code for code, name in enumerate(EVENT_KINDS)}, **{str(code): code for code in range(len(EVENT_KINDS))}}
-    cells = rows.columns["kind"]
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iu":
-        values = cells.astype(np.int64)
-    else:
-        values = np.array([codes.get(str(cell), -1) for cell in cells], np.int64)
-    wrong = (values < 0) | (values >= len(EVENT_KINDS))
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise Unusable("file", f"{rows.where(index)}, column 'kind': {cells[index]!r} is none of {', '.join(EVENT_KINDS)}")
-    return values
-
-
-def truths_of(rows: Rows) -> np.ndarray:
-    cells = rows.columns["complete"]
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "b":
-        return cells
-    words = {"true": True, "1": True, "false": False, "0": False}
-    values = [words.get(str(cell).lower()) for cell in cells]
-    if None in values:
-        index = values.index(None)
-        raise Unusable("file", f"{rows.where(index)}, column 'complete': {cells[index]!r} is neither true nor false")
-    return np.array(values, bool)

@@ -10,7 +10,11 @@ from fractions import Fraction
 from operator import attrgetter
 from typing import NamedTuple
 
-from asyncsim.units import nanoseconds
+from asyncsim.errors import UserError
+from asyncsim.units import NANOSECONDS, nanoseconds
+
+MOST_SEGMENTS = 300_000
+"""Changes of speed within one computation, or while a worker idles, from which on a run is given up, after some seconds."""
 
 
 class Episode(NamedTuple):
@@ -50,6 +54,14 @@ def segments(episodes: Iterable[Episode]) -> Iterator[Segment]:
         now = end
 
 
+def _too_many(start: int, now: int, what: str) -> UserError:
+    each = (now - start) / MOST_SEGMENTS / NANOSECONDS
+    return UserError(
+        f"a worker changes its speed more than {MOST_SEGMENTS:,} times (every {each:.2g} s) "
+        f"in {what}; give the states (`two_state`) or pieces (`load`) longer times, or the mean of their factors (`scaled`)"
+    )
+
+
 class Speed:
     """When work that is begun will be finished, given one worker's slowdown episodes.
 
@@ -83,7 +95,10 @@ class Speed:
         if not self._sources:
             return start + left
         now = start
-        for segment in self._from(start):
+        for index, segment in enumerate(self._from(start)):
+            if index > MOST_SEGMENTS:
+                share = float(1 - Fraction(left) / nanoseconds(work_seconds))
+                raise _too_many(start, now, f"{share:.1g} of a computation that takes {float(work_seconds):g} s at full speed")
             need = left * segment.factor
             if now + need <= segment.end:
                 return round(now + need)
@@ -102,10 +117,15 @@ class Speed:
         while self._known and self._known[0].end <= start:
             self._known.popleft()
         yield from list(self._known)
+        skipped = 0
         for segment in self._coming:
             if segment.end > start:
                 self._known.append(segment)
                 yield segment
+            else:
+                skipped += 1
+                if skipped > MOST_SEGMENTS:
+                    raise _too_many(0, int(segment.end), f"{segment.end / start:.1g} of the {start / NANOSECONDS:g} s that go by")
 
     def _restart(self) -> None:
         self._known: deque[Segment] = deque()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from asyncsim.errors import UserError
-from asyncsim.plots.scales import few_ticks, in_percent, logarithmic, name_of, percent
+from asyncsim.plots.remarks import few
+from asyncsim.plots.scales import few_ticks, in_percent, logarithmic, name_of, percent, work_axis
 from asyncsim.plots.style import axes, grouped, legend, looks
 from asyncsim.plots.tables import curve, diverged, ended, headline
 from asyncsim.records import Result
@@ -34,14 +35,18 @@ def convergence(
     ``metric`` is a column of the metrics table, or ``<split>_error``, one minus the accuracy (default: the test error where there
     is an accuracy, else the last metric). Errors, and what spans more than a factor of 20, have a logarithmic axis. A run that
     diverged is no part of the mean: it is a thin line to its last finite value, with a cross there, and is counted in the legend.
-    A mean ends where the first of its runs does.
+    A mean ends where the first of its runs does. Where one curve goes ten times as far as another, the x axis is logarithmic
+    (`scales.work_axis`), and the evaluation at 0 is not on it.
     """
     ax = axes(ax)
     groups = grouped(results, labels)
     metric = metric or headline(run for runs in groups.values() for run in runs)
     column, label = axis_of(against)
+    shown = looks(groups)
     drawn: list[np.ndarray] = []
-    for (name, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
+    places: list[np.ndarray] = []
+    for name, runs in few(groups, ax).items():
+        look = shown[name]
         curves = [(run, *curve(run, metric, column)) for run in runs if ended(run) or len(run.metrics)]
         lost = [(x, y) for run, x, y in curves if diverged(run) and len(x)]
         whole = [(x, y) for run, x, y in curves if not diverged(run) and len(x)]
@@ -49,7 +54,8 @@ def convergence(
         text = name if not count else f"{name} ({count} of {len(runs)} diverged)" if len(runs) > 1 else f"{name} (diverged)"
         for x, y in lost:
             ax.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=0.8, alpha=0.8)
-            ax.plot(x[-1], y[-1], "x", color=look.colour, markersize=6, markeredgewidth=1.6, clip_on=False)
+            ax.plot(x[-1], y[-1], "x", color=look.colour, markersize=6, markeredgewidth=1.6, label="_lost", clip_on=False)
+            places.append(x)
             drawn.append(y)
         if whole:
             grid = min((x for x, _ in whole), key=lambda x: x[-1])
@@ -59,6 +65,7 @@ def convergence(
                 low, high = stacked.min(axis=0), stacked.max(axis=0)
                 ax.fill_between(grid, low, high, color=look.colour, alpha=0.18, linewidth=0)
             drawn.append(stacked)
+            places.append(grid)
         elif lost or count:
             ax.plot([], [], "x", linestyle=look.dash, color=look.colour, linewidth=0.8, label=text)
     ax.set_xlabel(label)
@@ -70,6 +77,7 @@ def convergence(
         logarithmic(ax, "y", values, shares=percent(metric))
     elif percent(metric):
         in_percent(ax.yaxis)
+    work_axis(ax, places)
     few_ticks(ax)
     legend(ax)
     return ax

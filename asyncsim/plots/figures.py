@@ -2,58 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
 from asyncsim.plots.convergence import convergence
-from asyncsim.plots.kinds import figure, write_figure
-from asyncsim.plots.scales import logarithmic
-from asyncsim.plots.style import DOUBLE, RC
+from asyncsim.plots.kinds import figure, headless, write_figure
+from asyncsim.plots.remarks import remarks
+from asyncsim.plots.style import DOUBLE, RC, entry
 from asyncsim.plots.tables import headline
 from asyncsim.records import Result
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Tell = Callable[[str], None]
 
 
-def write_figures(results: Sequence[Result], labels: Sequence[str], folder: Path) -> list[Path]:
-    """Convergence against virtual time and updates, staleness, and a Gantt chart of one run a label; PNG files in ``folder``."""
-    import matplotlib
+def write_figures(
+    results: Sequence[Result], labels: Sequence[str], folder: Path, tell: Tell | None = None
+) -> list[Path]:
+    """Convergence against virtual time and updates, staleness, and a Gantt chart of one run a label; PNG files in ``folder``.
 
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
+    ``tell`` is called with a sentence for each figure that leaves something out, or that could not be made, and why.
+    """
+    headless()
     folder.mkdir(parents=True, exist_ok=True)
+    tell = tell or (lambda _: None)
     written: list[Path] = []
+
+    def write(name: str, draw: Callable[[], Figure]) -> None:
+        try:
+            drawn = draw()
+        except UserError as error:
+            tell(f"{name}: not drawn: {error}")
+            return
+        for text in remarks(drawn):
+            tell(f"{name}: {text}")
+        written.append(write_figure(drawn, folder / name))
+
     evaluated = [(result, label) for result, label in zip(results, labels, strict=True) if _evaluated(result)]
     if evaluated:
-        chosen, named = zip(*evaluated, strict=True)
-        with plt.rc_context(RC):
-            drawn, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained", sharey=True)
-            metric = headline(chosen)
-            convergence(chosen, metric, "time", named, left)
-            _far_apart(left, chosen)
-            convergence(chosen, metric, "updates", named, right).set_ylabel("")
-            for ax in (left, right):
-                ax.get_legend().remove()
-            handles, texts = left.get_legend_handles_labels()
-            drawn.legend(handles, texts, loc="outside upper center", ncols=min(4, len(texts)))
-        written.append(write_figure(drawn, folder / "convergence.png"))
+        write("convergence.png", lambda: _convergence(*zip(*evaluated, strict=True)))
     for name, table in (("staleness", "updates"), ("gantt", "events")):
         kept = [(result, label) for result, label in zip(results, labels, strict=True) if len(getattr(result, table))]
         if kept:
             chosen, named = zip(*kept, strict=True)
-            written.append(write_figure(figure(name, chosen, list(named)), folder / f"{name}.png"))
+            write(f"{name}.png", lambda name=name, chosen=chosen, named=named: figure(name, chosen, list(named)))
     return written
 
 
-def _far_apart(ax: Axes, results: Sequence[Result]) -> None:
-    """Make the time axis logarithmic where one run takes ten times as long as another, which could not be seen otherwise."""
-    ends = [run.summary["time"] for run in results if run.summary.get("time")]
-    if ends and max(ends) >= 10 * min(ends):
-        logarithmic(ax, "x", [min(ends) / 100, max(ends)])
+def _convergence(results: Sequence[Result], labels: Sequence[str]) -> Figure:
+    """Against virtual time, and against updates, with one legend."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(RC):
+        drawn, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained", sharey=True)
+        try:
+            metric = headline(results)
+            convergence(results, metric, "time", labels, left)
+            convergence(results, metric, "updates", labels, right).set_ylabel("")
+        except BaseException:
+            plt.close(drawn)
+            raise
+        for ax in (left, right):
+            if ax.get_legend() is not None:
+                ax.get_legend().remove()
+        handles, texts = left.get_legend_handles_labels()
+        texts = [entry(text) for text in texts]
+        columns = max(1, min(4, len(texts), int(DOUBLE / (0.5 + 0.055 * max(map(len, texts))))))
+        lines = sum(text.count("\n") + 1 for text in texts)
+        drawn.set_size_inches(DOUBLE, 2.6 + 0.14 * -(-lines // columns))
+        drawn.legend(handles, texts, loc="outside upper center", ncols=columns)
+    return drawn
 
 
 def _evaluated(result: Result) -> bool:

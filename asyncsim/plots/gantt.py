@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asyncsim.plots.remarks import remark
 from asyncsim.plots.style import axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
@@ -49,6 +50,9 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
     ax.set_xlabel("virtual time (s)")
     ax.set_ylabel("worker")
     ax.grid(False)
+    every = int(result.summary.get("workers") or result.events["worker"].max() + 1)
+    if every > workers:
+        remark(ax, f"{workers} of {every:,} workers")
     if len(shown):
         ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=1.2, columnspacing=1.2)
     return ax

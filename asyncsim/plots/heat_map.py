@@ -9,8 +9,9 @@ import numpy as np
 
 from asyncsim.errors import UserError
 from asyncsim.plots.fields import SEED, check_field, differing, field_value, say
+from asyncsim.plots.remarks import remark
 from asyncsim.plots.scales import name_of, percent
-from asyncsim.plots.style import axes
+from asyncsim.plots.style import SINGLE, axes, entry
 from asyncsim.plots.tables import diverged, final, headline, only_ended
 from asyncsim.records import Result
 
@@ -46,7 +47,12 @@ def heat_map(
         if more:
             raise UserError(f"heat map: runs at {x} {at[0]}, {y} {at[1]} also differ in {', '.join(more)}; choose among them")
     across, up = _ordered(at[0] for at in cells), _ordered(at[1] for at in cells)
-    ax = axes(ax, height=1.1 + 0.28 * len(up))
+    whole = len(across), len(up)
+    across, up = across[:MOST_CELLS], up[:MOST_CELLS]
+    cells = {at: here for at, here in cells.items() if at[0] in across and at[1] in up}
+    ax = axes(ax, max(SINGLE, 1.3 + 0.36 * len(across)), 1.1 + 0.28 * len(up))
+    if whole != (len(across), len(up)):
+        remark(ax, f"the first {len(across)} of {whole[0]} values along x, and {len(up)} of {whole[1]} along y")
     values = np.full((len(up), len(across)), np.nan)
     lost = np.zeros_like(values)
     for (a, b), here in cells.items():
@@ -67,8 +73,8 @@ def heat_map(
         text = _cell(value, metric) + (f"\n{count}/{len(here)} div." if count and np.isfinite(value) else "")
         box = None if np.isfinite(value) else {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
         ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=_ink(image, value), bbox=box)
-    ax.set_xticks(range(len(across)), [say(value) for value in across])
-    ax.set_yticks(range(len(up)), [say(value) for value in up])
+    ax.set_xticks(range(len(across)), [entry(say(value), 12) for value in across])
+    ax.set_yticks(range(len(up)), [entry(say(value), 24) for value in up])
     ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x)
     ax.set_ylabel("workers N" if y in ("workers", "cluster.workers") else y)
     ax.grid(False)
@@ -81,6 +87,10 @@ def heat_map(
         bar.set_ticks(ticks if high > low else [low], labels=[_cell(tick, metric) for tick in (ticks if high > low else [low])])
         bar.outline.set_visible(False)
     return ax
+
+
+MOST_CELLS = 24
+"""Cells along each side whose numbers can be read."""
 
 
 def _other(runs: Sequence[Result], x: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from asyncsim.plots.fields import labels_for
 from asyncsim.plots.gantt import gantt
 from asyncsim.plots.heat_map import heat_map
 from asyncsim.plots.over_time import gap_distribution, gap_over_time, penalty_over_time, staleness_over_time
+from asyncsim.plots.remarks import remark, shortened
 from asyncsim.plots.scaling import cost_to_target, energy_to_target, final_metric, speedup, time_to_target
 from asyncsim.plots.schedule import rows, schedule
 from asyncsim.plots.shares import time_shares
@@ -21,6 +23,7 @@ from asyncsim.plots.staleness import staleness_histogram
 from asyncsim.plots.style import DOUBLE, RC, SINGLE
 from asyncsim.records import Result
 from asyncsim.records.directory import write_atomically
+from asyncsim.records.stages import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +62,10 @@ KINDS: dict[str, Kind] = {
     ),
     "time_shares": Kind(time_shares, (), (), "utilisation and idle time, from the summaries"),
 }
+MOST_TIMELINES = 3
+"""Gantt charts and schedules in one figure."""
+MOST_INCHES = 20.0
+"""Of a figure, each way: 4,000 pixels of a PNG file."""
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -114,18 +121,20 @@ def figure(
 def _gantts(results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None) -> Figure:
     import matplotlib.pyplot as plt
 
-    shown = list(_different(results, labels).items())
+    different = _different(results, labels)
+    shown = list(different.items())[:MOST_TIMELINES]
     size = width or (SINGLE if len(shown) == 1 else DOUBLE)
     lanes = max(min(16, run.summary.get("workers", 8)) for _, run in shown)
     drawn, lanes_axes = plt.subplots(
         1, len(shown), figsize=(size, 1.3 + 0.13 * lanes), layout="constrained", squeeze=False
     )  # fmt: skip
     for ax, (label, run) in zip(lanes_axes[0], shown, strict=True):
-        gantt(run, ax=ax).set_title(label)
+        gantt(run, ax=ax).set_title(shortened(label, 100 // len(shown)))
         if ax.get_legend() is not None:
             ax.get_legend().remove()
         if ax is not lanes_axes[0][0]:
             ax.set_ylabel("")
+    _leave_out(lanes_axes[0][0], different)
     entries = {text: handle for ax in lanes_axes[0] for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     if entries:
         drawn.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4 if size <= SINGLE else 7))
@@ -138,19 +147,30 @@ def _schedules(
     """One below the other, with one legend."""
     import matplotlib.pyplot as plt
 
-    shown = list(_different(results, labels).items())
+    different = _different(results, labels)
+    shown = list(different.items())[:MOST_TIMELINES]
     heights = [0.65 + 0.2 * rows(run) for _, run in shown]
     drawn, places = plt.subplots(
         len(shown), 1, figsize=(width or DOUBLE, sum(heights) + 0.15), layout="constrained", squeeze=False,
         gridspec_kw={"height_ratios": heights},
     )  # fmt: skip
     for ax, (label, run) in zip(places[:, 0], shown, strict=True):
-        schedule(run, ax=ax, **options).set_title(label, loc="left")
+        schedule(run, ax=ax, **options).set_title(shortened(label, 80), loc="left")
         if ax is not places[0, 0] and ax.get_legend() is not None:
             ax.get_legend().remove()
         if ax is not places[-1, 0]:
             ax.set_xlabel("")
+    if all(stages_of(run.manifest) == 1 for _, run in shown):
+        remark(places[-1, 0], "no stages in these runs: the kind `gantt` also shows their transfers and waiting")
+    _leave_out(places[-1, 0], different)
     return drawn
+
+
+def _leave_out(ax: Any, different: dict[str, Result]) -> None:
+    left = list(different)[MOST_TIMELINES:]
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        remark(ax, f"{MOST_TIMELINES} of {len(different)} different timelines; left out: {shortened(left[0])}{more}")
 
 
 def _different(results: Sequence[Result], labels: Sequence[str] | str | None) -> dict[str, Result]:
@@ -163,14 +183,13 @@ def _different(results: Sequence[Result], labels: Sequence[str] | str | None) ->
     return distinct_timelines(first)
 
 
-def distinct_timelines(runs: dict[str, Result], most: int = 3) -> dict[str, Result]:
-    """One run for each different timeline that has more than one worker (or any number, if there is none), with the labels of
-    equal ones joined."""
+def distinct_timelines(runs: dict[str, Result]) -> dict[str, Result]:
+    """One run for each different timeline with more than one worker (any, if there is none), labels joined."""
     shared: dict[str, list[str]] = {}
     several = {label: run for label, run in runs.items() if run.summary.get("workers", 2) > 1} or runs
     for label, run in several.items():
         shared.setdefault(run.fingerprints.get("timeline", label), []).append(label)
-    return {_joined(labels): runs[labels[0]] for labels in list(shared.values())[:most]}
+    return {_joined(labels): runs[labels[0]] for labels in shared.values()}
 
 
 def _joined(labels: list[str], longest: int = 40) -> str:
@@ -200,10 +219,33 @@ def figure_bytes(drawn: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     try:
         with plt.rc_context(RC):
-            drawn.savefig(buffer, format=form, metadata={"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form))
+            dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
+            drawn.savefig(buffer, format=form, metadata=dated, bbox_inches=_page(drawn))
     finally:
         _close(drawn)
     return buffer.getvalue()
+
+
+def _page(drawn: Figure) -> Any:
+    """What is written of a figure: all that is drawn, with a narrow margin, and never more than ``MOST_INCHES`` each way. A
+    figure whose labels leave no room for its axes grows until they do."""
+    from matplotlib.transforms import Bbox
+
+    width, height = (min(MOST_INCHES, size) for size in drawn.get_size_inches())
+    while True:
+        drawn.set_size_inches(width, height)
+        try:
+            with warnings.catch_warnings():
+                if min(width, height) < MOST_INCHES:
+                    warnings.filterwarnings("error", message="constrained_layout not applied")
+                drawn.draw_without_rendering()
+            break
+        except UserWarning:
+            width, height = (min(MOST_INCHES, 1.25 * size) for size in (width, height))
+    found = drawn.get_tightbbox().padded(0.1)
+    room = (MOST_INCHES - width) / 2, (MOST_INCHES - height) / 2
+    most = Bbox([[-room[0], -room[1]], [width + room[0], height + room[1]]])
+    return Bbox.intersection(found, most) or most
 
 
 def _close(drawn: Figure) -> None:

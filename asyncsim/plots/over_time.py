@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from asyncsim.errors import UserError
-from asyncsim.plots.scales import few_ticks, logarithmic
+from asyncsim.plots.remarks import few, remark
+from asyncsim.plots.scales import few_ticks, logarithmic, plain, work_axis
 from asyncsim.plots.style import axes, grouped, joined, legend, looks
 from asyncsim.plots.tables import called, table
 from asyncsim.records import Result
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 COLUMNS = {"time": ("time", "virtual time (s)"), "updates": ("version", "updates")}
 QUANTITIES = {"staleness": "staleness (versions)", "gap": "gap (L2 norm)", "penalty": "penalty (divides the update)"}
+
+SPIKE = 8.0
+"""A mean that is so many times as high as nine tenths of them is left above the axis."""
 
 Against = Literal["time", "updates"]
 Labels = Sequence[str] | str | None
@@ -34,7 +38,8 @@ def staleness_over_time(
 def gap_over_time(
     results: Result | Sequence[Result], against: Against = "time", labels: Labels = None, ax: Axes | None = None
 ) -> Axes:
-    """As ``staleness_over_time``, for the gap. Needs real gradients. Logarithmic where it spans more than a factor of 20."""
+    """As ``staleness_over_time``, for the gap. Needs real gradients. Logarithmic where it spans more than a factor of 20 (gaps of
+    0 are then not on it)."""
     return over_time(results, "gap", against, labels, ax)
 
 
@@ -53,14 +58,16 @@ def over_time(
     ax: Axes | None = None,
     windows: int = 40,
 ) -> Axes:
-    """One of ``QUANTITIES`` in ``windows`` equal spans; a span without a push is left out."""
+    """One of ``QUANTITIES`` in ``windows`` equal spans; a span without a push is left out. The y axis ends where nearly all means
+    and bands do: a lone spike above is counted in a remark below the axes. The x axis is that of ``convergence``."""
     ax = axes(ax)
     if against not in COLUMNS:
         raise UserError(f"against: {against!r} is none of {', '.join(COLUMNS)} (pushes carry no count of samples)")
     column, label = COLUMNS[against]
     groups = grouped(results, labels)
     shown = looks(groups)
-    means = []
+    means, highs, places = [], [], []
+    groups = few(groups, ax)
     for names, (x, y) in _alike({name: _pushes(runs, quantity, column) for name, runs in groups.items()}):
         look, name = shown[names[0]], joined(names)
         edges = np.linspace(0, x.max(), windows + 1) if x.max() > 0 else np.array([0.0, 1.0])
@@ -73,16 +80,33 @@ def over_time(
         ax.plot(middle, mean, color=look.colour, linestyle=look.dash, label=name)
         ax.fill_between(middle, low, high, color=look.colour, alpha=0.15, linewidth=0)
         means.append(mean)
+        highs.append(high)
+        places.append(middle)
     ax.set_xlabel(label)
     ax.set_ylabel(QUANTITIES[quantity])
-    values = np.concatenate(means)
-    if quantity != "staleness" and values.min() > 0 and values.max() > 20 * values.min():
-        logarithmic(ax, "y", values)
-    else:
-        ax.set_ylim(bottom=0)
+    _y_axis(ax, np.concatenate(means), np.concatenate(highs), quantity)
+    work_axis(ax, places)
     few_ticks(ax)
     legend(ax)
     return ax
+
+
+def _y_axis(ax: Axes, means: np.ndarray, highs: np.ndarray, quantity: str) -> None:
+    """Limits that a lone spike does not stretch, and a logarithmic scale where the rest still spans much."""
+    top = SPIKE * float(np.percentile(means, 90))
+    kept = means[means <= top] if top > 0 else means
+    positive = kept[kept > 0]
+    if quantity != "staleness" and len(positive) and positive.max() > 20 * positive.min():
+        logarithmic(ax, "y", positive)
+        if len(positive) < len(kept):
+            remark(ax, f"{len(kept) - len(positive)} spans with a mean of 0 are not on the logarithmic axis")
+    else:
+        most = float(kept.max()) if len(kept) else 0.0
+        ax.set_ylim(0, 1.05 * max(most, min(float(highs.max()), 2 * most)) or None)
+    if len(kept) < len(means):
+        count = len(means) - len(kept)
+        spans = "1 span has its mean" if count == 1 else f"{count} spans have their means"
+        remark(ax, f"{spans} above the axis, up to {plain(float(means.max()))}")
 
 
 def _alike(pushes: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[tuple[list[str], tuple[np.ndarray, np.ndarray]]]:
@@ -114,8 +138,10 @@ def gap_distribution(results: Result | Sequence[Result], labels: Labels = None, 
     ax = axes(ax)
     groups = grouped(results, labels)
     positive = []
-    curves = {name: np.sort(_pushes(runs, "gap", "time")[1]) for name, runs in groups.items()}
-    for gaps, look, name in zip(curves.values(), looks(groups).values(), groups, strict=True):
+    shown = looks(groups)
+    curves = {name: np.sort(_pushes(runs, "gap", "time")[1]) for name, runs in few(groups, ax).items()}
+    for name, gaps in curves.items():
+        look = shown[name]
         shares = np.arange(1, len(gaps) + 1) / len(gaps)
         label = f"{name} (median {np.median(gaps):.2g})"
         ax.step(gaps, shares, where="post", color=look.colour, linestyle=look.dash, label=label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,23 @@ import pandas as pd
 
 from asyncsim.errors import UserError
 from asyncsim.plots.kinds import headless, write_figure
+from asyncsim.plots.remarks import remark, remarks
 from asyncsim.plots.scales import few_ticks, logarithmic
-from asyncsim.plots.style import DOUBLE, RC, axes, legend, looks
+from asyncsim.plots.style import DOUBLE, RC, axes, entry, legend, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST = 24
+"""Candidates that a legend can name."""
 NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)", "error": "validation error at the end"}
 
 
-def write_front(table: pd.DataFrame, objectives: Sequence[str], goal: str, path: Path) -> Path | None:
-    """Write `pareto_front` to a file, with a legend beside it. If no candidate can be drawn, nothing is written and None is
-    returned."""
+def write_front(
+    table: pd.DataFrame, objectives: Sequence[str], goal: str, path: Path, tell: Callable[[str], None]
+) -> Path | None:
+    """`pareto_front` as a file with a legend beside it; None, and no file, if no candidate has a place. ``tell`` is called with
+    what the figure leaves out."""
     headless()
     import matplotlib.pyplot as plt
 
@@ -34,7 +39,12 @@ def write_front(table: pd.DataFrame, objectives: Sequence[str], goal: str, path:
         except UserError:
             plt.close(drawn)
             return None
-        drawn.legend(*ax.get_legend_handles_labels(), loc="outside right upper", title="filled: Pareto front", title_fontsize=7)
+        handles, texts = ax.get_legend_handles_labels()
+        drawn.set_size_inches(DOUBLE, max(3.2, 0.5 + 0.15 * len(texts)))
+        drawn.legend(handles, [entry(text, 34) for text in texts], loc="outside right upper",
+                     title="filled: Pareto front", title_fontsize=7)
+        for text in remarks(drawn):
+            tell(f"{path.name}: {text}")
         return write_figure(drawn, path)
 
 
@@ -47,7 +57,13 @@ def pareto_front(table: pd.DataFrame, objectives: Sequence[str], goal: str = "ta
     ax = axes(ax)
     y = "cost" if "cost" in objectives else "error"
     spans: dict[str, list[float]] = {"time": [], y: []}
-    for (_, row), look in zip(table.iterrows(), looks(table["candidate"]).values(), strict=True):
+    shown = looks(table["candidate"])
+    if len(table) > MOST:
+        first = table.sort_values("pareto", ascending=False, kind="stable").head(MOST)
+        remark(ax, f"{MOST} of {len(table)} candidates, those of the Pareto front first")
+        table = table.loc[sorted(first.index)]
+    for _, row in table.iterrows():
+        look = shown[row["candidate"]]
         if not (math.isfinite(row["time"]) and math.isfinite(row[y])):
             ax.plot([], [], "x", color=look.colour, label=f"{row['candidate']}: never")
             continue

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from asyncsim.errors import UserError
-from asyncsim.records import Result, read_manifest
-from asyncsim.records.directory import read_table
-from asyncsim.records.rows import EVENTS, METRICS, UPDATES
-
-COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
+from asyncsim.records import Result, load_result
+from asyncsim.userfiles import read_json
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """The run folders among ``paths`` and below them, in order, each of them once. Raises ``UserError`` where there is none."""
+    """The run folders among ``paths`` and below them, each once: those of a study in the order of its file, others by name.
+    ``UserError`` where there is none."""
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -24,9 +22,46 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
         runs = list(_below(path)) if path.is_dir() else []
         if not runs:
             raise UserError(f"{path}: no run in it (a run is a folder with a manifest.json; `asyncsim run` writes them)")
-        for run in runs:
+        for run in in_file_order(runs):
             found.setdefault(run.resolve(), run)
     return list(found.values())
+
+
+def in_file_order(runs: Sequence[Path]) -> list[Path]:
+    """Runs of one study as its file has them, at the place of its first, and after them its other runs (trials of a tuning)."""
+    orders = {folder: study_order(folder) for folder in dict.fromkeys(run.parent for run in runs)}
+    groups: dict[Path, list[Path]] = {}
+    for run in runs:
+        groups.setdefault(run.parent if orders[run.parent] else run, []).append(run)
+    last = len(runs)
+    return [
+        run
+        for place, group in groups.items()
+        for run in (sorted(group, key=lambda run: orders[run.parent].get(run.name, last)) if orders.get(place) else group)
+    ]
+
+
+def study_baseline(runs: Iterable[Path]) -> str | None:
+    """The variant that the file of all these runs' study names as its baseline; None if there is no such study, or variant."""
+    folders = list(dict.fromkeys(run.parent for run in runs))
+    said = _study(folders[0]).get("baseline") if len(folders) == 1 else None
+    return said if isinstance(said, str) else said.get("variant") if isinstance(said, dict) else None
+
+
+def study_order(folder: Path) -> dict[str, int]:
+    """Place in the file of each run folder of a study; empty for other folders."""
+    study = _study(folder)
+    names = [run.get("folder") for part in ("runs", "common") for run in study.get(part) or () if isinstance(run, dict)]
+    return {str(name): place for place, name in reversed(list(enumerate(names)))}
+
+
+def _study(folder: Path) -> dict[str, Any]:
+    """What a sweep noted of itself in a folder; a file that is not there, or is no such thing, orders nothing."""
+    try:
+        found = read_json(folder / "sweep.json")
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _below(path: Path) -> Iterator[Path]:
@@ -40,18 +75,8 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
-    """Read a run's manifest and summary, and those of its ``tables``; the parameters are not read. Raises ``UserError``."""
-    manifest = read_manifest(path)
-    file = path / "summary.json"
-    try:
-        summary = json.loads(file.read_text()) if file.exists() else {"status": manifest["status"]}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
-    if not isinstance(summary, dict):
-        raise UserError(f"{file}: is not what a run wrote")
-    if not isinstance(manifest["scenario"], dict) or not isinstance(manifest["fingerprints"], dict):
-        raise UserError(f"{path / 'manifest.json'}: is not what a run wrote")
-    return Result(summary, manifest, {name: read_table(path, name, COLUMNS[name]) for name in tables}, None, path)
+    """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
+    return load_result(path, tables, parameters=False)
 
 
 def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[Result], dict[Path, str]]:

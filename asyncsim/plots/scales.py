@@ -41,14 +41,47 @@ def logarithmic(ax: Axes, which: Literal["x", "y"], values: Iterable[float], sha
     _ticks(axis, _round_numbers(low / room, high * room), shares)
 
 
+FAR_APART = 10.0
+"""Where one curve goes so many times as far as another, the shorter one would not be seen on a linear axis."""
+
+
+def work_axis(ax: Axes, curves: Iterable[np.ndarray]) -> None:
+    """The x axis of curves at these places, in time, work or money: from 0 on; or logarithmic where their ends are far apart,
+    from the first place above 0. What lies at 0 (the evaluation before the first update) then stands at the left edge."""
+    curves = [np.asarray(curve, dtype=float) for curve in curves]
+    positive = [curve[curve > 0] for curve in curves if (curve > 0).any()]
+    ends = [curve[-1] for curve in positive]
+    if not ends or max(ends) < FAR_APART * min(ends):
+        ax.set_xlim(0, 1.03 * max(ends, default=1.0))
+        return
+    logarithmic(ax, "x", [max(min(curve[0] for curve in positive), min(ends) / 100), max(ends)])
+    left = ax.get_xlim()[0]
+    for line in ax.get_lines():
+        x = np.array(line.get_xdata(), dtype=float)
+        if len(x) and (x < left).any():
+            line.set_xdata(np.maximum(x, left))
+    for band in ax.collections:
+        for path in band.get_paths():
+            path.vertices[:, 0] = np.maximum(path.vertices[:, 0], left)
+
+
 def _round_numbers(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) == 1 or not ticks:
+            return _between(low, high)
         if len(ticks) <= 7:
             return ticks
     return ticks[:: math.ceil(len(ticks) / 7)]
+
+
+def _between(low: float, high: float) -> list[float]:
+    """Round numbers in a narrow span."""
+    from matplotlib.ticker import MaxNLocator
+
+    return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
 
 
 def _ticks(axis: Axis, ticks: Sequence[float], shares: bool = False) -> None:

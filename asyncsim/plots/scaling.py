@@ -10,6 +10,7 @@ import numpy as np
 
 from asyncsim.errors import UserError
 from asyncsim.plots.fields import check_field, field_value
+from asyncsim.plots.remarks import few, remark
 from asyncsim.plots.scales import in_percent, logarithmic, name_of, numeric, percent, workers_axis
 from asyncsim.plots.style import Look, axes, grouped, legend, looks
 from asyncsim.plots.tables import curve, diverged, final, headline, only_ended
@@ -52,7 +53,7 @@ def final_metric(
     runs = only_ended(_listed(results))
     metric = metric or headline(runs)
     ax = axes(ax)
-    series = _series(results, lambda run: final(run, metric), x, labels)
+    series = few(_series(results, lambda run: final(run, metric), x, labels), ax)
     values = _draw(ax, series)
     ax.set_ylabel(name_of(metric))
     if metric.endswith("_error"):
@@ -114,7 +115,7 @@ def _to_target(
 ) -> Axes:
     measure = _reaching(_listed(results), metric, level, of)
     ax = axes(ax)
-    series = _series(results, measure, x, labels)
+    series = few(_series(results, measure, x, labels), ax)
     values = _draw(ax, series)
     ax.set_ylabel(f"{SPENT[of]} to\n{_goal(_listed(results), metric, level)}")
     logarithmic(ax, "y", values)
@@ -157,7 +158,10 @@ def speedup(
         faster[name] = [
             p._replace(values=tuple(base.mean / value for value in p.values), mean=base.mean / p.mean) for p in points
         ]
+    faster = few(faster, ax)
     values = _draw(ax, faster)
+    if baseline is None and all(len(points) == 1 for points in series.values()):
+        remark(ax, "every curve has one worker count and is compared with itself; name another with `baseline`")
     counts = sorted({point.x for points in series.values() for point in points})
     if len(set(starts)) == 1:
         ideal = [count / starts[0] for count in counts]
@@ -170,11 +174,6 @@ def speedup(
     logarithmic(ax, "y", values)
     _finish(ax, faster, "workers", "never reached")
     return ax
-
-
-def _over(base: float, point: Point) -> Point:
-    """Times as speed-ups over ``base``."""
-    return point._replace(values=tuple(base / value for value in point.values), mean=base / point.mean)
 
 
 def _listed(results: Result | Sequence[Result]) -> list[Result]:
@@ -252,6 +251,8 @@ def _draw(ax: Axes, series: dict[str, list[Point]]) -> list[float]:
         if partly:
             ax.plot(*zip(*partly, strict=True), look.point, color=look.colour, markerfacecolor="white", zorder=4, label="_partly")
         drawn.extend(ends.ravel())
+    if not drawn:
+        ax.set_yticks([])  # nothing has a place along it
     return drawn
 
 

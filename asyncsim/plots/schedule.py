@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
+from asyncsim.plots.remarks import remark
 from asyncsim.plots.style import DOUBLE, axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
@@ -66,6 +67,9 @@ def schedule(
     ax.set_xlabel("virtual time (s)")
     ax.set_ylabel("worker" if stages == 1 else "stage")
     ax.grid(False)
+    every = int(result.summary.get("workers") or 0)
+    if every > rows(result):
+        remark(ax, f"{rows(result)} of {every:,} workers")
     _legend(ax)
     return ax
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from asyncsim.errors import UserError
 from asyncsim.plots.gantt import FILL
+from asyncsim.plots.remarks import few, shortened
 from asyncsim.plots.scales import in_percent
-from asyncsim.plots.style import axes, grouped
+from asyncsim.plots.style import SINGLE, axes, grouped
 from asyncsim.plots.tables import called, only_ended
 from asyncsim.records import Result
 from asyncsim.records.rows import EVENT_KINDS, WORK
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARES = ("utilisation", *(kind for kind in EVENT_KINDS if kind not in (*WORK, "stop")), "lost", "unfinished")
+MOST_BARS = 32
 _LABEL = {"utilisation": "compute", "lost": "lost work"}
 
 
@@ -28,7 +30,9 @@ def time_shares(results: Result | Sequence[Result], labels: Sequence[str] | str 
     ``lost`` is work that a crash or a recall cut short, ``unfinished`` what was going on at the end.
     """
     groups = grouped(results, labels)
-    ax = axes(ax, height=1.15 + 0.24 * len(groups))
+    longest = min(26, max(map(len, groups)))
+    ax = axes(ax, SINGLE + 0.06 * max(0, longest - 12), 1.15 + 0.24 * min(len(groups), MOST_BARS))
+    groups = few(groups, ax, MOST_BARS)
     means = {name: _mean(runs) for name, runs in groups.items()}
     left = np.zeros(len(groups))
     place = np.arange(len(groups))
@@ -46,7 +50,7 @@ def time_shares(results: Result | Sequence[Result], labels: Sequence[str] | str 
     for row, mean in enumerate(means.values()):
         if mean["utilisation"] > 0.1:
             ax.text(mean["utilisation"] / 2, row, f"{100 * mean['utilisation']:.0f} %", ha="center", va="center", fontsize=7)
-    ax.set_yticks(place, list(groups))
+    ax.set_yticks(place, [shortened(name, 26) for name in groups])
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     in_percent(ax.xaxis)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asyncsim.plots.style import DASHES, axes, colours, grouped, joined, legend
+from asyncsim.plots.remarks import few
+from asyncsim.plots.style import axes, grouped, joined, legend, looks
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
 
@@ -23,12 +24,11 @@ def staleness_histogram(
     """
     ax = axes(ax)
     groups = grouped(results, labels)
-    shades = colours(groups)
+    shown = looks(groups)
     shared: dict[bytes, tuple[list[str], np.ndarray]] = {}
-    for name, runs in groups.items():
+    for name, runs in few(groups, ax).items():
         shares = _shares(runs)
         shared.setdefault(shares.tobytes(), ([], shares))[0].append(name)
-    drawn = 0
     for names, shares in shared.values():
         label = joined(names)
         if len(shares) == 1 and len(shared) > 1:
@@ -36,10 +36,9 @@ def staleness_histogram(
             continue
         mean = float(shares @ np.arange(len(shares)))
         edges = np.arange(len(shares) + 1) - 0.5
-        line = DASHES[drawn % len(DASHES)]
-        ax.stairs(shares, edges, color=shades[names[0]], label=f"{label} (mean {mean:.1f})", linewidth=1.6, linestyle=line)
-        ax.stairs(shares, edges, color=shades[names[0]], alpha=0.15, fill=True)
-        drawn += 1
+        look = shown[names[0]]
+        ax.stairs(shares, edges, color=look.colour, label=f"{label} (mean {mean:.1f})", linewidth=1.6, linestyle=look.dash)
+        ax.stairs(shares, edges, color=look.colour, alpha=0.15, fill=True)
     ax.set_xlabel("staleness (versions)")
     ax.set_ylabel("share of pushes")
     legend(ax)

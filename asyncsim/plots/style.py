@@ -4,6 +4,7 @@ readable in print."""
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +44,11 @@ OURS = "asyncsim"
 DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)), (0, (8, 1.5, 2, 1.5)))
 POINTS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 RAMP = ("#440154", "#3B528B", "#21918C", "#4AAF5E", "#B8A812")  # viridis, its yellow darkened
+
+LETTER = 0.052
+"""Inches that a letter of a legend takes."""
+LINES = 3
+"""Of an entry in a legend."""
 
 Groups = dict[str, list[Result]]
 
@@ -129,12 +135,13 @@ def _ramp(share: float) -> str:
 def legend(ax: Axes) -> None:
     """Inside for a short entry; above the axes for more, where it hides nothing. A figure of ours grows by its height."""
     handles, texts = ax.get_legend_handles_labels()
+    texts = [entry(text) for text in texts]
     lines = [line for text in texts for line in text.split("\n")]
     longest = max(map(len, lines), default=0)
     if len(texts) <= 1 and longest <= 18:
         ax.legend()
         return
-    columns = 1 if longest > 22 or len(texts) == 1 else 2
+    columns = 2 if len(texts) > 1 and 2 * (0.45 + LETTER * longest) <= _width(ax) else 1
     if ax.figure.get_label() == OURS:
         width, height = ax.figure.get_size_inches()
         ax.figure.set_size_inches(width, height + 0.14 * -(-len(lines) // columns))
@@ -144,10 +151,19 @@ def legend(ax: Axes) -> None:
     )  # fmt: skip
 
 
+def _width(ax: Axes) -> float:
+    """Inches between the left end of the axes and the right end of their part of the figure, about."""
+    return ax.figure.get_size_inches()[0] * ax.get_position().width * 1.08
+
+
+def entry(text: str, width: int = 40) -> str:
+    """A label for a legend: at most three lines, each short enough for the width of one column."""
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
+    return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], f"{lines[LINES - 1][: width - 2]} …"])
+
+
 def joined(labels: Sequence[str], most: int = 40) -> str:
     """Labels that share one curve, in lines that fit a legend; labels that have commas of their own are set off by semicolons."""
-    import textwrap
-
     between = "; " if any("," in label for label in labels) else ", "
     return "\n".join(textwrap.wrap(between.join(labels), most, break_long_words=False))
 

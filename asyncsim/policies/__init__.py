@@ -4,6 +4,7 @@ clock."""
 from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
+from asyncsim.policies.data_weights import DataWeights
 from asyncsim.policies.delay_compensation import DelayCompensation
 from asyncsim.policies.discrepancy import DiscrepancyCorrection
 from asyncsim.policies.gap_aware import GapAware
@@ -26,6 +27,7 @@ __all__ = [
     "Accumulate",
     "Adam",
     "Clip",
+    "DataWeights",
     "DelayCompensation",
     "DiscrepancyCorrection",
     "DropStale",

@@ -89,11 +89,12 @@ class ServerView(Protocol):
     params: Tensor  # (P,)
     version: int
     num_workers: int
-    members: int  # workers that have not left for good
-    departed: frozenset[int]  # those that have
+    members: int  # workers that have not stopped or left; one that has crashed is a member
+    departed: frozenset[int]  # those that have stopped, or left until they join again
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+    now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int
 
@@ -106,6 +107,10 @@ class ServerView(Protocol):
 
         Not to be written to. Not every step rule has one.
         """
+        ...
+
+    def data_weight(self, worker: int) -> float:
+        """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
         ...
 
     def moved(self, snapshot: Snapshot) -> Tensor:

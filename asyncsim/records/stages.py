@@ -96,7 +96,7 @@ def stage_summary(
         rest = round(seconds * 1e9) - full if full is not None else 0
         if rest > 0:
             work = _where(events, np.isin(events["kind"], [EVENT_KINDS.index(kind) for kind in WORK]) & events["complete"])
-            busy = np.maximum(work["end_ns"] - np.maximum(work["start_ns"], full), 0).sum()
+            busy = np.maximum(work["end_ns"] - np.maximum(work["start_ns"], full), 0).astype(np.float64).sum()
             values["bubble"] = max(0.0, 1.0 - float(busy) / (workers * rest))
     return values
 

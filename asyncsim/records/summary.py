@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from asyncsim.records.rows import EVENT_KINDS, NOTHING_LOST, OUTCOMES, WORK
+from asyncsim.records.rows import COSTS, EVENT_KINDS, NOTHING_LOST, OUTCOMES, WORK
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,6 +50,13 @@ def time_shares(events: Arrays, num_workers: int, end_ns: int) -> dict[str, floa
         shares["lost"] = float(spans[lost].sum() / total)
     shares["unfinished"] = max(0.0, 1.0 - sum(shares.values()))
     return shares
+
+
+def unknown_to_a_plan(metrics: Sequence[str], target: bool, priced: bool) -> list[str]:
+    """The numbers of a run's summary that depend on gradients, which a plan does not compute: ``metrics`` of the task, what was
+    spent until a ``target``, in time and if the fleet is ``priced`` in money and energy, gaps and penalties."""
+    spent = ["time_to_target", *([f"{name}_to_target" for name in COSTS] if priced else [])] if target else []
+    return [*metrics, *spent, "gap_mean", "penalty_mean"]
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,10 +129,12 @@ def rounding(one: Result, other: Result) -> str | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    return None if value != value else value
+    if isinstance(value, float) and not math.isfinite(value):  # no number of JSON
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _numbers(runs: Sequence[Result]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for run in runs for name, value in run.summary.items() if not isinstance(value, dict))
     skipped = {"name", "method", "seed"}
-    return {name: [run.summary.get(name) for run in runs] for name in names if name not in skipped}
+    return {name: [_plain(run.summary.get(name)) for run in runs] for name in names if name not in skipped}

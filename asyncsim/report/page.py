@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
-from asyncsim.plots.fields import labels_for
+from asyncsim.plots.fields import baseline_label, labels_for
 from asyncsim.plots.kinds import KINDS, figure, figure_bytes, headless
-from asyncsim.plots.runs import find_runs, read_runs
+from asyncsim.plots.runs import find_runs, read_runs, study_baseline, study_order
 from asyncsim.plots.style import DOUBLE
 from asyncsim.plots.tables import task_metrics
 from asyncsim.records import Result
@@ -22,6 +22,8 @@ from asyncsim.report.markup import document, escape, tag
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_SETTINGS = 12
+"""Settings whose curves the page shows; of more, it says that they are left out."""
 MOST_TABLES = 60
 """If there are more runs than this, figures that need pushes or events show only the first run of each label."""
 
@@ -46,7 +48,7 @@ def render(folder: Path) -> str:
     runs, broken = read_runs(paths)
     if not runs:
         raise UserError(f"{folder}: none of its {len(broken)} runs can be read; first: {next(iter(broken.values()))}")
-    pairs = sorted(zip(labels_for(runs), runs, strict=True), key=lambda pair: (_natural(pair[0]), _natural(str(pair[1].path))))
+    pairs = _ordered(list(zip(labels_for(runs), runs, strict=True)))
     labels, runs = [label for label, _ in pairs], [run for _, run in pairs]
     title = folder.resolve().name
     body = [
@@ -71,30 +73,46 @@ def _stages(runs: list[Result], labels: list[str]) -> str:
     return sections.stages(list(kept.values()), list(kept))
 
 
+def _ordered(pairs: list[tuple[str, Result]]) -> list[tuple[str, Result]]:
+    """Runs of one study in the order of its file, which `find_runs` has kept; others by label and folder."""
+    folders = {run.path.parent for _, run in pairs}
+    if len(folders) == 1 and study_order(folders.pop()):
+        return pairs
+    return sorted(pairs, key=lambda pair: (_natural(pair[0]), _natural(str(pair[1].path))))
+
+
 def _natural(text: str) -> list[tuple[int, float, str]]:
     """Sorts ``N = 2`` before ``N = 16``."""
     return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part) for part in re.split(r"(\d+)", text)]
 
 
 def _figures(runs: list[Result], labels: list[str]) -> str:
-    """The figures that can be drawn of these runs; the others are left out."""
+    """The figures that can be drawn of these runs, and a list of the others with the reason."""
     headless()
-    parts = []
+    parts, missing = [], []
     for kind, caption, options, width in _wanted(runs, labels):
         chosen, names = _with_tables(kind, runs, labels)
         try:
             drawn = figure(kind, chosen, names, width, **options)
-        except (UserError, ValueError):  # these runs have no such numbers
+        except (UserError, ValueError) as error:  # these runs have no such numbers
+            missing.append(f"{caption}: {error}")
             continue
         image = tag("img", None, src=_picture(drawn), alt=caption)
         parts.append(tag("figure", image + tag("figcaption", escape(caption))))
-    return tag("section", tag("h2", "Figures") + tag("div", "".join(parts), class_="figures")) if parts else ""
+    many = len(set(labels))
+    if many > MOST_SETTINGS:
+        missing.insert(0, f"Curves, Gantt charts and shares of time of single settings: {many} are too many for one figure")
+    body = tag("div", "".join(parts), class_="figures") if parts else ""
+    if missing:
+        listed = tag("ul", "".join(tag("li", escape(each)) for each in missing))
+        body += tag("details", tag("summary", f"Not drawn: {len(missing)}") + listed)
+    return tag("section", tag("h2", "Figures") + body) if body else ""
 
 
 def _wanted(runs: list[Result], labels: list[str]) -> Iterator[tuple[str, str, dict[str, str], float | None]]:
     many = len({run.summary.get("workers") for run in runs if run.summary.get("workers")}) > 1
     cut = any("stages" in run.summary for run in runs)
-    if any(task_metrics(run) for run in runs) and len(set(labels)) <= 12:
+    if any(task_metrics(run) for run in runs) and len(set(labels)) <= MOST_SETTINGS:
         yield "convergence", "Against virtual time: means over seeds, bands from the smallest to the largest", {}, None
         yield "convergence", "The same against updates", {"against": "updates"}, None
         if any("cost" in run.summary for run in runs):
@@ -105,8 +123,9 @@ def _wanted(runs: list[Result], labels: list[str]) -> Iterator[tuple[str, str, d
         yield "time_to_target", "Virtual time to the target, against worker counts", {}, None
         yield "cost_to_target", "Dollars to the target, against worker counts", {}, None
         yield "energy_to_target", "Joules to the target, against worker counts", {}, None
-        yield "speedup", "Speed-up against worker counts", {}, None
-    if len(set(labels)) <= 12:
+        baseline = baseline_label(runs, study_baseline(run.path for run in runs))
+        yield "speedup", "Speed-up against worker counts", {"baseline": baseline} if baseline else {}, None
+    if len(set(labels)) <= MOST_SETTINGS:
         yield "staleness", "Staleness of the pushes", {}, None
         if cut:
             yield "staleness", "Staleness of the pushes, by stage", {"by": "stage"}, None

@@ -1,14 +1,18 @@
-"""Find out that nothing more can happen in a run, and say who waits for what."""
+"""What a run says in which nothing more can happen, or nothing but crashes."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import Deadlock
-from asyncsim.units import NANOSECONDS
+from asyncsim.simulation.foreseeing import expected_round
+from asyncsim.units import NANOSECONDS, show_seconds
 
 if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
 
 
 def deadlock(sim: Simulation, reason: str) -> Deadlock:
@@ -28,9 +32,42 @@ def deadlock(sim: Simulation, reason: str) -> Deadlock:
     return Deadlock("\n".join(lines))
 
 
+def fruitless(sim: Simulation, crashes: int) -> Deadlock:
+    """The error of a run in which workers crash again and again and no push arrives: how long are whose lives and rounds."""
+    lives: dict[str, list[int]] = {}
+    for worker in sim.workers:
+        life, field = min(_lives(sim, worker), default=(math.inf, ""))
+        if not worker.gone and not math.isinf(life):
+            seconds = expected_round(worker.profile, sim.program, sim.costs).seconds
+            story = f"{show_seconds(seconds)} a round, and on average {show_seconds(life)} between losses (`{field}`)"
+            lives.setdefault(story, []).append(worker.index)
+    when = f"at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}"
+    lines = [
+        f"no progress {when}: {crashes:,} crashes one after the other, and not one push",
+        *(f"  {'worker' if len(indices) == 1 else 'workers'} {_ranges(indices)}: {story}" for story, indices in lives.items()),
+        "  what a worker has begun is lost when it crashes: lengthen the lives, or shorten the round (`cluster.compute`, links, "
+        "local steps)",
+    ]
+    return Deadlock("\n".join(lines))
+
+
+def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
+    """Expected seconds between what takes a worker away, by its cause."""
+    cluster = sim.cluster
+    if worker.profile.faults is not None:
+        yield worker.profile.faults.up.expected, "cluster.faults.up"
+    if cluster.zones is not None:
+        yield cluster.zones.gap.expected, "cluster.zones.gap"
+    for place, windows in enumerate(cluster.maintenance or ()):
+        if windows.workers is None or worker.index in windows.workers:
+            yield windows.every - windows.duration, f"cluster.maintenance.{place}.every"
+
+
 def stuck(sim: Simulation) -> bool:
-    """Does every worker wait for another one, with nobody left to join? A restart of the server would let them go on."""
-    if sim.over or sim.restarts is not None or (sim.queues is not None and any(queue.length for queue in sim.queues)):
+    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    if sim.over or sim.restarts is not None or (sim.closings is not None and sim.closings.pending):
+        return False
+    if sim.queues is not None and any(queue.length for queue in sim.queues):
         return False
     return len(sim.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 

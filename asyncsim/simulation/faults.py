@@ -6,13 +6,20 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.errors import UserError
+from asyncsim.simulation.instants import ABSENCE, LOSS, NOTICE, STOPPING, at
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
-    from asyncsim.cluster import Cluster
+    import numpy as np
+
+    from asyncsim.cluster import Cluster, Outages
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
+
+
+MOST_AT_ONCE = 10
 
 
 class Crash(NamedTuple):
@@ -46,11 +53,11 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
         faults, stop = worker.profile.faults, worker.profile.stop
         if faults is not None:
             process(_crashes(sim, worker, faults, streams))
-        for at, until in worker.profile.absences:
-            if at:
-                process(_absence(sim, worker, at, until))
-        for at, down in worker.profile.outages:
-            process(_strike(sim, worker, at, down, 0))
+        for left, until in worker.profile.absences:
+            if left:
+                process(_absence(sim, worker, left, until))
+        for struck, down in worker.profile.outages:
+            process(_strike(sim, worker, struck, down, 0))
         if stop is not None:
             process(_stops(sim, worker, stop))
     if cluster.zones is not None:
@@ -59,6 +66,27 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
     for windows in cluster.maintenance or ():
         listed = range(len(sim.workers)) if windows.workers is None else windows.workers
         process(_maintenance(sim, [sim.workers[index] for index in listed], windows))
+    for place, source in enumerate(cluster.outages):
+        process(_outages(sim, source, streams("outage", place)))
+
+
+def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life:
+    """What a source says, for ever or until it ends."""
+    last, together = 0, 0
+    for outage in source.outages(len(sim.workers), rng):
+        at_ns, down, warning = (nanoseconds(each) for each in (outage.at, outage.down, outage.warning))
+        notice = max(0, at_ns - warning)
+        together = together + 1 if notice == last else 0
+        known = 0 <= outage.worker < len(sim.workers) and min(at_ns, down, warning) >= 0
+        if not known or notice < last or together > MOST_AT_ONCE * len(sim.workers):
+            raise UserError(
+                f"cluster.outages: `{source.kind}` gave {outage}; allowed are workers 0 to {len(sim.workers) - 1}, times that "
+                f"are not negative, in the order of their notices, and {MOST_AT_ONCE} notices a worker at one instant"
+            )
+        if notice > last:
+            yield at(sim.env, NOTICE if warning else LOSS, notice - last)
+        last = notice
+        sim.env.process(_strike(sim, sim.workers[outage.worker], at_ns - notice, down, warning))
 
 
 def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) -> Life:
@@ -70,24 +98,24 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
         yield from _strike(sim, worker, nanoseconds(up[episode]), length, warning)
         if worker.gone:
             return
-        yield sim.env.timeout(length)
+        yield at(sim.env, LOSS, length)
         episode += 1
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """Take the worker down for ``down`` ns, ``after`` so many ns from now.
+    """After so many nanoseconds the worker is down for so many; one that is absent then is not struck.
 
-    It is warned ``warning`` ns before that, or at once if less time is left: it then begins no new work. A worker that is
-    down or absent at that moment is not warned. One that is absent, or has left for good, when the time comes is not taken
-    down.
+    It is announced ``warning`` before, or at once if that is past. Who is down or absent meanwhile learns of it at its return.
     """
-    if warning and after:
-        notice = max(0, after - warning)
-        if notice:
-            yield sim.env.timeout(notice)
-        worker.warned = worker.up
-        after -= notice
-    yield sim.env.timeout(after)
+    if warning:
+        early = max(0, after - warning)
+        if early:
+            yield at(sim.env, NOTICE, early)
+        worker.announced += 1
+        yield at(sim.env, LOSS, after - early)
+        worker.announced -= 1
+    else:
+        yield at(sim.env, LOSS, after)
     if not worker.gone and not worker.absent:
         worker.process.interrupt(Crash(sim.env.now + down))
 
@@ -97,7 +125,7 @@ def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, strea
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
     while True:
-        yield sim.env.timeout(max(1, nanoseconds(gaps[event])))
+        yield at(sim.env, LOSS, max(1, nanoseconds(gaps[event])))
         there = [worker for worker in workers if worker.up]
         rng = streams("zone", zone, event)
         whole, downs = rng.random() < zones.whole, zones.down.sample(rng, len(workers))
@@ -109,7 +137,7 @@ def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, strea
             after, down = warning + offsets[place], nanoseconds(downs[place])
             ends = max(ends, after + down)
             sim.env.process(_strike(sim, there[place], after, down, warning))
-        yield sim.env.timeout(ends)
+        yield at(sim.env, LOSS, ends)
         if all(worker.gone for worker in workers):
             return
         event += 1
@@ -120,22 +148,22 @@ def _maintenance(sim: Simulation, workers: list[Worker], windows: Maintenance) -
     first = every if windows.first is None else nanoseconds(windows.first)
     begin = max(0, first - warning)
     if begin:
-        yield sim.env.timeout(begin)
+        yield at(sim.env, LOSS, begin)
     after = first - begin
     while not all(worker.gone for worker in workers):
         for worker in workers:
             sim.env.process(_strike(sim, worker, after, duration, warning))
-        yield sim.env.timeout(every - (warning - after))
+        yield at(sim.env, LOSS, every - (warning - after))
         after = warning
 
 
-def _absence(sim: Simulation, worker: Worker, at: int, until: int) -> Life:
-    yield sim.env.timeout(at)
+def _absence(sim: Simulation, worker: Worker, leaves: int, until: int) -> Life:
+    yield at(sim.env, ABSENCE, leaves)
     if not worker.gone:
         worker.process.interrupt(Absence(until))
 
 
-def _stops(sim: Simulation, worker: Worker, at: int) -> Life:
-    yield sim.env.timeout(at)
+def _stops(sim: Simulation, worker: Worker, leaves: int) -> Life:
+    yield at(sim.env, STOPPING, leaves)
     if not worker.gone:
         worker.process.interrupt(STOP)

@@ -33,13 +33,15 @@ class Target(Spec):
 class RunLength(Spec):
     """Whichever limit is met first ends the run; at least one of ``updates``, ``samples`` and ``time`` is needed.
 
-    ``samples`` counts the samples whose gradients were applied. ``time`` is virtual seconds.
+    ``samples`` counts the samples whose gradients were applied. ``time`` is virtual seconds. A run that is foreseen to need more
+    than ``most_events`` pushes, evaluations and crashes (absent: 100 million) is refused.
     """
 
     updates: int | None = Field(None, ge=1, le=MOST)
     samples: int | None = Field(None, ge=1, le=MOST)
     time: PositiveSeconds | None = None
     target: Target | None = None
+    most_events: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _limited(self) -> RunLength:

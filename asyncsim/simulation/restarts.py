@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.policies import Push
 from asyncsim.simulation.deadlocks import deadlock
+from asyncsim.simulation.instants import SAVE, SERVER, at
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
@@ -72,7 +73,7 @@ class Restarts:
 
     def _saves(self, every: int) -> Generator[Any, Any, None]:
         while True:
-            yield self.sim.env.timeout(every)
+            yield at(self.sim.env, SAVE, every)
             if self.back is None:
                 self.sim.server.save()
                 self._saved = self._progress.standing
@@ -80,10 +81,10 @@ class Restarts:
     def _crashes(self) -> Generator[Any, Any, None]:
         env = self.sim.env
         while True:
-            yield env.timeout(nanoseconds(self._up[self.count]))
+            yield at(env, SERVER, nanoseconds(self._up[self.count]))
             down = nanoseconds(self._down[self.count])
             self._crash(down)
-            yield env.timeout(down)
+            yield at(env, SERVER, down)
             self._restart()
 
     def _crash(self, down: int) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asyncsim.needs import Need
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.progress import WorkerProgress
@@ -57,6 +58,7 @@ class Shard:
         *,
         uplink: Uplink | None = None,
         notes: tuple[str, ...] = (),
+        shard_sizes: tuple[int, ...] = (),
         scheduled: bool = True,
         keep: int = 1,
         stage: int = 0,
@@ -64,6 +66,7 @@ class Shard:
     ) -> None:
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
+        self.shard_sizes = shard_sizes  # training samples of each worker, where each has a shard of its own
         self.notes = notes  # names of the numbers that the method notes of every push
         self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
@@ -78,6 +81,7 @@ class Shard:
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
         self.numeric = params is not None  # are gradients (still) computed?
         self.version = 0
+        self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
         self.lr = policy.step.lr
@@ -112,6 +116,11 @@ class Shard:
         self.older = deque(state["older"], maxlen=self.keep - 1)
 
     @property
+    def closing(self) -> bool:
+        """Does the policy close groups at times of its own?"""
+        return any(Need.CLOSES in transform.needs for transform in self.policy.transforms)
+
+    @property
     def num_workers(self) -> int:
         return self.progress.num_workers
 
@@ -142,6 +151,11 @@ class Shard:
         """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
         return self.policy.velocity(self)
 
+    def data_weight(self, worker: int) -> float:
+        """Samples of the worker's own shard over the mean of all workers'."""
+        sizes = self.shard_sizes
+        return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         if self._moved is not snapshot:
@@ -171,8 +185,11 @@ class Shard:
     def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
         staleness = self.version - snapshot.version
+        self.now = now
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
+        if self.progress.sees_losses:
+            self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, counts=up)
         gap = self._gap(snapshot, self.params)
         if not self.numeric:
@@ -209,12 +226,16 @@ class Shard:
         return None
 
     def settle(self, now: int) -> bool:
-        """Called when a worker has left for good: apply the push that a buffer passes on because of that. Returns whether there
-        was one."""
+        """A worker left for good, or a time has come: apply what a buffer now gives up, if anything."""
+        self.now = now
         push = self.policy.settle(self)
         if push is not None:
             self.apply(push, now)
         return push is not None
+
+    def closes(self) -> int | None:
+        """When (ns) the policy asks to be settled."""
+        return self.policy.closes()
 
     def apply(self, push: Push, now: int) -> None:
         if push.samples != self.samples_per_push:  # a mean of several pushes

@@ -1,7 +1,7 @@
 """The event loop: workers, queues and waiting lines in virtual time.
 
-Virtual time is SimPy time in integer nanoseconds. Ties are served in the order in which they were scheduled; only an
-interrupt (crash, recall, stop) goes before what is due at the same instant.
+Virtual time is SimPy time in integer nanoseconds. What happens at one instant is in the order of ``instants.py``; ties within
+that are served in the order in which they were scheduled.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from asyncsim.consistency import Consistency
 from asyncsim.needs import Need
 from asyncsim.records import EVENT_KINDS, Recorder
 from asyncsim.simulation import faults
+from asyncsim.simulation.clock import Clock, out_of_time
+from asyncsim.simulation.closing import Closings
 from asyncsim.simulation.collective import exchange
 from asyncsim.simulation.deadlocks import deadlock, expected, stuck
+from asyncsim.simulation.instants import EVALUATION, LIMIT, RETURN, at
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.network import Network
+from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.queueing import Queue
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     from asyncsim.policies import Snapshot
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
-STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up
 
 
 class Simulation:
@@ -61,13 +64,16 @@ class Simulation:
         streams: Streams,
         costs: Costs,
     ) -> None:
-        self.env = simpy.Environment(initial_time=0)
+        self.env = Clock(partial(out_of_time, self))
+        self.cluster = cluster
         self.program = program
         self.consistency = consistency
         needs = consistency.needs | program.needs
         self._waits, self._recalls, self.overlapping = (need in needs for need in (Need.WAITS, Need.RECALLS, Need.OVERLAPS))
         self.server = server
         self.progress = [shard.progress for shard in server.shards]
+        for progress in self.progress:
+            progress.time = partial(getattr, self.env, "now")
         self.engine = engine
         self.recorder = recorder
         self.costs = costs
@@ -92,18 +98,17 @@ class Simulation:
         self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
         self.restarts = Restarts(self, cluster.server, streams) if failing else None
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
-        self._stalled = max(STALLED, 100 * len(self.workers))
-        self._fruitful = (0, 0)  # pushes and crashes when the version last changed
+        self.patience = Patience(self)
+        self.closings = Closings(self) if server.closing else None
         for worker in self.workers:
             if worker.profile.absences and not worker.profile.absences[0][0]:
                 self._not_yet(worker)
             worker.process = self.env.process(self._life(worker))
         faults.start(self, cluster, streams)
-        every = server.evaluation.every_ns
-        if every is not None:
+        if (every := server.evaluation.every_ns) is not None:
             self.env.process(self._evaluations(every))
         if server.length.time is not None:
-            self.env.timeout(nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
+            at(self.env, LIMIT, nanoseconds(server.length.time)).callbacks.append(self._time_is_up)
 
     def run(self, due: Callable[[], bool] | None = None) -> Generator[int, None, None]:
         """Run to the end, handing control back now and then (with the virtual time): the caller may report or stop.
@@ -220,12 +225,16 @@ class Simulation:
     # What happens to workers.
 
     def _life(self, worker: Worker) -> Generator[Any, Any, None]:
-        """Rounds of the program, for ever; an interrupt ends the round, and its cause says what comes before the next."""
+        """Rounds of the program, for ever; an interrupt ends the round, and its cause says what comes before the next.
+
+        Who comes back begins a round, and only then hears of the crashes that are announced already.
+        """
         while True:
             try:
-                if not worker.up:
+                back = not worker.up
+                if back:
                     self._begin(worker, DOWN)
-                    yield self.env.timeout(worker.down_until - self.env.now)
+                    yield at(self.env, RETURN, worker.down_until - self.env.now)
                     self._end(worker)
                     worker.up = True
                     if worker.absent:
@@ -235,7 +244,8 @@ class Simulation:
                 if worker.served is not None:  # what it pushed before the crash comes first
                     self._begin(worker, QUEUE)
                     yield worker.served
-                while not worker.warned:
+                while back or not worker.announced:
+                    back = False
                     yield from self.program.round(self, worker)
                     worker.step += 1
                 self._begin(worker, WAIT)
@@ -254,16 +264,17 @@ class Simulation:
         if cause is faults.RECALL:
             self.recalled += 1
             return False
+        if worker.absent and isinstance(cause, faults.Crash):  # it has left at this very instant
+            return False
         if worker.up:
             worker.up, worker.left = False, None
             self.server.forget(worker.index)
             self.progress[worker.stage].leave(worker.member)
             cut_off(worker)
-        worker.warned = False
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = max(worker.down_until, cause.until)
-            self._check_stalled()
+            self.patience.check()
         elif isinstance(cause, faults.Absence):
             worker.absent, worker.down_until = True, cause.until
             if worker.served is None:
@@ -333,8 +344,11 @@ class Simulation:
         if self.over:
             return
         version = self.progress[worker.stage].version
+        self.patience.delivered()
         self.server.arrive(worker.index, step, snapshot, work, self.env.now, worker.up)
         self._changed(worker.stage, version)
+        if self.closings is not None:
+            self.closings.look(worker.stage)
 
     def _waste(self, worker: Worker) -> None:
         """A copy of a push has come: the server spends its time on it."""
@@ -345,13 +359,13 @@ class Simulation:
         """A shard, at ``version`` before, has acted: if that made a new one, end the run, recall, and admit as the rules say."""
         progress = self.progress[stage]
         if progress.version != version:
-            self._fruitful = (self.server.pushes, self.crashes)
+            self.patience.updated()
             self.over = self.server.finished
             if self._recalls and not self.over:
                 for member in sorted(takewhile(lambda each: self.consistency.recalls(each, progress), progress.in_flight())):
                     self.workers[member * len(self.progress) + stage].process.interrupt(faults.RECALL)
         else:
-            self._check_stalled()
+            self.patience.check()
         self._admit()
 
     def _admit(self) -> None:
@@ -370,7 +384,7 @@ class Simulation:
 
     def _evaluations(self, every: int) -> Generator[Any, Any, None]:
         while True:
-            yield self.env.timeout(every)
+            yield at(self.env, EVALUATION, every)
             self.server.evaluate(self.env.now)
             self.over = self.over or self.server.finished
 
@@ -394,8 +408,3 @@ class Simulation:
     def _check_deadlock(self) -> None:
         if self.waiting and stuck(self):
             raise deadlock(self, "every worker waits")
-
-    def _check_stalled(self) -> None:
-        pushes, crashes = self.server.pushes - self._fruitful[0], self.crashes - self._fruitful[1]
-        if pushes + crashes > self._stalled:
-            raise deadlock(self, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")

@@ -44,6 +44,7 @@ class Worker:
     __slots__ = (
         "absent",
         "activity",
+        "announced",
         "down_until",
         "download",
         "gone",
@@ -66,7 +67,6 @@ class Worker:
         "up",
         "upload",
         "version",
-        "warned",
         "work",
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ class Worker:
         self.up = True
         self.gone = False
         self.absent = False  # left the group, and will join again
-        self.warned = False  # it will go down soon, and begins nothing new
+        self.announced = 0  # crashes that it has been warned of; while there are any it begins nothing new
         self.served: Event | None = None  # of its push that the server has not applied yet
         self.serve_from = 0  # when the server turns to that push
         self.sending: Process | None = None  # of a push that travels while the worker computes

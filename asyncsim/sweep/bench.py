@@ -22,13 +22,15 @@ class Timing(NamedTuple):
 
 
 def measure_engines(scenario: Scenario, updates: int, cores: int) -> list[Timing]:
-    """Time short runs of ``scenario`` on every engine, the serial one first, in interleaved rounds after one round of warming
-    up."""
+    """Short runs of ``scenario`` on every engine that it can take (serial alone for a model in stages), serial first, in
+    interleaved rounds after one to warm up."""
     run = {"updates": updates}
-    engines: list[dict[str, Any]] = [{"kind": "serial"}, *({"kind": "batched", "width": width} for width in (1, 4, 8, 16, 32))]
-    if cores > 1:
+    engines: list[dict[str, Any]] = [{"kind": "serial"}]
+    if not scenario.staged:
+        engines += [{"kind": "batched", "width": width} for width in (1, 4, 8, 16, 32)]
+    if cores > 1 and not scenario.staged:
         engines.append({"kind": "threaded", "cores": cores})
-    if scenario.device.startswith("cuda"):
+    if not scenario.staged and scenario.device.startswith("cuda"):
         engines.append({"kind": "graphed"})
     plain = {key: value for key, value in scenario.document().items() if key not in ("run", "evaluate", "engine")}
     runs = [Scenario.model_validate({**plain, "run": run, "evaluate": run, "engine": engine}) for engine in engines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from asyncsim.errors import UserError
 from asyncsim.records import Result, load_result
 from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Document, Study, build_scenario
-from asyncsim.scenario.tuning import Tune
+from asyncsim.scenario.tuning import build_tune
 from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
 from asyncsim.sweep.table import comparison, runs_table
 from asyncsim.sweep.tune import tuned_study, tuned_table
+from asyncsim.userfiles import MOST_JSON, read_json, regular
 
 FORMAT = 2
 FILE = "sweep.json"
@@ -29,7 +30,8 @@ class SweepResult:
     """The results of a study in the order of its scenarios, None where a run failed; ``errors`` says why, by index.
 
     After tuning, ``study`` and ``results`` are those at the chosen values, ``common`` those at the scenario's own value, and
-    ``choices`` has a row a variant and point: the chosen value, and what validation said of each that was tried.
+    ``choices`` has a row a variant and point: the chosen value, and what validation said of each that was tried. ``undecided``
+    are the scenarios (by index) for which nothing could be chosen, and that were therefore not run.
     """
 
     study: Study
@@ -38,11 +40,12 @@ class SweepResult:
     path: Path | None = None
     common: SweepResult | None = None
     choices: pd.DataFrame | None = None
+    undecided: tuple[int, ...] = ()
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """A table with one row for each run (`runs_table`)."""
-        return runs_table(self.study, self.results)
+        """One row a run (`runs_table`)."""
+        return runs_table(self.study, self.results, self.undecided)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -78,6 +81,7 @@ class SweepResult:
                 "variant": study.variants[index],
                 "point": dict(study.points[index]),
                 "error": self.errors.get(index),
+                "undecided": index in self.undecided,
                 "scenario": scenario.document(),
             }
             for index, scenario in enumerate(study.scenarios)
@@ -114,13 +118,31 @@ def simulate_sweep(
     path = None if out is None else run_folder(Path(out), study, 0).parent
     if study.tune is None:
         return _written(SweepResult(study, run(study), dict(errors), path))
-    chosen, choices = tuned_study(study, run)
+    chosen, choices, undecided = tuned_study(study, run)
     common = SweepResult(study, run(study), dict(errors), path)
-    return _written(SweepResult(chosen, run(chosen), dict(errors), path, common, choices))
+    decided = [index for index in range(len(study)) if index not in undecided]
+    results: list[Result | None] = [None] * len(study)
+    errors.clear()
+    if decided:
+        for index, result in zip(decided, run(_part(chosen, decided)), strict=True):
+            results[index] = result
+    failed = {decided[index]: error for index, error in errors.items()}
+    return _written(SweepResult(chosen, tuple(results), failed, path, common, choices, undecided))
+
+
+def _part(study: Study, indices: Sequence[int]) -> Study:
+    """Some runs of a study; they keep their labels, and with them their folders."""
+    scenarios, variants, points, labels = (
+        tuple(each[index] for index in indices) for each in (study.scenarios, study.variants, study.points, study.labels)
+    )
+    made = replace(study, scenarios=scenarios, variants=variants, points=points)
+    made.__dict__["labels"] = labels  # of its own it would number equal names anew
+    return made
 
 
 def _written(result: SweepResult) -> SweepResult:
-    if result.path is not None and result.study.several and any(each is not None for each in result.results):
+    runs = (*result.results, *(result.common.results if result.common else ()))
+    if result.path is not None and result.study.several and any(each is not None for each in runs):
         result.write(result.path)
     return result
 
@@ -128,21 +150,32 @@ def _written(result: SweepResult) -> SweepResult:
 def load_sweep(folder: str | Path) -> SweepResult:
     """Read a sweep's folder, with the results of its runs as far as they are there. Raises ``UserError``."""
     folder = Path(folder)
-    try:
-        document = json.loads((folder / FILE).read_text())
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a sweep's folder (there is no {FILE} in it)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / FILE}: cannot be read: {error}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not (folder / FILE).exists():
+        raise UserError(f"{folder}: not a sweep's folder (there is no {FILE} in it)")
+    document = read_json(folder / FILE)
+    if not isinstance(document, dict) or document.get("format") != FORMAT or not _whole(document):
         raise UserError(f"{folder / FILE}: is not what this version of asyncsim writes")
     if document["common"] is None:
         return _read(folder, document, "runs")
     try:
-        choices = pd.read_csv(folder / "choices.csv", dtype={"variant": str})
+        choices = pd.read_csv(regular(folder / "choices.csv", MOST_JSON), dtype={"variant": str})
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'choices.csv'}: cannot be read: {error}") from None
     return replace(_read(folder, document, "runs"), common=_read(folder, document, "common"), choices=choices)
+
+
+def _whole(document: dict[str, Any]) -> bool:
+    """Whether everything stands in it that was written."""
+    kinds: dict[str, Any] = {"name": str, "baseline": (str, dict, type(None)), "tune": (dict, type(None)), "runs": list}
+    entry: dict[str, Any] = {"folder": str, "variant": str, "point": dict, "error": (str, type(None)), "scenario": dict}
+
+    def fits(value: Any, keys: dict[str, Any]) -> bool:
+        return isinstance(value, dict) and all(key in value and isinstance(value[key], kind) for key, kind in keys.items())
+
+    common = document.get("common", "missing")
+    if not fits(document, kinds) or not document["runs"] or not (common is None or isinstance(common, list)):
+        return False
+    return all(fits(run, entry) and Path(run["folder"]).name == run["folder"] for run in (*document["runs"], *(common or ())))
 
 
 def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
@@ -154,11 +187,12 @@ def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
         tuple(run["variant"] for run in runs),
         document["baseline"],
         tuple(run["point"] for run in runs),
-        None if document["tune"] is None else Tune.model_validate(document["tune"]),
+        None if document["tune"] is None else build_tune(document["tune"], Document({}, str(folder / FILE)), ()),
     )
-    results = tuple(_loaded(folder / run["folder"]) for run in runs)
+    undecided = tuple(index for index, run in enumerate(runs) if run.get("undecided"))
+    results = tuple(None if run.get("undecided") else _loaded(folder / run["folder"]) for run in runs)
     errors = {index: run["error"] for index, run in enumerate(runs) if run["error"] is not None}
-    return SweepResult(study, results, errors, folder)
+    return SweepResult(study, results, errors, folder, undecided=undecided)
 
 
 def _loaded(folder: Path) -> Result | None:

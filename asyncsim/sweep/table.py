@@ -17,13 +17,15 @@ from asyncsim.sweep.bootstrap import bootstrap_interval
 Chosen = list[tuple[Scenario, Result]]
 
 
-def runs_table(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
-    """One row a run, in the order of the file, failed ones too: ``variant``, the swept fields, ``seed``, ``status``, and the
-    run's summary with ``samples_to_target`` beside ``time_to_target``."""
+def runs_table(study: Study, results: Sequence[Result | None], undecided: Sequence[int] = ()) -> pd.DataFrame:
+    """One row a run, in the order of the file, failed ones too: ``variant``, the swept fields, ``seed``, ``status`` (``nothing
+    chosen`` for the ``undecided`` after tuning), and the run's summary with ``samples_to_target`` beside ``time_to_target``."""
     rows = []
-    for scenario, variant, point, result in zip(study.scenarios, study.variants, study.points, results, strict=True):
+    places = zip(study.scenarios, study.variants, study.points, results, strict=True)
+    for index, (scenario, variant, point, result) in enumerate(places):
+        without = "nothing chosen" if index in undecided else "failed"
         row: dict[str, Any] = {"variant": variant, **{field: plain(point.get(field)) for field in study.fields}}
-        row |= {"seed": scenario.seed, "status": "failed" if result is None else result.summary["status"]}
+        row |= {"seed": scenario.seed, "status": without if result is None else result.summary["status"]}
         if result is not None:
             row |= {key: value for key, value in result.summary.items() if key not in ("name", "seed", "status", "fingerprints")}
             row |= {f"fingerprint_{name}": value for name, value in result.summary.get("fingerprints", {}).items()}
@@ -56,7 +58,8 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
             swept = {field: plain(study.points[first].get(field)) for field in study.fields}
             rows.append({"variant": study.variants[first], **swept, **_row(chosen, len(indices) - len(chosen))})
             kept.append(first)
-    frame = pd.DataFrame(rows)
+    counts = ("workers", "runs", "failed", "diverged")
+    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["variant", *study.fields, *counts])
     if study.baseline is not None and rows:
         _speedups(frame, study, kept)
     return frame

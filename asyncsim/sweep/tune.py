@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,9 +30,18 @@ class Trial(NamedTuple):
     score: float
 
 
-def tuned_study(study: Study, run: Run) -> tuple[Study, pd.DataFrame]:
-    """The study at the values that validation chose, and the table of choices. ``run`` does the trials of all methods together.
-    """
+class Tuned(NamedTuple):
+    """``study`` at the values that validation chose, the table of ``choices``, and the ``undecided``: indices of the scenarios
+    for which nothing could be chosen, as every trial diverged or failed. They stand in the study at their own value, and are not
+    to be run: a result there would look like one of a chosen value."""
+
+    study: Study
+    choices: pd.DataFrame
+    undecided: tuple[int, ...]
+
+
+def tuned_study(study: Study, run: Run) -> Tuned:
+    """Choose for every variant and point; ``run`` does the trials of all methods at once."""
     tune = study.tune
     labels = list(dict.fromkeys(study.labels))
     trials = _on_grid(study, tune, labels, run) if tune.sampler == "grid" else _by_optuna(study, tune, labels, run)
@@ -42,11 +50,13 @@ def tuned_study(study: Study, run: Run) -> tuple[Study, pd.DataFrame]:
         scenario if best[label] is None else _at(scenario, tune.field, best[label].value)
         for scenario, label in zip(study.scenarios, study.labels, strict=True)
     )
-    return replace(study, scenarios=scenarios), _choices(study, labels, trials, best)
+    undecided = tuple(index for index, label in enumerate(study.labels) if best[label] is None)
+    return Tuned(replace(study, scenarios=scenarios), _choices(study, labels, trials, best), undecided)
 
 
 def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison at the chosen values, beside the metrics at the common value."""
+    """The comparison at the chosen values, beside the metrics at the common value. What nothing could be chosen for has a row
+    with ``runs`` 0, no chosen value and no metrics but those at the common one."""
     tune, common = result.study.tune, comparison(result.common.study, result.common.results)
     keys = ["variant", *result.study.fields]
     told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
@@ -54,7 +64,22 @@ def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
     values = result.choices[[*keys, "chosen", "common"]].rename(
         columns={"chosen": tune.field, "common": f"{tune.field}_common"}
     )  # fmt: skip
-    return values.merge(table, how="right", on=keys).merge(beside, how="left", on=keys)
+    whole = values.merge(_fleets(result.study), how="left", on=keys)
+    whole = whole.merge(table.drop(columns="workers"), how="left", on=keys)
+    whole = whole[whole["runs"].notna() | whole[tune.field].isna()].reset_index(drop=True)
+    counts = [name for name in ("runs", "failed", "diverged", "reached") if name in whole]
+    whole[counts] = whole[counts].fillna(0).astype(int)
+    return whole.merge(beside, how="left", on=keys)
+
+
+def _fleets(study: Study) -> pd.DataFrame:
+    """How many workers each variant and point has."""
+    rows = {
+        label: {"variant": variant, **{field: plain(point.get(field)) for field in study.fields},
+                "workers": scenario.cluster.num_workers}
+        for label, variant, point, scenario in zip(study.labels, study.variants, study.points, study.scenarios, strict=True)
+    }  # fmt: skip
+    return pd.DataFrame(list(rows.values()))
 
 
 def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
@@ -117,10 +142,7 @@ def _metric(result: Result | None, metric: str) -> float | None:
 def _best(tune: Tune, trials: list[Trial]) -> Trial | None:
     """The best trial; None if no value gave a number."""
     usable = [trial for trial in trials if math.isfinite(trial.score)]
-    if not usable:
-        warnings.warn(f"no value of {tune.field} gave a finite {tune.metric}; the scenario's own is kept", stacklevel=2)
-        return None
-    return (max if tune.maximise else min)(usable, key=lambda trial: trial.score)
+    return None if not usable else (max if tune.maximise else min)(usable, key=lambda trial: trial.score)
 
 
 def _at(scenario: Scenario, field: str, value: float) -> Scenario:
@@ -136,8 +158,8 @@ def value_of(scenario: Scenario, field: str) -> Any:
 
 
 def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
-    """A table with one row for each variant and point: the common and the chosen value, its score, whether it is at the edge of
-    what was tried, and all trials."""
+    """A row a variant and point: common and chosen value, its score, whether that is an edge of what was tried, all trials.
+    ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
     rows = []
     for label in labels:
         index = study.labels.index(label)
@@ -145,9 +167,9 @@ def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], be
         tried = sorted(trial.value for trial in trials[label])
         rows.append({
             "variant": study.variants[index], **{field: plain(study.points[index].get(field)) for field in study.fields},
-            "field": study.tune.field, "common": common, "chosen": common if chosen is None else chosen.value,
+            "field": study.tune.field, "common": common, "chosen": math.nan if chosen is None else chosen.value,
             study.tune.metric: math.nan if chosen is None else chosen.score,
-            "at_edge": chosen is None or (len(tried) > 1 and chosen.value in (tried[0], tried[-1])),
+            "at_edge": chosen is not None and len(tried) > 1 and chosen.value in (tried[0], tried[-1]),
             "tried": "; ".join(f"{trial.value:.6g}: {trial.score:.6g}" for trial in trials[label]),
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -46,6 +46,7 @@ class Batches:
         self.size = len(self.inputs)
         self.batch_size = batch_size
         self._sampler = sampler
+        self.shard_sizes: tuple[int, ...] = getattr(sampler, "shard_sizes", ())
         self._steps = sampler.steps
         self._streams = streams
         self._rows = lru_cache(maxsize=BLOCKS)(self._draw)

@@ -39,6 +39,17 @@ class Partition(Spec):
 partitions = Registry("partition")
 
 
+def _enough(size: int, batch: int, num_workers: int) -> None:
+    """Raise UserError if there is no split in which every worker has a batch."""
+    if 1 <= size // batch < num_workers:
+        raise UserError(
+            f"cluster.workers: {num_workers} workers cannot each have a batch of {batch} of {size} training samples; lower the "
+            f"number of workers to {size // batch} or less"
+            + (f", or `task.batch` to {size // num_workers} or less" if size >= num_workers else "")
+            + ", or take the partition `shuffled` or `uniform`, where workers share all samples"
+        )
+
+
 @partitions.register("shuffled")
 class Shuffled(Partition):
     """Every worker walks the whole training set in its own order. A worker's batches do not depend on who else is there."""
@@ -57,9 +68,13 @@ class Uniform(Partition):
 
 @partitions.register("iid_shards")
 class IidShards(Partition):
-    """The training set is split once, at random, into shards of equal size (up to one sample); a worker walks its own."""
+    """The training set is split once, at random, into shards of equal size (up to one sample); a worker walks its own.
+
+    UserError where a worker would be left without one batch.
+    """
 
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        _enough(size, batch, num_workers)
         return Walk(size, batch, streams, np.array_split(streams("shards").permutation(size), num_workers))
 
 
@@ -77,6 +92,7 @@ class Dirichlet(Partition):
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
         if labels is None:
             raise UserError("task.partition: `dirichlet` needs class labels, which this task has not; use `iid_shards`")
+        _enough(size, batch, num_workers)
         smallest = 0
         for attempt in range(ATTEMPTS):
             shards = self._split(labels, num_workers, streams("shards", attempt))

@@ -53,6 +53,7 @@ class Walk:
         self._batch = batch
         self._streams = streams
         self._shards = shards
+        self.shard_sizes = tuple(map(len, shards or ()))
         smallest = min(map(len, shards)) if shards else size
         if batch > smallest:
             what = "the smallest worker's shard of the training set" if shards else "the training set"

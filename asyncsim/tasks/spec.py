@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 tasks = Registry("task")
 models = Registry("model")
 
+MOST_PARAMETERS = 10**12
+"""Of a model, or dimensions of a quadratic."""
+MOST_BATCH = 10**9
 Kind = Literal["vector", "image", "text"]
 
 
@@ -91,7 +94,7 @@ class TextModel(ModelSpec):
     """Does the model predict every position, with outputs ``(B, context, V)``? Otherwise it predicts what follows the window,
     ``(B, V)``."""
 
-    context: int = Field(12, ge=1)
+    context: int = Field(12, ge=1, le=1_000_000)
 
 
 class TaskSpec(Spec):
@@ -100,7 +103,7 @@ class TaskSpec(Spec):
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     """The names of the metrics that an evaluation measures."""
 
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, le=MOST_BATCH)
 
     @abstractmethod
     def num_parameters(self) -> int:

@@ -119,6 +119,11 @@ class Task:
         objective = Classification() if loss is None else Custom(loss)
         return cls(copy.deepcopy(module).to(device, torch_dtype), source, objective, splits, batch_norm=batch_norm)
 
+    @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """Training samples of each worker; empty where workers have no shards of their own."""
+        return getattr(self.source, "shard_sizes", ())
+
     def replica(self) -> Task:
         """The same task with a module of its own, for use in another thread. Data and batches are shared."""
         other = copy.copy(self)

@@ -19,6 +19,28 @@ def crashing(up="exponential", compute="1s"):
     return lambda pushes: scenario(WORKERS, compute, updates=pushes, cluster={"faults": faults})
 
 
+SCALE, SHAPE, NOTICE = 20.0, 2.0, 8.0
+MEAN_LIFE = SCALE * math.gamma(1 + 1 / SHAPE)
+
+
+def survives(seconds):
+    """The chance that a Weibull life is so long."""
+    return math.exp(-((seconds / SCALE) ** SHAPE))
+
+
+WARNED = (survives(1.0) + sum(survives(NOTICE + count) for count in range(1, 200))) / (MEAN_LIFE + DOWN)
+"""Of a life L a worker begins a batch of 1 s at once, others before L - 8 s: one if L > 1, one for each j >= 1 with L > 8 + j."""
+UNWARNED = WARNED + sum(survives(count) - survives(NOTICE) for count in range(2, 8)) / (MEAN_LIFE + DOWN)
+"""The same, but that lives of up to 8 s are not warned, and filled with batches."""
+
+
+def announced():
+    """Weibull lives of mean 17.7 s, of which 15 % are shorter than the warning."""
+    life = {"kind": "weibull", "scale": SCALE, "shape": SHAPE}
+    faults = {"up": life, "down": {"kind": "gamma", "mean": DOWN, "cv": 0.5}, "warning": NOTICE}
+    return lambda pushes: scenario(WORKERS, "1s", updates=pushes, cluster={"faults": faults})
+
+
 def slowed(factor=5.0):
     """Normal for 30 s and slow for 10 s on average; batches of 1 s at full speed."""
     holding = {name: {"kind": "exponential", "mean": mean} for name, mean in (("normal", 30.0), ("slow", 10.0))}
@@ -63,6 +85,8 @@ LAWS = (
         1 / math.expm1(1 / UP) / (UP + DOWN), crashing(), pushes_a_worker, "availability / t, nothing lost", RELIABLE),
     Law("memoryless crashes and batches: pushes a second and worker", "availability / t", RELIABLE,
         crashing(compute={"kind": "exponential", "mean": 1.0}), pushes_a_worker, "constant batches", crashing()),
+    Law("warned lives (Weibull), some shorter than the warning w: pushes a second and worker",
+        "(S(t) + sum S(w + j t)) / (up + down)", WARNED, announced(), pushes_a_worker, "short lives are not warned", UNWARNED),
     Law("two states (5 times slower for a quarter of the time): pushes a second and worker", "(1 - p) + p / factor",
         0.75 + 0.25 / 5, slowed(), pushes_a_worker, "each batch slow with chance p", 1 / (0.75 + 0.25 * 5)),
     Law("GPipe, 4 stages, 8 micro-batches: time of an update", "(m + p - 1) / m / p", 11 / 8 / 4,

@@ -53,7 +53,7 @@ def test_json_has_the_same_keys_for_every_trace(cli):
     for document in documents:
         assert list(document) == ["format", "trace", "fits", "differences", "snippet", "yaml", "notes"]
         assert document["format"] == 1
-        assert list(document["trace"]) == ["path", "sha256", "kind", "left_out"]
+        assert list(document["trace"]) == ["path", "sha256", "kind", "left_out", "read"]
         assert YAML(typ="safe", pure=True).load(document["yaml"]) == document["snippet"]
         for fit in document["fits"].values():
             assert list(fit) == ["n", "mean", "cv", "min", "median", "p95", "max", "chosen", "candidates"]
@@ -89,12 +89,12 @@ WRONG = {
     "seconds\n0.1\ninf\n": r"wrong\.csv, line 3, column 'seconds': 'inf' is not a duration",
     "seconds\n0.1\n\n0,2\n": r"wrong\.csv, line 4: 2 values for 1 columns",
     "seconds\n0.1\nfast\n": r"wrong\.csv, line 3, column 'seconds': 'fast' is not a duration",
-    "seconds\n0\n0\n": r"wrong\.csv: every duration of kind `compute` is 0 s",
-    "worker,seconds\n0,1\n1,0\n": r"wrong\.csv: every duration of kind `compute` of worker 1 is 0 s",
+    "seconds\n0\n0\n": r"wrong\.csv, line 2, column 'seconds': a duration of 0 s; allowed are those above 0",
+    "worker,seconds\n0,1\n1,0\n": r"wrong\.csv, line 3, column 'seconds': a duration of 0 s; allowed are those above 0",
     "worker,seconds\n0,1\n,2\n": r"wrong\.csv, line 3, column 'worker': no worker is named",
     "kind,seconds\ncompute,1\ncomputing,2\n": r"wrong\.csv, line 3, column 'kind': 'computing' is none of",
-    "start,end\n0,5\n4,9\n": r"wrong\.csv, line 3: starts at 4 s, before the one before it has ended",
-    "start,end\n5,0\n": r"wrong\.csv, line 2: ends at 0\.0 s, before it starts at 5\.0 s",
+    "start,end\n0,5\n4,9\n": r"wrong\.csv, line 3: starts at 4, before the one before it has ended",
+    "start,end\n5,0\n": r"wrong\.csv, line 2: ends at 0, before it starts at 5",
     "start,end\n0,5\n": r"wrong\.csv: there is no whole down time in it",
     "time,event\n0,up\n5,up\n": r"wrong\.csv, line 3: a second 'up' in a row; allowed are up and down in turn",
     "time,event\n0,up\n5,gone\n": r"wrong\.csv, line 3, column 'event': 'gone' is neither up nor down",
@@ -116,7 +116,7 @@ def test_a_wrong_file_gives_one_clear_error(cli, content, message):
 @pytest.mark.parametrize(("content", "message"), {
     '{"seconds": 1}\n{"seconds": null}\n': r"line 2, column 'seconds': None is not a duration",
     '{"seconds": 1}\n\n{"seconds": true}\n': r"line 3, column 'seconds': 'True' is not a duration",
-    '{"seconds": 1}\n{"second": 1}\n': r"line 2: the fields are second, and not seconds",
+    '{"seconds": 1}\n{"second": 1}\n': r"line 2, column 'seconds': None is not a duration",
     '{"seconds": 1}\n[2]\n': r"line 2: \[2\] is not an object",
     '{"seconds": 1}\n{"seconds": \n': r"line 2: not valid JSON",
     '{"seconds": 1}\n{"seconds": NaN}\n': r"line 2, column 'seconds': nan is not a duration",

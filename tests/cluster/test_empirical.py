@@ -22,13 +22,13 @@ def write(tmp_path, monkeypatch):
 
 
 def test_draws_are_the_values_of_the_column(write):
-    write("\ufeffms,seconds\n1,10\n\n2,30\n3,30\n")
-    delay = Empirical(file="t.csv", column="ms", scale=0.5)
+    write("\ufeffms,seconds\n1,1\n\n2,2\n3,3\n")
+    delay = Empirical(file="t.csv", scale=0.5)
     assert delay.expected == 1.0
     assert set(delay.sample(np.random.default_rng(0), 100)) == {0.5, 1.0, 1.5}
     assert delay.settings()["file"] == str(Path("t.csv").resolve())
-    assert not delay.values.flags.writeable
-    fresh = Empirical(file="t.csv", column="ms", scale=0.5)
+    assert not delay.seconds.flags.writeable
+    fresh = Empirical(file="t.csv", scale=0.5)
     assert (fresh, hash(fresh), fresh.settings()) == (delay, hash(delay), delay.settings())
 
 
@@ -60,7 +60,7 @@ def test_a_changed_file_is_another_delay(write):
         ("seconds\ninf\n", "file", ["line 2", "'inf'"]),
         ("seconds\nsoon\n", "file", ["line 2", "'soon'"]),
         ("seconds\n1e300\n", "file", ["line 2", "9e+09"]),
-        ("a,seconds\n1,2\n3\n", "file", ["line 3", "None"]),
+        ("a,seconds\n1,2\n3\n", "file", ["line 3", "1 values for 2 columns"]),
         (b"seconds\n\xff\xfe\n", "file", ["cannot be read", "UTF-8"]),
     ],
 )

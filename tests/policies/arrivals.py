@@ -26,6 +26,7 @@ class View:
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
     look: Tensor | None = field(default=None, repr=False)
+    now: int = 0
     stage: int = 0
     num_stages: int = 1
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
@@ -35,6 +36,9 @@ class View:
 
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
+
+    def data_weight(self, worker: int) -> float:
+        return (2.0, 0.5, 0.5)[worker % 3]
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         return self.params - snapshot.params

@@ -37,7 +37,8 @@ def test_plot(cli, study, kind, suffix):
     more = {"heat_map": ["--y", "method"]}.get(kind, level)
     runs = [run for run in study.glob("[!.]*") if run.name != "wild"]
     code, out, err = cli("plot", *runs, "--kind", kind.replace("_", "-"), "--out", f"f.{suffix}", *more)
-    assert (code, out, err) == (0, f"figure: f.{suffix}\n", "")
+    assert (code, out) == (0, f"figure: f.{suffix}\n")
+    assert ("gantt" in err) if kind == "schedule" else not err  # a schedule of models that are not cut points to the other kind
     assert (cli.folder / f"f.{suffix}").stat().st_size > 3000
 
 

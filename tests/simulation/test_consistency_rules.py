@@ -281,3 +281,32 @@ def test_rennala_averages_current_gradients_from_whomever(make, compute, seed, b
     if batch > 4:
         assert used.groupby("read_version")["worker"].nunique().max() <= 4
     check_all(result)
+
+
+# Who has crashed.
+
+WAITED_FOR = [
+    "bsp", {"kind": "local_sgd", "local_steps": 1}, {"kind": "k_sync", "k": 3}, {"kind": "backup_workers", "backups": 0},
+]  # fmt: skip
+NOT_WAITED_FOR = [
+    "asgd", {"kind": "k_sync", "k": 2}, {"kind": "backup_workers", "backups": 1}, {"kind": "ssp", "bound": 0},
+    {"kind": "ssp", "bound": 2}, {"kind": "softsync", "n": 1}, {"kind": "fedbuff", "buffer": 2, "local_steps": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "pause"), [(each, True) for each in WAITED_FOR] + [(each, False) for each in NOT_WAITED_FOR], ids=str
+)
+def test_who_waits_for_a_crashed_worker(make, method, pause):
+    """Worker 2 of 3 is down from 2.5 to 7.5 s, in rounds of 1 s. Where an update takes everybody, there is none between 2 s and
+    8.5 s, when it has delivered; elsewhere the others go on every second. It stays a member in any case. One that stops at 2.5 s
+    is not waited for."""
+    for event, waits in (({"down": "5s"}, pause), ({"stop": True}, False)):
+        events = [{"at": "2.5s", "workers": [2], **event}]
+        result = asyncsim.plan(make(3, "1s", method, cluster={"events": events}, run={"time": "9.2s"}))
+        check_all(result)
+        others = set(result.updates.loc[result.updates["worker"] < 2, "time"])
+        assert others >= {1, 2, 3}
+        assert ({5, 6, 7} <= others) is not waits
+        if waits:
+            assert result.updates.loc[result.updates["outcome"] == "applied", "time"].tolist() == [1, 2, 8.5]

@@ -167,7 +167,34 @@ def test_a_script_is_its_events(make, tmp_path, name, text):
         scenario.evolve(seed=1)
 
 
+DATES = "at;workers;slowdown;duration;down;stop;join\n# a comment\n" + "".join(
+    f"2026-01-31T12:00:0{row}\n" for row in ("2;0-1;3;4s;;;", "5;2;;;1.5;;", "6;3 1;;;;true;", "1;2;;;;;true")
+)
+
+
+def test_a_script_may_hold_dates(make, tmp_path):
+    """With `start`, the date that is time 0: the same events."""
+    (tmp_path / "log.csv").write_bytes(DATES.encode("utf-16"))
+    script = {"file": str(tmp_path / "log.csv"), "start": "2026-01-31T12:00:00"}
+    plain = planned(make, 4, "1s", events=EVENTS)
+    assert planned(make, 4, "1s", script=script).fingerprints["timeline"] == plain.fingerprints["timeline"]
+    for start, words in {
+        None: "`at` holds dates; give `start`", "today": "'today' is not a date",
+        "2026-01-31T12:00:00Z": "line 3: .* an offset from UTC",
+        "2026-01-31T12:00:02": "line 6: at: '2026-01-31T12:00:01' is before `start`",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            make(4, cluster={"script": script | {"start": start}})
+
+
 @pytest.mark.parametrize(("name", "text", "words"), [
+    ("a.csv", "at,workers,stop,stop\n1,0,true,false\n", ("'stop' comes twice",)),
+    ("a.csv", "at,workers,stop\n1,0\n", ("line 2", "2 values for 3 columns")),
+    ("a.csv", "at,workers,stop\n1,0-99999999999,true\n", ("line 2", "'0-99999999999'", "999,999")),
+    ("a.csv", "at,workers,slowdown\n1_0,0,2\n", ("line 2", "at", "not a duration")),
+    ("a.csv", "at,workers,slowdown\n1,0,1_0\n", ("line 2", "slowdown")),
+    ("a.csv", "when,workers\n1,0\n", ("no column 'at'",)),
+    ("/dev/zero", None, ("a device",)),
     ("a.csv", "at,workers,stop\n1,0,true\n2,9,true\n", ("cluster.script", "no worker 9")),
     ("a.csv", "at,workers,stopp\n1,0,true\n", ("line 2", "stopp")),
     ("a.csv", "at,workers,stop\n1,0-,true\n", ("line 2", "0 2 5-7")),
@@ -175,7 +202,8 @@ def test_a_script_is_its_events(make, tmp_path, name, text):
     ("a.jsonl", "nonsense\n", ("line 1",)),
 ])  # fmt: skip
 def test_a_wrong_script_is_named_with_its_line(make, tmp_path, name, text, words):
-    (tmp_path / name).write_text(text)
+    if text is not None:
+        (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as error:
         make(4, cluster={"script": str(tmp_path / name)})
     for word in words:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from laws import log
 
 import asyncsim
+from asyncsim.cluster import speed
+from asyncsim.errors import UserError
+from asyncsim.scenario.problems import ScenarioError
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.units import nanoseconds
 
@@ -35,12 +40,75 @@ def test_all_times_are_integers(make):
             assert (table[seconds] == table[column] / 1e9).all()
 
 
-@pytest.mark.parametrize("mean", [1e-12, 0.4e-9])
-def test_time_goes_on_however_short_a_batch(make, mean):
-    """A compute time that rounds to 0 ns takes 1 ns: a run with a limit in time ends, and no span is empty."""
-    result = asyncsim.plan(make(2, mean, run={"time": 100e-9}))
-    assert result.summary["updates"] == 2 * 99
-    assert (result.events["end_ns"] - result.events["start_ns"]).eq(1).all()
+def test_time_goes_on_however_short_a_batch(make):
+    """A draw that rounds to 0 ns takes 1 ns: a run with a limit in time ends, and no span is empty."""
+    result = asyncsim.plan(make(2, {"kind": "exponential", "mean": 1e-9}, run={"time": 100e-9}))
+    spans = result.events["end_ns"] - result.events["start_ns"]
+    assert spans.min() == 1
+    assert spans.max() > 1
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        "0.1ns", {"kind": "exponential", "mean": 3e-10}, {"kind": "weibull", "scale": 1e-12, "shape": 2},
+        {"kind": "scaled", "base": "1ns", "factor": 0.5}, {"kind": "tiers", "base": "1ns", "factors": [5, 0.5]},
+        {"kind": "scaled", "base": {"kind": "tiers", "base": "4ns", "factors": [1, 0.5]}, "factor": 0.4},
+    ],
+)  # fmt: skip
+def test_what_is_shorter_than_a_tick_is_refused(make, compute):
+    """It would take a whole nanosecond, and so ten times what was asked for; links and services as well as computations."""
+    for cluster in ({"compute": compute}, {"uplink": {"latency": compute}}, {"server": {"service": compute}}):
+        with pytest.raises(ScenarioError, match=r"allowed is 1ns"):
+            make(1, cluster.pop("compute", "1s"), cluster=cluster)
+    make(1, {"kind": "tiers", "base": {"kind": "tiers", "base": "4ns", "factors": [1, 0.5]}, "factors": [1, 0.5]})
+
+
+TOO_LATE = {
+    "constant": ({"compute": 9e9}, r"`compute` of worker 0 begun at 9e\+09 s takes 9e\+09 s; are the durations time stamps"),
+    "slowdown": ({"compute": 1, "events": [{"at": 1, "workers": [0], "slowdown": 1e300}]}, "`compute` of worker 0 .* 1e300 s$"),
+    "service": ({"compute": 1, "server": {"service": 9e9}}, "a push of worker 0"),
+    "latency": ({"compute": 1, "uplink": 9e9}, "`upload` of worker 0"),
+    "bandwidth": ({"compute": 1, "downlink": {"bandwidth": 1e-9}}, r"`download` of worker 0 .*takes 4e\+23 s$"),
+    "pipes": ({"compute": 1, "network": {"kind": "flat", "ingress": 1e-9}}, "`upload` of worker 0"),
+    "faults": ({"compute": 1e5, "faults": {"up": 3600, "down": 9e9}}, "`down` of worker 0|an outage"),
+    "load": ({"compute": 1, "load": {"period": 1e9, "factors": [1e10, 1e10]}}, "`compute` of worker 0"),
+}
+
+
+@pytest.mark.parametrize(("cluster", "words"), TOO_LATE.values(), ids=TOO_LATE)
+def test_nothing_happens_after_the_end_of_time(make, monkeypatch, cluster, words):
+    """Each duration is allowed and what comes of them is past 2^63 ns: one sentence, with --verify too, and no number wraps."""
+    compute = cluster.pop("compute") if "compute" in cluster else "1s"
+    scenario = make(1, compute, updates=50, cluster=cluster, message="400TB")
+    for verify in ("", "1"):
+        monkeypatch.setenv("ASYNCSIM_VERIFY", verify)
+        with pytest.raises(UserError, match=words) as error:
+            asyncsim.plan(scenario)
+        assert "would pass its end, 2^63 ns (292 years), after update" in str(error.value)
+    cluster["compute"] = compute
+
+
+def test_a_run_past_the_end_of_time_is_a_failed_run(make, tmp_path):
+    scenario = make(1, 1e9, updates=50)
+    with pytest.raises(UserError, match="after update 9: `compute` of worker 0"):
+        asyncsim.simulate(scenario, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+    assert len(asyncsim.load_result(tmp_path / "run").updates) == 9
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"compute": {"kind": "two_state", "base": "1h", "factor": 4, "normal": "1us", "slow": "1us"}},
+        {"compute": {"kind": "two_state", "base": "1us", "factor": 4, "normal": "1us", "slow": "1us"}, "uplink": "1h"},
+        {"compute": "1h", "load": {"period": "1us", "factors": [1, 2]}},
+    ],
+)
+def test_speed_that_changes_too_often_is_refused(make, monkeypatch, cluster):
+    monkeypatch.setattr(speed, "MOST_SEGMENTS", 1000)
+    with pytest.raises(UserError, match=r"changes its speed more than 1,000 times \(every [0-9.]+e-0[67] s\)"):
+        asyncsim.plan(make(1, cluster.pop("compute"), updates=5, cluster=cluster))
 
 
 def test_ties_are_first_scheduled_first_served(make):
@@ -64,8 +132,8 @@ def test_ties_are_first_scheduled_first_served(make):
 
 
 def test_an_interrupt_goes_before_what_is_due(make):
-    """A stop and a crash at 2, scheduled at 0: the batches that end at 2, scheduled at 1, are lost. Those that end at 1,
-    scheduled at 0 before the faults, count, also with a stop at 1."""
+    """A stop and a crash at 2: the batches that end at 2 are lost. So is one that ends in the instant of a stop at 1, although it
+    was scheduled before that stop."""
     cluster = {
         "events": [{"at": "2s", "workers": [1], "stop": True}], "overrides": {2: {"faults": {"up": "2s", "down": "1s"}}},
     }  # fmt: skip
@@ -79,7 +147,9 @@ def test_an_interrupt_goes_before_what_is_due(make):
     ]
     assert result.events["complete"].tolist() == [True] * 4 + [False, True, False, True, True]
     cluster["events"][0]["at"] = "1s"
-    assert log(asyncsim.plan(make(4, "1s", updates=6, cluster=cluster)), 5)[1] == ("compute", 1, 0, 1)
+    result = asyncsim.plan(make(4, "1s", updates=6, cluster=cluster))
+    assert log(result, 2) == [("compute", 1, 0, 1), ("stop", 1, 1, 1)]
+    assert 1 not in set(result.updates["worker"])
 
 
 def test_recalled_workers_start_in_order_of_their_index(make):

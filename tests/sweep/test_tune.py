@@ -52,13 +52,39 @@ def test_the_right_rate_for_each_point(tmp_path):
     assert again == [True] * 20
 
 
-def test_a_rate_that_diverges_is_never_chosen_and_none_keeps_the_common_one():
-    data = {**DATA, "run": {"updates": 6000}, "tune": {"grid": [5.0, 7.0]}, "sweep": {"grid": {"cluster.workers": [8]}}}
-    with pytest.warns(UserWarning, match="no value of optimizer.lr gave a finite validation_loss"):
-        result = simulate_sweep(expand(Document(data, "test"), {}, None, "s"))
-    assert list(result.choices["chosen"]) == [0.01]
-    result = simulate_sweep(expand(Document({**data, "tune": {"grid": [5.0, 0.02]}}, "test"), {}, None, "s"))
+def test_a_rate_that_diverges_is_never_chosen():
+    data = {**DATA, "run": {"updates": 6000}, "tune": {"grid": [5.0, 0.02]}, "sweep": {"grid": {"cluster.workers": [8]}}}
+    result = simulate_sweep(expand(Document(data, "test"), {}, None, "s"))
     assert list(result.choices["chosen"]) == [0.02]
+    assert result.undecided == ()
+
+
+@pytest.mark.parametrize("tune", [{"grid": [5.0, 7.0]}, {"kind": "optuna", "trials": 2, "low": 5.0, "high": 7.0}])
+def test_where_every_trial_diverges_nothing_is_chosen_and_nothing_is_run(tmp_path, tune):
+    """With 8 workers every rate here diverges; one worker still gets its choice, and the row of eight says that it has none."""
+    if "kind" in tune:
+        pytest.importorskip("optuna")
+    rates = {"grid": [5.0, 1.5]} if "grid" in tune else tune
+    variants = {"one": {"cluster": {"workers": 1}}, "eight": {"cluster": {"workers": 8}}}
+    data = {**DATA, "run": {"updates": 6000, "target": DATA["run"]["target"]}, "tune": rates, "sweep": {"seeds": 2}}
+    study = expand(Document({**data, "variants": variants}, "test"), {}, None, "s")
+    result = simulate_sweep(study, tmp_path)
+    decided = ["one"] if "grid" in tune else []
+    assert list(result.choices["variant"][result.choices["chosen"].notna()]) == decided
+    assert not result.choices["at_edge"][1]
+    assert {study.variants[index] for index in result.undecided} == {"one", "eight"} - set(decided)
+    assert [each is None for each in result.results] == [name not in decided for name in study.variants]
+    row = result.table.set_index("variant").loc["eight"]
+    assert (row["runs"], row["failed"], row["workers"], row["reached"]) == (0, 0, 8, 0)
+    assert row.isna()["optimizer.lr"]
+    assert row["optimizer.lr_common"] == 0.01
+    assert list(result.runs["status"])[2:] == ["nothing chosen"] * 2
+    written = pd.read_csv(tmp_path / "s/choices.csv")
+    assert written["chosen"].isna()[1]
+    loaded = load_sweep(tmp_path / "s")
+    assert loaded.undecided == result.undecided
+    assert [each is None for each in loaded.results] == [each is None for each in result.results]
+    pd.testing.assert_frame_equal(loaded.table, result.table, check_dtype=False)
 
 
 def test_optuna():

@@ -103,8 +103,8 @@ def test_dirichlet_skew_falls_with_alpha():
 
 
 def test_dirichlet_that_cannot_feed_everyone():
-    with pytest.raises(UserError, match=r"task.partition.alpha: with 0.01, 50 workers and 600 samples"):
-        sampler(Dirichlet(alpha=0.01), num_workers=50)
+    with pytest.raises(UserError, match=r"task.partition.alpha: with 0.01, 30 workers and 600 samples"):
+        sampler(Dirichlet(alpha=0.01), num_workers=30)
 
 
 def test_dirichlet_needs_labels():
@@ -115,8 +115,21 @@ def test_dirichlet_needs_labels():
 def test_shards_for_workers_that_are_not_there():
     with pytest.raises(UserError, match="worker 4 has no shard"):
         sampler(IidShards()).block(4, 0)
-    with pytest.raises(UserError, match="smallest worker's shard"):
-        sampler(IidShards(), num_workers=100)
+
+
+@pytest.mark.parametrize("partition", [IidShards(), Dirichlet(alpha=100.0)])
+def test_more_workers_than_batches(partition):
+    """Of 600 samples, 12 batches of 50: the advice is to have 12 workers at most, each of which then has a batch; and a smaller
+    batch only where there is one."""
+    labels = np.arange(600) % 2
+    for workers, words in ((13, ("12 or less", "`task.batch` to 46 or less")), (601, ("12 or less", "`shuffled`"))):
+        with pytest.raises(UserError, match=r"cluster\.workers") as error:
+            partition.sampler(600, labels, 50, workers, Streams(0))
+        assert all(word in str(error.value) for word in words)
+    assert "task.batch" not in str(error.value)
+    assert IidShards().sampler(600, labels, 50, 12, Streams(0)).block(11, 0).shape[1] == 50
+    with pytest.raises(UserError, match=r"task\.batch: 601 samples are more"):
+        IidShards().sampler(600, labels, 601, 1, Streams(0))
 
 
 def test_large_sets_keep_few_permutations(monkeypatch):

@@ -134,7 +134,7 @@ def test_each_worker_takes_its_rows_in_order(make, tmp_path):
 
 def test_other_names_of_columns_and_links(make, tmp_path):
     (tmp_path / "t.csv").write_text("\ufeffrank,up\n0,0.25\n\n1,0.5\n")
-    link = {"latency": {"kind": "recorded", "file": "t.csv", "worker": "rank", "column": "up", "end": "repeat"}}
+    link = {"latency": {"kind": "recorded", "file": "t.csv", "worker": "rank", "column": "up", "unit": "s", "end": "repeat"}}
     result = asyncsim.plan(make({"workers": 2, "compute": "1s", "uplink": link}, run={"updates": 6}))
     uploads = result.events[result.events["kind"] == "upload"]
     assert ((uploads["end"] - uploads["start"]) == uploads["worker"].map({0: 0.25, 1: 0.5})).all()

@@ -14,8 +14,8 @@ from validation.laws import Law, batch_means, check, distance, number_open
 
 BEGINNINGS = (
     "M/D/1: mean wait", "machine repairman: mean wait", "machine repairman: utilisation", "closed processor sharing", "ring",
-    "tree", "equal", "unequal", "2-softsync", "1-softsync", "BSP, 8", "K-sync", "backup", "memoryless crashes", "two states",
-    "PipeDream",
+    "tree", "equal", "unequal", "2-softsync", "1-softsync", "BSP, 8", "K-sync", "backup", "memoryless crashes", "warned lives",
+    "two states", "PipeDream",
 )  # fmt: skip
 ALL = [law for room in (queues, networks, staleness, rounds, machines) for law in room.LAWS]
 QUICK = [law for law in ALL if law.name.startswith(BEGINNINGS)]

@@ -33,7 +33,7 @@ class Softmax(ModelSpec):
 class Mlp(ModelSpec):
     """A multilayer perceptron: hidden layers of the given widths, with PyTorch's default initial values."""
 
-    hidden: tuple[Width, ...] = (64,)
+    hidden: Annotated[tuple[Width, ...], Field(max_length=1000)] = (64,)
     activation: Literal["relu", "tanh"] = "relu"
 
     def num_parameters(self, signature: Signature) -> int:

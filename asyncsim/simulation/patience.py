@@ -1,0 +1,43 @@
+"""How long a run may go on without getting on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncsim.simulation.deadlocks import deadlock, fruitless
+
+if TYPE_CHECKING:
+    from asyncsim.simulation.simulation import Simulation
+
+STALLED = 1_000_000
+"""Pushes and crashes without an update after which a run is given up; at least 100 a worker."""
+FRUITLESS = 50_000
+"""Crashes without a push; at least 10 a worker."""
+
+
+class Patience:
+    """Counts what has happened in ``sim`` since the last update and the last push."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._stalled = max(STALLED, 100 * len(sim.workers))
+        self._fruitless = max(FRUITLESS, 10 * len(sim.workers))
+        self._updated = (0, 0)  # pushes and crashes at the last update
+        self._delivered = 0  # crashes at the last push
+
+    def updated(self) -> None:
+        """A shard has a new version."""
+        self._updated = self._sim.server.pushes, self._sim.crashes
+
+    def delivered(self) -> None:
+        """A push has arrived."""
+        self._delivered = self._sim.crashes
+
+    def check(self) -> None:
+        """Raise ``Deadlock`` if nothing has come of too much."""
+        sim = self._sim
+        if sim.crashes - self._delivered > self._fruitless:
+            raise fruitless(sim, sim.crashes - self._delivered)
+        pushes, crashes = sim.server.pushes - self._updated[0], sim.crashes - self._updated[1]
+        if pushes + crashes > self._stalled:
+            raise deadlock(sim, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")
