@@ -340,7 +340,8 @@ def _seldom_collected() -> Iterator[None]:
 
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
-    """The task of a scenario, on its device, with PyTorch as the run needs it, and nothing in it that draws without a seed."""
+    """Context with the task of a scenario on its device, PyTorch's settings as the run needs them, and a check that nothing in
+    the task draws without a seed."""
     check_memory(scenario)
     with sheltered(scenario.device, scenario.threads):
         from asyncsim.tasks.probing import refuse_draws

@@ -28,7 +28,8 @@ class Trace(NamedTuple):
     sha256: str
     parts: dict[str, dict[Any, np.ndarray]]
     left_out: int
-    """Spans whose end was not seen: cut short, or still going on at the end of the trace."""
+    """Number of spans that were not used because their end was not observed: they were cut short, or still went on when the
+    trace ended."""
     said: str
 
     @property
@@ -82,7 +83,8 @@ def _parts(rows: Rows, layout: Layout) -> tuple[dict[str, dict[Any, np.ndarray]]
 
 
 def _from_intervals(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[str, dict[Any, np.ndarray]], int, str]:
-    """Each row is a time that a worker was there; from its end to the next start the worker was down."""
+    """Availability from rows that each give a time span in which a worker was up; it was down from the end of one to the start
+    of the next."""
     unit, said = unit_of_moments(rows, ("start", "end"), unit)
     start, end = rows.moments(("start", "end"), "file", unit)
     backwards = end < start
@@ -103,7 +105,8 @@ def _from_intervals(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[st
 
 
 def _from_changes(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[str, dict[Any, np.ndarray]], int, str]:
-    """Each row is the moment at which a worker came up or went down. The last state of a worker has no end: it is left out."""
+    """Availability from rows that each give the moment at which a worker came up or went down. The last state of a worker has
+    no known end and is left out."""
     unit, said = unit_of_moments(rows, ("time",), unit)
     (time,) = rows.moments(("time",), "file", unit)
     cells = rows.column("event", "file")

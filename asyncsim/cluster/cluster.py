@@ -198,7 +198,7 @@ class Cluster(Spec):
 
     @property
     def losing(self) -> bool:
-        """May anything take a worker away, or may workers differ in that?"""
+        """Can anything take a worker away from its work (a crash, a departure, maintenance), or do workers differ in that?"""
         sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.outages, self.script)
         return any(sources)
 

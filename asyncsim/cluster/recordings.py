@@ -23,7 +23,8 @@ class Recording(NamedTuple):
     durations: dict[int, np.ndarray]
     names: dict[int, Any]
     rounds: bool
-    """True: read from events, so row s is all of step s, slowdowns included. False: a row is one batch at full speed."""
+    """Were the rows read from events? Then row s is the whole of step s, slowdowns included. Otherwise a row is one batch at
+    full speed."""
     zero: str | None
     """The place of a row that is 0 s."""
     sha256: str
@@ -58,7 +59,7 @@ def read_recording(path: Path, layout: Layout, first: int, scale: float) -> Reco
 
 
 def read_content(path: Path) -> tuple[Path, bytes]:
-    """A file, or the events of a run's folder: where they are, and the bytes."""
+    """The place and the bytes of a recording: those of the file itself, or those of the events in a run's folder."""
     if path.is_dir():
         path = path / "events.parquet"
         if not path.exists():

@@ -184,7 +184,8 @@ def _different(results: Sequence[Result], labels: Sequence[str] | str | None) ->
 
 
 def distinct_timelines(runs: dict[str, Result]) -> dict[str, Result]:
-    """One run for each different timeline with more than one worker (any, if there is none), labels joined."""
+    """One run for each different timeline that has more than one worker (or any number, if there is none), with the labels of
+    equal ones joined."""
     shared: dict[str, list[str]] = {}
     several = {label: run for label, run in runs.items() if run.summary.get("workers", 2) > 1} or runs
     for label, run in several.items():

@@ -75,7 +75,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
-    """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
+    """Read a run's manifest and summary, and those of its ``tables``; the parameters are not read. Raises ``UserError``."""
     return load_result(path, tables, parameters=False)
 
 

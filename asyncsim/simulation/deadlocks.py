@@ -64,7 +64,7 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
 
 
 def stuck(sim: Simulation) -> bool:
-    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    """Does every worker wait for another one, with nobody left to join? A restart of the server would let them go on."""
     if sim.over or sim.restarts is not None or (sim.closings is not None and sim.closings.pending):
         return False
     if sim.queues is not None and any(queue.length for queue in sim.queues):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings",
             "_next_evaluation", "_evaluated")  # fmt: skip
-"""What an update or an evaluation changes of a server, and a checkpoint keeps beside its shards."""
+"""The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
            ((None, "applied"), (Verdict.BUFFERED, "buffered"), (Verdict.DROPPED, "dropped"))}  # fmt: skip
 APPLIED = OUTCOME[None]

@@ -44,7 +44,7 @@ class SweepResult:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a run (`runs_table`)."""
+        """A table with one row for each run (`runs_table`)."""
         return runs_table(self.study, self.results, self.undecided)
 
     @cached_property
