@@ -96,10 +96,10 @@ Watts = _quantity("a power", POWER, "watts", "300W", ge=0)
 
 
 def nanoseconds(seconds: float) -> int:
-    """Seconds to ticks of virtual time, rounded to the nearest nanosecond.
+    """Seconds as ticks of virtual time, rounded to the nearest nanosecond.
 
     Raises:
-        UserError: they are not finite.
+        UserError: the seconds are not finite.
     """
     try:
         return round(seconds * NANOSECONDS)

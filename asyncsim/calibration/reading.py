@@ -20,8 +20,9 @@ from asyncsim.units import NANOSECONDS
 class Trace(NamedTuple):
     """A trace as arrays. ``parts[name][worker]`` has shape ``(rows,)``: float64 seconds, in the file's order.
 
-    Durations are one part, named as their span; availability is the parts ``up`` and ``down``. Where the file names no workers
-    there is one, called None. ``said`` tells how the file was read, units included.
+    A trace of durations has one part, named after the kind of span that it holds; a trace of availability has the parts
+    ``up`` and ``down``. Where the file names no workers there is one worker, called None. ``said`` tells how the file was
+    read, units included.
     """
 
     path: Path
@@ -38,11 +39,12 @@ class Trace(NamedTuple):
 
 
 def read_trace(path: str | Path, layout: Layout | None = None) -> Trace:
-    """Read a trace: CSV, Parquet or JSON Lines (.jsonl, .ndjson), or a run's folder.
+    """Read a trace from CSV, Parquet or JSON Lines (.jsonl, .ndjson), or from a run's folder.
 
-    By its columns: ``start_ns`` and ``end_ns``, the events of a run, of which those of the layout's span count; ``start`` and
-    ``end`` (unless the layout's times are intervals), or ``time`` and ``event``, availability; else durations as the ``layout``
-    says. Workers are optional, except for events.
+    What it is follows from its columns. With ``start_ns`` and ``end_ns`` it is the events of a run, of which those are read
+    whose kind is the layout's span. With ``start`` and ``end`` (unless the layout says that its times are intervals), or
+    with ``time`` and ``event``, it is a trace of availability. Otherwise it is a trace of durations, as the ``layout`` says.
+    Workers are optional, except in events.
 
     Raises:
         UserError: the file cannot be used; the message names file, line, column and value, and what is allowed.

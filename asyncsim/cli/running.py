@@ -89,7 +89,8 @@ def _show_plans(study: Study, summaries: list[dict[str, Any]], last: Result) -> 
 
 
 def bench_engine(arguments: argparse.Namespace) -> int:
-    """Time short runs of every variant of the file (or of one) on every engine, and print what to write into it."""
+    """Time short runs of every variant of the file (or of one) on every engine, and print the line for the scenario file that
+    chooses the fastest."""
     from asyncsim.sweep.bench import ROUNDS, measure_engines
 
     study = _study(arguments)

@@ -13,8 +13,8 @@ from asyncsim.userfiles import read_json
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """The run folders among ``paths`` and below them, each once: those of a study in the order of its file, others by name.
-    ``UserError`` where there is none."""
+    """The run folders among ``paths`` and below them, each of them once: those of a study in the order of its file, others by
+    name. Raises ``UserError`` where there is none."""
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.exists():

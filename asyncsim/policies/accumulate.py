@@ -21,13 +21,13 @@ class Accumulate(Transform):
     """Average ``count`` pushes, from whichever workers, into one update (n-softsync, FedBuff, K-sync, Rennala). Without
     ``count``, wait for ``each`` pushes of every member (with one each, this is synchronous SGD).
 
-    With ``within``, a group is closed that long after its first push has arrived, however many it has by then (the grace window
-    of asynchronous local SGD, Liu et al. 2024, arXiv 2401.09135); ``count`` closes it earlier.
+    With ``within``, a group is closed that long after its first push has arrived, however many it has by then (the grace
+    window of asynchronous local SGD, Liu et al. 2024, arXiv 2401.09135); ``count`` closes it earlier.
 
-    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier
-    methods) it is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one
-    had pushed before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total``
-    applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
+    With ``members`` (which the methods with barriers set) a group is also complete when every member has pushed, so a worker
+    that leaves for good does not hold the others up; what it had pushed before counts. Each push keeps its own penalty
+    ``p``: the update is ``(1/count) * sum(direction / p)``. ``total`` applies the sum of the gradients instead of their mean
+    (as ADL's code does). Pushes that are still buffered when the run ends are not applied.
     """
 
     count: int | None = Field(None, ge=1)

@@ -90,7 +90,8 @@ class Policy:
         return send_through(push, self._rules[after:], self.state["transforms"][after:], server)
 
     def settle(self, server: ServerView) -> Push | None:
-        """A worker left for good, or a time has come: the push that a buffer now gives up, if any."""
+        """Called when a worker has left for good, or a time has come that a transform asked for: the push that a buffer passes
+        on because of that, or None."""
         for index, transform in enumerate(self.transforms):
             push = transform.settle(self.state["transforms"][index], server)
             if push is not None:

@@ -75,10 +75,14 @@ class Transform(Spec):
         return params
 
     def settle(self, state: State, server: ServerView) -> Push | None:
-        """Called when a worker left for good, and at the time that ``closes`` gave: a buffer may be complete now."""
+        """Called when a worker has left for good, and at the time that ``closes`` gave: the push that a buffer passes on
+        because of that, or None."""
         return None
 
     def closes(self, state: State) -> int | None:
-        """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None for no such time. Asked
-        after every arrival, where the transform declares ``Need.CLOSES``."""
+        """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None if there is no such
+        time.
+
+        It is asked after every arrival, if the transform declares ``Need.CLOSES``.
+        """
         return None

@@ -218,7 +218,7 @@ class Scenario(Spec):
 
 
 def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
-    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``UserError``: one line a problem."""
+    """Validate plain data. Relative paths in it start at ``folder``. Raises ``UserError`` with one line for each problem."""
     document = plain_document(document, overridden)
     try:
         return Scenario.model_validate(document.data, context={"folder": folder})

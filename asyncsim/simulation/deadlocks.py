@@ -1,4 +1,4 @@
-"""What a run says in which nothing more can happen, or nothing but crashes."""
+"""Find out that nothing more can happen in a run, or nothing but crashes, and say who waits for what."""
 
 from __future__ import annotations
 

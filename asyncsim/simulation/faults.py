@@ -103,9 +103,10 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """After so many nanoseconds the worker is down for so many; one that is absent then is not struck.
+    """Take the worker down for ``down`` ns, ``after`` so many ns from now, unless it is absent then.
 
-    It is announced ``warning`` before, or at once if that is past. Who is down or absent meanwhile learns of it at its return.
+    The crash is announced to it ``warning`` ns before, or at once if less time is left. A worker that is down or absent when
+    a crash is announced learns of it when it returns.
     """
     if warning:
         early = max(0, after - warning)

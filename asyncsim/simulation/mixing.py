@@ -117,8 +117,8 @@ class Mixed:
         self.rows[0].drop(work)
 
     def settle(self, now: int) -> bool:
-        """Called when a group has left for good: the round may be complete without it. Returns whether it was, and has been
-        ended."""
+        """Called when a group has left for good, or a time has come that a policy asked for: the round may be complete now.
+        Returns whether it was, and has been ended."""
         for row in self.rows:
             row.settle(now)
         return self._mix(now)

@@ -104,7 +104,7 @@ class WorkerProgress:
             self._arrived(worker, self)
 
     def leave(self, worker: int) -> None:
-        """The worker crashed or left: its clock holds nobody up any more. (It stays a member until it departs.)"""
+        """Note that the worker has crashed or left: nobody waits for its clock any more. (It stays a member until it departs.)"""
         self._reading.pop(worker, None)
         self._remove(self._clock[worker])
 

@@ -35,11 +35,11 @@ class Departed(Exception):
 class Past:
     """Takes the place of server and engine while ``sim`` is replayed.
 
-    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
-    groups of pushes were to be closed (``closings``), each in the order in which it was asked.
-    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
-    ``late`` has the parameters of backward passes that were under way.
-    ``finished``: the decisions end with the run.
+    ``recorded`` is what the server noted during the run: its ``decisions``, the ``losses`` that a consistency rule saw, and
+    the times at which groups of pushes were to be closed (``closings``), each in the order in which it was asked.
+    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was unfinished at the checkpoint, or
+    None. ``late`` has the parameters that backward passes under way had read. ``finished`` says that the run was over after
+    the last decision.
     """
 
     numeric = True

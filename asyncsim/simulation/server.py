@@ -152,13 +152,15 @@ class Server:
         shards[worker % len(shards)].forget(worker // len(shards))
 
     def settle(self, worker: int, now: int) -> None:
-        """Called when a worker has left for good: its shard applies the push that a buffer passes on because of that, if any."""
+        """Called when a worker has left for good, or a time has come that its shard asked for: the shard applies the push that
+        a buffer passes on because of that, if any."""
         shard = self.shards[worker % len(self.shards)]
         self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
         self._after(shard, now)
 
     def closes(self, stage: int) -> int | None:
-        """When (ns) the shard of a stage asks to be settled, whatever arrives until then."""
+        """The virtual time (ns) at which the shard of a stage asks to be settled, whatever arrives until then; None if there is
+        no such time."""
         due = self.shards[stage].closes()
         self.closings.append(-1 if due is None else due)
         return due

@@ -226,7 +226,8 @@ class Shard:
         return None
 
     def settle(self, now: int) -> bool:
-        """A worker left for good, or a time has come: apply what a buffer now gives up, if anything."""
+        """Called when a worker has left for good, or a time has come that the policy asked for: apply the push that a buffer
+        passes on because of that. Returns whether there was one."""
         self.now = now
         push = self.policy.settle(self)
         if push is not None:

@@ -22,8 +22,8 @@ class Timing(NamedTuple):
 
 
 def measure_engines(scenario: Scenario, updates: int, cores: int) -> list[Timing]:
-    """Short runs of ``scenario`` on every engine that it can take (serial alone for a model in stages), serial first, in
-    interleaved rounds after one to warm up."""
+    """Time short runs of ``scenario`` on every engine that it can take (the serial one alone for a model in stages), in
+    interleaved rounds after one round of warming up. The serial engine comes first."""
     run = {"updates": updates}
     engines: list[dict[str, Any]] = [{"kind": "serial"}]
     if not scenario.staged:

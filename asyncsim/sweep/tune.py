@@ -158,8 +158,8 @@ def value_of(scenario: Scenario, field: str) -> Any:
 
 
 def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
-    """A row a variant and point: common and chosen value, its score, whether that is an edge of what was tried, all trials.
-    ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
+    """A table with one row for each variant and point: the common and the chosen value, its score, whether it is at the edge of
+    what was tried, and all trials. ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
     rows = []
     for label in labels:
         index = study.labels.index(label)

@@ -18,7 +18,6 @@ from asyncsim.methods import methods
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = sorted((ROOT / "asyncsim").rglob("*.py"))
-POLICIES = ROOT / "docs" / "add_a_policy.md"
 MARK = "# executed by the tests"
 
 
@@ -87,15 +86,16 @@ def test_the_index_links_every_page() -> None:
 
 
 def test_every_registry_has_an_example() -> None:
-    """A row in the table of docs/extend.md, which names what to import and links to a section with a block that is executed."""
+    """Each has a row in the table of docs/extend.md, which names what to import; a block that is executed registers something."""
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, re.MULTILINE))
+    everywhere = "\n".join(block for _, _, block in blocks("python") if block.startswith(MARK))
     made = [re.findall(r'^\w+ = Registry\("([\w ]+)"', path.read_text(encoding="utf-8"), re.MULTILINE) for path in SOURCES]
     assert sorted(rows) == sorted(chain.from_iterable(made))
     for name, path in rows.items():
         home, _, attribute = path.rpartition(".")
         assert getattr(import_module(home), attribute).what == name
-        assert re.search(rf"^@{attribute}\.register\(", text + POLICIES.read_text(encoding="utf-8"), re.MULTILINE), name
+        assert re.search(rf"^@{attribute}\.register\(", everywhere, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
