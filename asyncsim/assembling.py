@@ -1,4 +1,4 @@
-"""From a scenario to the parts of a run, put together."""
+"""Put the parts of a run together, as the scenario describes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
-    """A simulation that is about to begin; no ``task`` and ``spec``: the timeline alone."""
+    """A simulation that is about to begin. Without ``task`` and ``spec`` it simulates the timeline alone."""
     bundle, cut = scenario.bundle(), scenario.cut()
     streams = Streams(scenario.seed)
     recorder = Recorder(
@@ -99,7 +99,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
 
 
 def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
-    """What travels, and how long each stage takes."""
+    """The sizes of the messages, and the share of the compute time that each stage takes."""
     cluster = scenario.cluster
     sized = cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))
     width = 8 if scenario.dtype == "float64" else 4
@@ -123,10 +123,13 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
 
 
 def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """Which work will be used, found by simulating the timeline first, for engines that compute ahead.
+    """The work whose results will be used, for engines that compute gradients before they are asked for.
 
-    None: all but what is in flight at the end, so looking ahead would cost more than it saves; or nobody can tell, as the
-    timeline depends on numbers."""
+    It is found by simulating the timeline once before the run, without numbers. The result is None, which means that all
+    work is taken to be useful, in three cases: the engine does not compute ahead; the scenario loses no work but what is in
+    flight at the end, so that the extra simulation would cost more than it saves; or the timeline depends on numbers, so
+    that it cannot be known.
+    """
     loses = scenario.cluster.losing or bool(bundle.needs & (Need.DROPS | Need.RECALLS))
     if not spec.ahead or not loses or bundle.decided_by_values:
         return None

@@ -1,4 +1,4 @@
-"""From a scenario to a result: put the parts together, run, record."""
+"""Simulate a scenario: put the parts together, run, and record."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """What a progress display may show of a run that goes on."""
+    """A moment of a run that is going on: what a progress display may show."""
 
     done: float  # fraction of the run
     updates: int
@@ -55,10 +55,10 @@ class Moment(NamedTuple):
 
 
 COLLECT_AFTER = 50_000
-"""New objects of a timeline between two looks for cyclic garbage."""
+"""The number of new objects after which Python looks for cyclic garbage while a timeline is simulated."""
 Progress = Callable[[Moment], None]
 Wait = Callable[[list[Any]], None]
-"""What an engine calls to have futures computed together with those of other runs."""
+"""The function that an engine calls to have futures computed together with those of other runs."""
 
 
 def simulate(
@@ -107,7 +107,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
 
 
 def reusable(scenario: Scenario, path: Path) -> Result | None:
-    """The finished run of this very scenario in ``path``, if there is one."""
+    """The finished run of this scenario in the folder ``path``; None if there is none."""
     if not (path / "manifest.json").exists():
         return None
     manifest = read_manifest(path)
@@ -130,7 +130,7 @@ def proceed(
 
 
 def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
-    """What must be the same for a checkpoint to give the same bits."""
+    """The properties that must be the same for a checkpoint to give the same bits."""
     engine = scenario.engine_for(task).settings()
     return {
         "scenario": run_hash, "versions": versions(), "machine": platform.machine(), "device": scenario.device.partition(":")[0],
@@ -139,7 +139,7 @@ def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
 
 
 def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoint | None:
-    """The checkpoint from which this very run goes on; None: it has to begin, which gives the same bits."""
+    """The checkpoint from which this run can go on; None if it has to begin anew, which gives the same bits."""
     try:
         manifest = read_manifest(directory.path)
         if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
@@ -180,7 +180,7 @@ def _run(
     }  # fmt: skip
     if scenario.bundle().decided_by_values:
         manifest["timeline"] = "by values"
-    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
+    keeper, ours = None, start is None  # the folder is not changed before its checkpoint has been accepted
     try:
         if start is not None:
             restore(sim, start, extended=start.path.parents[1] != directory.path)
@@ -236,7 +236,7 @@ def _run(
 
 
 def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
-    """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
+    """The numbers of a run in one flat dictionary. Times are virtual seconds, except ``wall_seconds``."""
     server, recorder = sim.server, sim.recorder
     seconds = sim.env.now / NANOSECONDS
     reading = [each.version - each.reading(member) for each in sim.progress for member in each.in_flight()]
@@ -280,13 +280,13 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the bits."""
+    """The versions of the software that determines the bits."""
     packages = ("simpy", "numpy", "torch")
     return {"asyncsim": asyncsim.__version__, "python": platform.python_version(), **{name: installed(name) for name in packages}}
 
 
 def _drawing(scenario: Scenario) -> str:
-    """Who may have moved a global generator in the middle of a run."""
+    """The parts of a run that may move a global generator in the middle of it, for the message."""
     return f"a part of the run (task `{scenario.task.kind}`, its model, loss or evaluation, or method `{scenario.method.kind}`)"
 
 
@@ -307,7 +307,7 @@ def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> Non
 
 
 def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
-    """Save what there is of a run that ends early; a disk that is full must not hide the first error."""
+    """Save what there is of a run that ends early. A further error, such as a full disk, must not hide the first one."""
     try:
         recorder.breathe(last=True)
         directory.write_json("manifest.json", manifest)
@@ -328,7 +328,8 @@ def _device(name: str) -> torch.device:
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Python looks for cyclic garbage less often: there is hardly any, and many workers are many objects to look through."""
+    """Make Python look for cyclic garbage less often: there is hardly any, and the objects of many workers take long to look
+    through."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], COLLECT_AFTER) if before[0] else 0, *before[1:])
     try:
@@ -339,7 +340,8 @@ def _seldom_collected() -> Iterator[None]:
 
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
-    """The task of a scenario, on its device, with PyTorch as the run needs it, and nothing in it that draws without a seed."""
+    """Context with the task of a scenario on its device, PyTorch's settings as the run needs them, and a check that nothing in
+    the task draws without a seed."""
     check_memory(scenario)
     with sheltered(scenario.device, scenario.threads):
         from asyncsim.tasks.probing import refuse_draws

@@ -1,4 +1,4 @@
-"""Outages of one's own kind: a registry of sources that say which worker is lost when, for how long, and with which warning."""
+"""Outages of your own kind: a registry of sources that say which worker is lost when, for how long, and with which warning."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Outage(NamedTuple):
 
 
 class Outages(Spec):
-    """A source of outages, as data: it knows the fleet's size and draws from the generator it is given, and from nothing else.
+    """A source of outages. It knows the size of the fleet, and draws from the generator it is given and from nothing else.
 
-    What a worker does when it is struck lies with the simulation: its work is lost, and one that is down or absent already is
-    not struck again. Faults that depend on who is up (``zones``) are part of the simulation itself.
+    What an outage does to a worker is the simulation's business: its work is lost, and one that is down or absent already is
+    not taken down again. Faults that depend on who is up (``zones``) are part of the simulation itself.
     """
 
     def outages(self, num_workers: int, rng: np.random.Generator) -> Iterator[Outage]:
@@ -38,18 +38,22 @@ class Outages(Spec):
 
     @property
     def rate(self) -> float:
-        """About how many outages there are a virtual second, to foresee how long a run will take; 0 where nobody can tell."""
+        """The approximate number of outages in a virtual second, to estimate how long a run will take; 0 where that is not
+        known."""
         return 0.0
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
-        """What does not fit a fleet of that size: field, value and message of each problem."""
+        """The settings that do not fit a fleet of so many workers: field, value and message of each problem."""
         return iter(())
 
 
 @outages.register("rolling")
 class Rolling(Outages):
-    """One worker after the other is taken down for ``down``, as in a rolling upgrade: the next one ``every`` so often, from
-    ``first`` (absent: ``every``) on, again and again through the fleet. ``warning`` as for faults."""
+    """One worker after the other is taken down for ``down``, as in a rolling upgrade, again and again through the fleet.
+
+    The next one is taken at the interval ``every``, the first at ``first`` (after one interval, if left out). ``warning`` is
+    that of `Faults`.
+    """
 
     every: PositiveSeconds
     down: PositiveSeconds

@@ -1,4 +1,4 @@
-"""What becomes of a run as workers are added: final metric, time to target, speed-up against N."""
+"""Draw how a run changes as workers are added: the final metric, the time to a target, and the speed-up against N."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Labels = Sequence[str] | str | None
 
 SPENT = {"time": "virtual time (s)", "cost": "dollars", "energy": "joules"}
 ROW = 0.068
-"""Height of a row of crosses, as a share of the axes."""
+"""The height of a row of crosses, as a share of that of the axes."""
 
 
 class Point(NamedTuple):
@@ -296,7 +296,7 @@ def _make_room(ax: Axes, floor: float) -> None:
 
 
 def _cover(ax: Axes, floor: float) -> Patch:
-    """A sheet over grid and lines above ``floor``: positions there mean nothing."""
+    """A rectangle that hides grid and lines above ``floor``, where a position on the axis has no meaning."""
     from matplotlib.patches import Rectangle
 
     return Rectangle((0, floor), 1, 1 - floor, transform=ax.transAxes, facecolor="white", edgecolor="none", zorder=1.9)

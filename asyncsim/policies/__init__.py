@@ -1,4 +1,5 @@
-"""Policies: what an arriving push does. One idea a file; nothing here imports torch at run time or knows of a clock."""
+"""Policies: what happens to a push that arrives. Each file has one idea. Nothing here imports torch at run time, or knows of a
+clock."""
 
 from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy

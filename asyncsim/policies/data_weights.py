@@ -1,4 +1,4 @@
-"""Weigh what a worker sends by how much data it has."""
+"""Weight what a worker sends by the amount of its data."""
 
 from __future__ import annotations
 

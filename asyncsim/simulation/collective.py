@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def rounds_and_volume(kind: str, num_workers: int) -> tuple[int, float]:
-    """Messages one after the other that an all-reduce of N workers takes, and how often each byte passes a link meanwhile.
+    """The number of successive messages in an all-reduce of N workers, and how many times each byte passes a link meanwhile.
 
-    ring: 2 (N - 1) messages of 1/N of the bytes; tree: ceil(log2 N) of all bytes to the root and as many back.
+    ring: 2 (N - 1) messages of 1/N of the bytes; tree: ceil(log2 N) messages of all bytes to the root, and as many back.
     """
     if kind == "ring":
         return 2 * (num_workers - 1), 2 * (num_workers - 1) / num_workers
@@ -25,7 +25,7 @@ def rounds_and_volume(kind: str, num_workers: int) -> tuple[int, float]:
 
 
 def exchange(kind: str, workers: list[Worker], progress: WorkerProgress, streams: Streams, nbytes: float) -> None:
-    """Let an all-reduce take the place of what travels to the server and back."""
+    """Replace the messages from and to the server by an all-reduce among the workers."""
     for worker in workers:
         worker.upload = all_reduce(kind, worker, workers, progress, streams, nbytes)
         worker.download = None
@@ -34,11 +34,12 @@ def exchange(kind: str, workers: list[Worker], progress: WorkerProgress, streams
 def all_reduce(
     kind: str, worker: Worker, workers: list[Worker], progress: WorkerProgress, streams: Streams, nbytes: float
 ) -> Callable[[int], int] | None:
-    """``step -> nanoseconds`` from the end of the worker's computation to its part in the result; None if there is nothing.
+    """A function ``step -> nanoseconds``: the time from the end of the worker's computation until it has the result; None if no
+    time passes.
 
-    Latencies are those of the worker's uplink, drawn for every message; bytes pass at the slowest bandwidth of the fleet.
-    A round ends when the last worker is through, so its length is that of the slowest computation and all-reduce. Workers that
-    have left for good take no part.
+    Latencies are those of the worker's uplink, drawn for every message; bytes pass at the slowest bandwidth of the fleet. A
+    round ends when the last worker has the result, so its length is that of the slowest computation and all-reduce. Workers
+    that have left for good take no part.
     """
     if len(workers) == 1:
         return None

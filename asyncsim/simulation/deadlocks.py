@@ -1,4 +1,4 @@
-"""What a run says in which nothing more can happen, or nothing but crashes."""
+"""Find out that nothing more can happen in a run, or nothing but crashes, and say who waits for what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def deadlock(sim: Simulation, reason: str) -> Deadlock:
-    """The error, with who waits for what."""
+    """The error for a run that is stuck. Its message says who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
     expected: dict[str, list[int]] = {}
     for index in sim.waiting:
@@ -64,7 +64,7 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
 
 
 def stuck(sim: Simulation) -> bool:
-    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    """Does every worker wait for another one, with nobody left to join? A restart of the server would let them go on."""
     if sim.over or sim.restarts is not None or (sim.closings is not None and sim.closings.pending):
         return False
     if sim.queues is not None and any(queue.length for queue in sim.queues):
@@ -73,7 +73,7 @@ def stuck(sim: Simulation) -> bool:
 
 
 def expected(sim: Simulation) -> bool:
-    """Will anybody join?"""
+    """Will any worker still join?"""
     return any(worker.absent for worker in sim.workers)
 
 
@@ -82,7 +82,7 @@ def _who(indices: list[int]) -> str:
 
 
 def _ranges(indices: list[int]) -> str:
-    """``0-3, 7`` for [0, 1, 2, 3, 7]."""
+    """The text ``0-3, 7`` for [0, 1, 2, 3, 7]."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""What interrupts a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
+"""The interruptions of a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ MOST_AT_ONCE = 10
 
 
 class Crash(NamedTuple):
-    """The worker loses what it does and is back at ``until`` (ns)."""
+    """The worker loses what it does, and is back at the time ``until`` (ns)."""
 
     until: int
 
 
 class Absence(NamedTuple):
-    """The worker leaves the group, with the loss of what it does, and joins it again at ``until`` (ns)."""
+    """The worker leaves the group, loses what it does, and joins the group again at the time ``until`` (ns)."""
 
     until: int
 
 
 class Signal(NamedTuple):
-    """An interrupt that says all by its name."""
+    """An interrupt that needs no more information than its name."""
 
     name: str
 
@@ -103,9 +103,10 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """After so many nanoseconds the worker is down for so many; one that is absent then is not struck.
+    """Take the worker down for ``down`` ns, ``after`` so many ns from now, unless it is absent then.
 
-    It is announced ``warning`` before, or at once if that is past. Who is down or absent meanwhile learns of it at its return.
+    The crash is announced to it ``warning`` ns before, or at once if less time is left. A worker that is down or absent when
+    a crash is announced learns of it when it returns.
     """
     if warning:
         early = max(0, after - warning)
@@ -121,7 +122,7 @@ def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int
 
 
 def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
-    """Events of one zone, for ever."""
+    """The events that take workers of one zone down together, one after the other, until all its workers have left for good."""
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
     while True:

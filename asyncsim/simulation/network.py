@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """What goes to one host: a share of the message, through these pipes, held to ``cap`` (units a nanosecond)."""
+    """The part of a message that goes to one host: its share of the message, the pipes it passes, and the rate ``cap`` (units a
+    nanosecond) to which it is held."""
 
     share: float
     pipes: tuple[int, ...]
@@ -25,7 +26,7 @@ class Part(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One direction between a worker and the server, or from one stage to the next."""
+    """The way of a message in one direction: between a worker and the server, or from one stage to the next."""
 
     purpose: str  # the name of its random streams
     nbytes: float
@@ -34,7 +35,8 @@ class Route(NamedTuple):
 
 
 class Network:
-    """Every message waits its latency, then its parts pass their pipes side by side; a try that gets lost is made again."""
+    """Carries messages: each waits for its latency, then its parts pass their pipes side by side. A try that is lost is made
+    again."""
 
     def __init__(
         self, env: simpy.Environment, cluster: Cluster, workers: list[Worker], streams: Streams, costs: Costs,
@@ -44,7 +46,7 @@ class Network:
         self.env = env
         self.spec = spec = cluster.network
         self.streams = streams
-        self.waste = waste  # receive a copy of a push
+        self.waste = waste  # called to receive a copy of a push
         self.resent = 0  # tries that were lost
         self.duplicates = 0  # copies received
         self._sites = spec.sites(len(workers))
@@ -75,7 +77,7 @@ class Network:
             self._connect(worker, costs)
 
     def upload(self, worker: Worker, step: int) -> Generator[Any, Any, None]:
-        """Carry the result of a step to the server; perhaps a copy comes after it."""
+        """Carry the result of a step to the server. A copy may follow it."""
         route = self._up.get(worker.index)
         yield from self._carry(route, worker.index, step)
         chance = self.spec.duplicate
@@ -117,7 +119,7 @@ class Network:
             raise
 
     def _route(self, worker: Worker, purpose: str, link: Link, nbytes: float, hosts: list[tuple[int, ...]]) -> Route:
-        """Parts that do not exist, or that nothing holds up, are left out."""
+        """The route between a worker and the server. Pipes that do not exist, or that nothing holds up, are left out."""
         bandwidth = link.bandwidth or self.spec.bandwidth(self.streams, worker.index)
         parts = [
             Part(share, pipes, None if bandwidth is None else rate(bandwidth * share))
@@ -129,7 +131,7 @@ class Network:
         return Route(purpose, nbytes, lambda step: nanoseconds(draws[step] + distance), tuple(parts))
 
     def _connect(self, worker: Worker, costs: Costs) -> None:
-        """Let a stage send its activations up and its error signals down through the pipes."""
+        """Make a stage send its activations and its error signals through the pipes."""
         stage, link = worker.stage, costs.link or worker.profile.uplink
         if stage < len(costs.shares) - 1:
             worker.send_up = self._between(worker, worker.index + 1, "activation", link, costs.boundary_bytes[stage])

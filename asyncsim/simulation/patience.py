@@ -1,4 +1,4 @@
-"""How long a run may go on without getting on."""
+"""The limits after which a run that makes no progress is given up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 STALLED = 1_000_000
-"""Pushes and crashes without an update after which a run is given up; at least 100 a worker."""
+"""The number of pushes and crashes without an update after which a run is given up; at least 100 for each worker."""
 FRUITLESS = 50_000
-"""Crashes without a push; at least 10 a worker."""
+"""The number of crashes without a push after which a run is given up; at least 10 for each worker."""
 EVENTS = 16
 """How many times more events of any kind than pushes and crashes may happen without an update."""
 
@@ -29,12 +29,12 @@ class Patience:
         self._steps = 0  # events at the last update
 
     def updated(self) -> None:
-        """A shard has a new version."""
+        """Note that a shard has a new version."""
         self._updated = self._sim.server.pushes, self._sim.crashes
         self._steps = self._sim.steps
 
     def delivered(self) -> None:
-        """A push has arrived."""
+        """Note that a push has arrived."""
         self._delivered = self._sim.crashes
 
     def look(self) -> None:
@@ -46,7 +46,7 @@ class Patience:
             raise deadlock(sim, f"{events:,} events happened without an update")
 
     def check(self) -> None:
-        """Raise ``Deadlock`` if nothing has come of too much."""
+        """Raise ``Deadlock`` if too much has happened without any progress."""
         sim = self._sim
         if sim.crashes - self._delivered > self._fruitless:
             raise fruitless(sim, sim.crashes - self._delivered)

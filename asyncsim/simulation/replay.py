@@ -1,8 +1,9 @@
-"""The timeline once more, up to a checkpoint: decisions are read, not made, and nothing is computed.
+"""Replay the timeline up to a checkpoint. Decisions are read from the checkpoint instead of being made, and nothing is
+computed.
 
-Generators cannot be saved, but the same scenario gives the same events. What a policy decided (applied, buffered, dropped) stands
-in the checkpoint, one byte an arrival, so it does not matter what the policy looked at. The snapshots and futures that workers
-held at the checkpoint are handed out when they are read and submitted again.
+Generators cannot be saved, but the same scenario gives the same events again. What a policy decided (applied, buffered,
+dropped) stands in the checkpoint, with one byte for each arrival, so it does not matter what the policy looked at. The
+snapshots and futures that workers held at the checkpoint are handed out when they are read, and submitted again.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 Held = tuple[int, int]
-"""(worker, step) of work that a worker has begun."""
+"""The (worker, step) of work that a worker has begun."""
 
 
 class Departed(Exception):
-    """The replayed timeline is not the one of the checkpoint."""
+    """The replayed timeline is not that of the checkpoint."""
 
 
 class Past:
-    """Stands in for server and engine while ``sim`` is replayed.
+    """Takes the place of server and engine while ``sim`` is replayed.
 
-    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
-    groups of pushes were to be closed (``closings``), each in the order in which it was asked.
-    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
-    ``late`` has the parameters of backward passes that were under way.
-    ``finished``: the decisions end with the run.
+    ``recorded`` is what the server noted during the run: its ``decisions``, the ``losses`` that a consistency rule saw, and
+    the times at which groups of pushes were to be closed (``closings``), each in the order in which it was asked.
+    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was unfinished at the checkpoint, or
+    None. ``late`` has the parameters that backward passes under way had read. ``finished`` says that the run was over after
+    the last decision.
     """
 
     numeric = True
@@ -98,7 +99,7 @@ class Past:
         self._decide(at.stage)
 
     def forget(self, worker: int) -> None:
-        """What is left of it stands in the checkpoint."""
+        """Do nothing: what is left of the worker's state stands in the checkpoint."""
 
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
@@ -111,16 +112,16 @@ class Past:
         self._decide(stage)
 
     def save(self) -> None:
-        """What was saved last stands in the checkpoint."""
+        """Do nothing: what the server saved last stands in the checkpoint."""
 
     def crash(self) -> None:
-        """What is left stands in the checkpoint."""
+        """Do nothing: what the crash left stands in the checkpoint."""
 
     def restart(self, now: int) -> None:
         self._advance(0)
 
     def evaluate(self, now: int) -> None:
-        """Its row stands in the checkpoint."""
+        """Do nothing: the row of the evaluation stands in the checkpoint."""
 
     def _next(self) -> int:
         if self._decided == len(self.decisions):
@@ -138,9 +139,9 @@ class Past:
 
 
 def replay(sim: Simulation, past: Past, steps: int) -> None:
-    """Bring ``sim`` to the point after ``steps`` events; its server and engine are left as they are.
+    """Bring ``sim`` to the point after ``steps`` events. Its server and engine are not changed.
 
-    Raises ``Departed`` if that cannot be the point at which the decisions end.
+    Raises ``Departed`` if the decisions do not end at that point.
     """
     server, engine, directory = sim.server, sim.engine, sim.recorder.directory
     sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]

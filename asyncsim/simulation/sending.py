@@ -1,4 +1,4 @@
-"""A push that travels while its worker computes the next one."""
+"""Send a push while its worker computes the next one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
-    """Send a result in the background, once the one before has been applied. It does not show among the worker's spans."""
+    """Send a result in the background, once the one before has been applied. Its transfer is not one of the worker's recorded
+    spans."""
     while worker.sending is not None:
         yield from sim.wait(worker, worker.sending)
     worker.work, worker.left = None, work
@@ -26,7 +27,7 @@ def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future 
 
 
 def cut_off(worker: Worker) -> None:
-    """The worker crashes or leaves: what has not reached the server is lost."""
+    """Stop the sending of a worker that crashes or leaves: what has not reached the server is lost."""
     if worker.sending is not None and worker.served is None:
         worker.sending.interrupt(faults.STOP)
 

@@ -1,4 +1,4 @@
-"""One parameter shard: parameters with a version, and the policy that decides what an arrival does to them."""
+"""One parameter shard: parameters with a version, and the policy that decides what an arriving push does to them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
     "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
-"""What arrivals change of a shard, and a checkpoint keeps."""
+"""The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
 SAVED = ("params", "statistics", "samples", "lr_max")
-"""What a server that crashes has saved of a shard, beside the state of its policy."""
+"""The attributes of a shard that the server saves, in addition to the state of the policy, and goes back to after a crash."""
 
 
 class Arrival(NamedTuple):
-    """What became of a push, for the records."""
+    """What became of a push, as the records hold it."""
 
     verdict: Verdict | None  # None: an update
     staleness: int
@@ -41,10 +41,10 @@ class Arrival(NamedTuple):
 
 
 class Shard:
-    """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
+    """The parameters of a whole model, or of one stage of a pipeline. A shard knows its members (the workers) by number only.
 
-    Also the ``ServerView`` of the policies. When an update leaves non-finite parameters the shard has diverged: the update and
-    its time are noted.
+    It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
+    update and its time are noted.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class Shard:
         self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
-        self.saved: dict[str, Any] | None = None  # what a crash leaves
-        self.lost_pushes = 0  # that a crash found in a buffer
+        self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
+        self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
         self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
-        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
+        self._moved: Snapshot | None = None  # the snapshot for which the scratch holds the difference, until the scratch is taken
         self._updated = 0  # time of the last update
         self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
-        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
+        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # looking at a number makes a GPU wait
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes during a run, but for the progress of the workers."""
+        """Everything that changes during a run, except the progress of the workers."""
         policy = self.policy
         kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
         values = {name: getattr(self, name) for name in CHANGING}
@@ -135,7 +135,7 @@ class Shard:
 
     @property
     def buffered(self) -> int:
-        """Pushes that wait for others."""
+        """The number of pushes that wait in a buffer for others."""
         return sum(len(state.get("buffer") or ()) for state in self.policy.state["transforms"])
 
     def view(self, worker: int = -1) -> Tensor | None:
@@ -186,11 +186,11 @@ class Shard:
         return Snapshot(self.older[version - self.version], version, now, factor)
 
     def current(self, member: int) -> Tensor | None:
-        """What a late backward pass uses in place of the parameters that its forward pass read, shape ``(P,)``."""
+        """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
         return self.policy.late_view(self.params, self) if self.numeric else None
 
     def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
-        """A result has been received: send it through the policy and apply what comes out."""
+        """Take a result that has been received: send it through the policy, and apply what comes out."""
         staleness = self.version - snapshot.version
         self.now = now
         self._set_rate(self.samples_per_push, now)
@@ -213,19 +213,19 @@ class Shard:
         return Arrival(verdict, staleness, self.lr, gap, penalty, loss, tuple(noted.values()) if noted else ())
 
     def forget(self, member: int) -> None:
-        """The member has gone down, and what it kept from round to round is lost."""
+        """Discard what a member that has gone down kept from round to round."""
         if self.uplink is not None:
             self.uplink.forget(member)
 
     def drop(self, work: Future) -> None:
-        """A result that nobody applies: it is never computed, unless a stage below still needs the error signal, or its worker
-        goes on from what it leaves."""
+        """Drop a result that nobody applies. It is never computed, unless a stage below still needs the error signal, or its
+        worker goes on from what the computation leaves behind."""
         if self.stage and work.pending:
             work.result()
         work.discard()
 
     def take(self, push: Push, now: int) -> Verdict | None:
-        """Act on a push; None if it became an update."""
+        """Act on a push. Returns None if it became an update, otherwise the verdict."""
         result = self.policy.arrive(push, self)
         if isinstance(result, Verdict):
             return result
@@ -233,7 +233,8 @@ class Shard:
         return None
 
     def settle(self, now: int) -> bool:
-        """A worker left for good, or a time has come: apply what a buffer now gives up, if anything."""
+        """Called when a worker has left for good, or a time has come that the policy asked for: apply the push that a buffer
+        passes on because of that. Returns whether there was one."""
         self.now = now
         push = self.policy.settle(self)
         if push is not None:
@@ -255,7 +256,7 @@ class Shard:
         self.advance(params, push.samples, now)
 
     def advance(self, params: Tensor | None, samples: int, now: int) -> None:
-        """The next version."""
+        """Make the parameters after an update the next version."""
         if self.keep > 1:
             self.older.append(self.view())
         self.params = params
@@ -265,11 +266,11 @@ class Shard:
         self.progress.version = self.version
 
     def save(self) -> None:
-        """Keep parameters and policy for a crash to go back to; pushes in buffers are not kept."""
+        """Save parameters and policy for a crash to go back to. Pushes in buffers are not saved."""
         self.saved = {name: getattr(self, name) for name in SAVED} | {"policy": kept(self.policy.state)}
 
     def crash(self) -> None:
-        """Go back to what was saved last. Divergence stands: it is the result of a run."""
+        """Go back to what was saved last. That the shard has diverged stays noted, since it is a result of the run."""
         self.check_finite()
         self.lost_pushes += discard(self.policy.state)
         self.policy.state = kept(self.saved["policy"])
@@ -288,7 +289,7 @@ class Shard:
             self._look()
 
     def _set_rate(self, samples: int, now: int) -> None:
-        """The learning rate of an update by ``samples`` more samples."""
+        """Set the learning rate for an update by ``samples`` more samples."""
         lr = self.policy.step.lr
         if self._varies:
             lr *= self._factor(self.version + 1, self.samples + samples, now)
@@ -301,7 +302,8 @@ class Shard:
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
 
     def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
-        """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
+        """The L2 distance by which the parameters have moved since the read. The same computation shows whether they are still
+        finite."""
         if not self.numeric:
             return NAN
         if snapshot.params is params:
@@ -316,7 +318,8 @@ class Shard:
         return gap if self.numeric else NAN
 
     def _look(self) -> None:
-        """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
+        """Find the first update that left non-finite parameters. The norm alone does not tell, since a square or a sum may be
+        too large for a float."""
         unchecked, self._unchecked = self._unchecked, []
         suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
         if suspects and not self.params.isfinite().all():
