@@ -10,7 +10,7 @@ from pydantic import Field
 from asyncsim.registry import Registry, Spec
 
 if TYPE_CHECKING:
-    from asyncsim.engine.futures import Engine
+    from asyncsim.engine.engine import Engine
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 

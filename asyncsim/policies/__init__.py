@@ -1,5 +1,6 @@
 """Policies: what an arriving push does. One idea a file; nothing here imports torch at run time or knows of a clock."""
 
+from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
@@ -10,13 +11,13 @@ from asyncsim.policies.look_ahead import LookAheadMomentum
 from asyncsim.policies.mixing import Mixing
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
-from asyncsim.policies.push import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.rescheduling import Rescheduling
 from asyncsim.policies.schedule import Schedule, schedules
 from asyncsim.policies.spike import SpikeCompensation
 from asyncsim.policies.staleness import DropStale, StalenessAware
-from asyncsim.policies.steps import SGD, Adam, StepRule, optimizers
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.step_rule import State, StepRule, optimizers
+from asyncsim.policies.steps import SGD, Adam
+from asyncsim.policies.transform import Transform, policies
 from asyncsim.policies.uplink import Uplink, message_bytes
 from asyncsim.policies.worker_momentum import WorkerMomentum
 

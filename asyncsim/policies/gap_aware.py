@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.scalars import scalar
-from asyncsim.policies.steps import StepRule
+from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.transform import State, Transform, policies
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from asyncsim.policies.push import Push, ServerView
-from asyncsim.policies.steps import StepRule, optimizers
-from asyncsim.policies.transform import State
+from asyncsim.messages import Push, ServerView
+from asyncsim.policies.step_rule import State, StepRule, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor

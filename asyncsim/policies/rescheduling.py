@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from asyncsim.messages import Push, ServerView
 from asyncsim.policies.prediction import Horizon, WeightPrediction
-from asyncsim.policies.push import Push, ServerView
-from asyncsim.policies.steps import optimizers
-from asyncsim.policies.transform import State
+from asyncsim.policies.step_rule import State, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from asyncsim.simulation.sending import hand_over
 
 if TYPE_CHECKING:
     from asyncsim.engine.kernels import Kernel
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 

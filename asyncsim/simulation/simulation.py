@@ -36,9 +36,9 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Engine, Future
+    from asyncsim.engine.engine import Engine
     from asyncsim.engine.kernels import Kernel
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Future, Snapshot
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
 STALLED = 1_000_000  # pushes and crashes without an update after which a run is given up

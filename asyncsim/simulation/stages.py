@@ -14,7 +14,7 @@ from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed
 from asyncsim.simulation.programs import Program, programs
 
 if TYPE_CHECKING:
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 

@@ -17,7 +17,7 @@ from asyncsim.run import Progress, simulate
 from asyncsim.scenario import Scenario
 
 if TYPE_CHECKING:
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 AT_ONCE = 8
 """Runs of a sweep that are under way together: each holds its own parameters, optimiser state and records in memory."""

@@ -18,7 +18,7 @@ from asyncsim.scenario import Document, Study, build_scenario
 from asyncsim.scenario.tuning import Tune
 from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
 from asyncsim.sweep.table import comparison, runs_table
-from asyncsim.sweep.tune import tuned_study, tuned_table
+from asyncsim.sweep.tune import tuned_study
 
 FORMAT = 2
 FILE = "sweep.json"
@@ -80,6 +80,18 @@ class SweepResult:
             }
             for index, scenario in enumerate(study.scenarios)
         ]
+
+
+def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
+    """The comparison at the chosen values, beside the metrics at the common value."""
+    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
+    keys = ["variant", *result.study.fields]
+    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
+    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
+    values = result.choices[[*keys, "chosen", "common"]].rename(
+        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
+    )  # fmt: skip
+    return values.merge(table, how="right", on=keys).merge(beside, how="left", on=keys)
 
 
 def simulate_sweep(

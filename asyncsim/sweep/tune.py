@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,7 @@ from asyncsim.records import Result
 from asyncsim.scenario import Scenario, Study
 from asyncsim.scenario.tuning import Tune
 from asyncsim.sweep.runner import missing
-from asyncsim.sweep.table import comparison, plain
-
-if TYPE_CHECKING:
-    from asyncsim.sweep.result import SweepResult
+from asyncsim.sweep.table import plain
 
 Run = Callable[[Study], Sequence[Result | None]]
 
@@ -41,18 +38,6 @@ def tuned_study(study: Study, run: Run) -> tuple[Study, pd.DataFrame]:
         for scenario, label in zip(study.scenarios, study.labels, strict=True)
     )
     return replace(study, scenarios=scenarios), _choices(study, labels, trials, best)
-
-
-def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison at the chosen values, beside the metrics at the common value."""
-    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
-    keys = ["variant", *result.study.fields]
-    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
-    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
-    values = result.choices[[*keys, "chosen", "common"]].rename(
-        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
-    )  # fmt: skip
-    return values.merge(table, how="right", on=keys).merge(beside, how="left", on=keys)
 
 
 def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from asyncsim.engine import kernels
-from asyncsim.engine.futures import Gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.messages import Gradient
 from asyncsim.streams import Streams
 from asyncsim.tasks import tasks
 

@@ -11,9 +11,9 @@ import torch
 
 import asyncsim
 import asyncsim.streams
-from asyncsim.engine.futures import Gradient
 from asyncsim.engine.kernels import Kernel, gradient
 from asyncsim.errors import UserError
+from asyncsim.messages import Gradient
 from asyncsim.needs import Need
 from asyncsim.policies import Transform, policies
 from asyncsim.scenario import Document, Scenario, build_scenario

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import asyncsim
-from asyncsim.engine.futures import Future
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.engine.stages import Backward, Forward
+from asyncsim.messages import Future
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.scenario import Document, Scenario, build_scenario
