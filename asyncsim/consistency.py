@@ -8,9 +8,9 @@ from typing import ClassVar, Protocol
 from pydantic import Field
 
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
-consistencies = Registry("consistency")
+consistencies = Registry("consistency", home=PAPERS)
 
 
 class Progress(Protocol):

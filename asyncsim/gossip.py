@@ -12,9 +12,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
-gossips = Registry("gossip", default="ring")
+gossips = Registry("gossip", default="ring", home=PAPERS)
 
 Matrix = list[list[float]]
 Form = Literal["adapt_then_combine", "combine_then_adapt"]

@@ -7,13 +7,16 @@ A plugin is a frozen pydantic model with behaviour. Decorate it and a scenario m
         after: int = 4
         ...
 
-Packages register theirs through entry points of the group named in the registry (for example ``asyncsim.policy``).
+A package brings its plugins by an entry point. The group ``asyncsim.plugins`` names modules, whose plugins register themselves as
+above, as many and of as many kinds as a module has. The group named in a registry (for example ``asyncsim.policy``) names single
+classes, each by the name that a scenario writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import (
@@ -34,6 +37,11 @@ T = TypeVar("T", bound="type[Spec]")
 
 _MARK = "x-registry"
 _registries: dict[str, Registry] = {}
+PLUGINS = "asyncsim.plugins"
+"""Entry points of this group are modules that register what they define."""
+PAPERS = "asyncsim.methods"
+"""The project's own folder of methods. A file in it may bring parts of any kind with it; the registries of parts import it by
+this name, as they import the modules of other packages, and know nothing else of it."""
 
 
 class Spec(BaseModel):
@@ -84,8 +92,10 @@ class Spec(BaseModel):
 class Registry:
     """One room's plugins by name; as an annotation, ``Annotated[Delay, delays]`` is a union by ``kind``."""
 
-    def __init__(self, what: str, default: str | None = None) -> None:
+    def __init__(self, what: str, default: str | None = None, home: str | None = None) -> None:
         self.what = what
+        self.home = home
+        """A package whose modules register plugins here; it is imported when the registry is first asked."""
         self.group = f"asyncsim.{what.replace(' ', '_')}"
         self.default = default
         """The ``kind`` that is meant by a mapping without ``kind``, and by a bare value if that kind has a ``shorthand``."""
@@ -107,14 +117,14 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
-        self._load_entry_points()
+        self._load()
         return sorted(self._classes)
 
     def __iter__(self) -> Iterator[tuple[str, type[Spec]]]:
         return ((name, self._classes[name]) for name in self.names())
 
     def __getitem__(self, name: str) -> type[Spec]:
-        self._load_entry_points()
+        self._load()
         if name not in self._classes:
             raise KeyError(f"unknown {self.what} {name!r}{nearest(name, self._classes)}; known: {', '.join(self.names())}")
         return self._classes[name]
@@ -147,15 +157,21 @@ class Registry:
             raise located(self.what, [(where, kind, message)])
         raise PydanticCustomError("plugin", message)
 
-    def _load_entry_points(self) -> None:
+    def _load(self) -> None:
+        """Import what registers itself, once. A plugin that is asked for meanwhile is found if its module has been imported."""
         if self._loaded:
             return
         self._loaded = True
-        for point in entry_points(group=self.group):
-            try:
-                self.register(point.name)(point.load())
-            except Exception as error:  # a broken package must be named, whatever it raises
-                raise UserError(f"entry point {self.group}:{point.name} ({point.value}) cannot be loaded: {error}") from error
+        try:
+            if self.home is not None:
+                import_module(self.home)
+            for point in entry_points(group=PLUGINS):
+                _loaded_point(point)
+            for point in entry_points(group=self.group):
+                _loaded_point(point, self)
+        except BaseException:
+            self._loaded = False  # the next who asks is told as well
+            raise
 
     # Pydantic reads these two when the registry annotates a field.
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -178,6 +194,16 @@ class Registry:
             body["required"] = sorted({*body.get("required", []), *([] if name == self.default else ["kind"])})
             options.append(body)
         return {"anyOf": options, "description": f"{self.what}, by kind"}
+
+
+def _loaded_point(point: EntryPoint, registry: Registry | None = None) -> None:
+    """Load an entry point, and register what it names in ``registry`` (None: it has registered itself)."""
+    try:
+        loaded = point.load()
+        if registry is not None:
+            registry.register(point.name)(loaded)
+    except Exception as error:  # a broken package must be named, whatever it raises
+        raise UserError(f"entry point {point.group}:{point.name} ({point.value}) cannot be loaded: {error}") from error
 
 
 def json_schema(model: type[Spec]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 from importlib.metadata import EntryPoint
@@ -74,5 +75,37 @@ def test_a_broken_package_is_named(monkeypatch):
     shapes = Registry("test shape c")
     point = EntryPoint("hexagon", "no_such_package:Hexagon", shapes.group)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == shapes.group else [])
-    with pytest.raises(UserError, match=r"hexagon.*no_such_package"):
-        shapes.names()
+    for _ in range(2):  # whoever asks again is told again, not given what is left
+        with pytest.raises(UserError, match=r"hexagon.*no_such_package"):
+            shapes.names()
+
+
+def test_a_module_of_an_installed_package_registers_all_it_has(tmp_path, monkeypatch):
+    """An entry point of group asyncsim.plugins is a module: asked for one of its plugins, any registry imports it."""
+    (tmp_path / "plugin_of_two.py").write_text(
+        textwrap.dedent("""
+        from asyncsim.registry import Registry, Spec
+
+        corners = Registry("test corner")
+
+        @corners.register("sharp")
+        class Sharp(Spec):
+            pass
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    points = {registry.PLUGINS: [EntryPoint("two", "plugin_of_two", registry.PLUGINS)]}
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
+    assert Registry("test shape d").names() == []
+    assert sys.modules.pop("plugin_of_two").corners.names() == ["sharp"]
+
+
+def test_registries_of_parts_know_the_papers_parts_by_themselves():
+    """Asked first thing in a fresh interpreter, before anybody has imported a method."""
+    script = (
+        "from asyncsim.simulation.programs import programs\n"
+        "from asyncsim.policies.transform import policies\n"
+        "print('stage' in programs.names(), 'gap_aware' in policies.names(), type(policies.parse('mixing')).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True True Mixing\n", done.stdout + done.stderr

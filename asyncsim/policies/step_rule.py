@@ -8,12 +8,12 @@ from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-optimizers = Registry("optimizer", default="sgd")
+optimizers = Registry("optimizer", default="sgd", home=PAPERS)
 
 State = dict[str, Any]
 """State of one transform or step rule: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.step_rule import State, StepRule
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-policies = Registry("policy")
+policies = Registry("policy", home=PAPERS)
 
 
 class Transform(Spec):

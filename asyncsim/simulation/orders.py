@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
-orders = Registry("order")
+orders = Registry("order", home=PAPERS)
 
 
 class Pass(enum.Enum):

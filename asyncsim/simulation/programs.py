@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.simulation.sending import hand_over
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
-programs = Registry("program")
+programs = Registry("program", home=PAPERS)
 
 
 class Program(Spec):
