@@ -1,4 +1,18 @@
-"""DC-ASGD: correct a stale gradient with a diagonal estimate of the Hessian."""
+"""Delay-compensated ASGD: correct a stale gradient with a diagonal estimate of the Hessian::
+
+    DC-ASGD-c (adaptive: false)   g <- g + strength * g * g * (theta - s)
+    DC-ASGD-a                     m_i <- decay * m_i + (1 - decay) * g * g                            i: the worker that pushed
+                                  g   <- g + strength / sqrt(m_i + eps) * g * g * (theta - s)
+    then the optimiser, as in ``asgd``
+
+S. Zheng et al., ICML 2017. Both updates and the place of ``eps`` (inside the root) were read in the updater of Microsoft's
+Multiverso; the constants are from a secondary source.
+
+Order: the mean square takes the plain gradient first, at every arrival, also at staleness 0; then the gradient is corrected;
+weight decay is added after it, and is not compensated.
+Differs from the code: it keeps a backup taken right after the worker's last update in place of ``s``, which is the same vector
+where reading takes no time.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +20,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView, Verdict
+from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies import State, StepRule, Transform, policies
+from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +35,8 @@ if TYPE_CHECKING:
 class DelayCompensation(Transform):
     """``g <- g + lambda * g * g * (theta - s)``, elementwise; Zheng et al., ICML 2017.
 
-    Constant form (DC-ASGD-c): ``lambda = strength``. Adaptive form (DC-ASGD-a): per worker
-    ``m <- decay * m + (1 - decay) * g * g`` and ``lambda = strength / sqrt(m + eps)``. Constants and the place of ``eps``
-    (inside the root) follow the updater in Microsoft's Multiverso. ``s`` is what the worker really read.
+    ``adaptive``: ``lambda = strength / sqrt(m + eps)`` with the worker's mean square ``m`` (DC-ASGD-a), otherwise ``strength``.
+    ``s`` is what the worker really read.
     """
 
     needs: ClassVar[Need] = Need.VALUES
@@ -46,3 +62,11 @@ class DelayCompensation(Transform):
             correction.div_((mean + self.eps).sqrt_())
         push.replaced = correction.add_(gradient)
         return push
+
+
+@methods.register("dc_asgd")
+class DcAsgd(DelayCompensation, Method):
+    """Delay-compensated ASGD, Zheng et al. 2017; ``adaptive: false`` is DC-ASGD-c."""
+
+    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
+        return Bundle((self.part(DelayCompensation),), optimizer, ASP(), Replica())

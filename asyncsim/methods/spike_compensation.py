@@ -1,4 +1,16 @@
-"""Spike compensation: give a late gradient at once what it would have done by now."""
+"""Spike compensation: a step rule for stale gradients, for any pipeline or asynchronous method::
+
+    v     <- momentum * v + d                       theta <- theta - lr * (a * v + b * d)
+    a = momentum^D                                  b = (1 - momentum^D) / (1 - momentum)         D: staleness in versions
+
+Kosson et al., MLSys 2021 (arXiv 2003.11666). The equations are recalled (high confidence); that the rule is exact where gradients
+do not depend on the parameters was checked.
+
+Order: the gradient enters the velocity first, then both step. What a gradient has moved ``D`` updates after it was computed is
+then what it would have moved without the delay; ``D = 0`` is heavy-ball SGD.
+Ours: ``D`` is the staleness of each push by itself, unless ``delay`` fixes it. It is a step rule without a method of its own:
+name it as ``optimizer``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +19,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.prediction import Horizon, WeightPrediction
-from asyncsim.policies.step_rule import State, optimizers
+from asyncsim.policies import State, WeightPrediction, optimizers
+from asyncsim.policies.prediction import Horizon
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,14 +28,10 @@ if TYPE_CHECKING:
 
 @optimizers.register("spike_compensation")
 class SpikeCompensation(WeightPrediction):
-    """Kosson et al. 2021 (arXiv 2003.11666)::
+    """Spike compensation: give a late gradient at once what it would have done by now; Kosson et al. 2021 (arXiv 2003.11666).
 
-        v <- momentum * v + d          theta <- theta - lr * (a * v + b * d)
-        a = momentum^D                 b = (1 - momentum^D) / (1 - momentum)
-
-    ``D`` is the staleness of the push, or ``delay`` (versions). What a gradient has moved since it was computed is then what it
-    would have moved without the delay. D = 0 is heavy-ball SGD. With a ``horizon`` above 0 workers are handed a linear prediction
-    as well (their LWPv with SC; they recommend both).
+    ``delay``: versions, by default the staleness of the push. With a ``horizon`` above 0 workers are handed a linear prediction
+    as well (their LWPv with SC, which they recommend together; recalled).
     """
 
     delay: int | None = Field(None, ge=0)

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
-from asyncsim.methods import ASGD, Bundle, Method, fitting, methods
+from asyncsim.methods import Bundle, Method, fitting, methods
+from asyncsim.methods.asgd import ASGD
 from asyncsim.needs import Need
 from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
