@@ -35,7 +35,9 @@ FLOORS: dict[str, float] = {
     "tasks": 2, "engine": 2, "policies": 2, "consistency": 2, "gossip": 2,
     # 3: the clock, and what it needs to be stopped and set going again
     "simulation": 3, "checkpoint": 3.1,
-    # 4: putting it together, in this order
+    # 4: putting it together, in this order. A paper's file in `methods` has its own transforms and step rules beside its bundle
+    # of policy, consistency and program, so it stands above all of these. Nothing below imports it; the registries of parts do so
+    # by name when they are first asked, as they import installed packages.
     "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
     # 5: for people
     "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,

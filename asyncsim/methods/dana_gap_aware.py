@@ -23,14 +23,14 @@ from __future__ import annotations
 
 from asyncsim.consistency import ASP
 from asyncsim.methods.dana import worker_momentum
-from asyncsim.methods.gap_aware import GapAware
+from asyncsim.methods.gap_aware import GapAware, GapSettings
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.policies import StepRule
 from asyncsim.simulation.programs import Replica
 
 
 @methods.register("dana_gap_aware")
-class DanaGapAware(GapAware, Method):
+class DanaGapAware(GapSettings, Method):
     """DANA-GA, Barkai et al. 2020: Gap-Aware in front of DANA's momentum.
 
     By default the gap lies between look-ahead points (what was handed out, what would be handed out now), so one worker

@@ -25,14 +25,24 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform, policies
+from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+class CompensationSettings(Spec):
+    """The fields of the transform, and of the method that holds one."""
+
+    strength: float = Field(2.0, ge=0)
+    adaptive: bool = True
+    decay: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-7, gt=0)
+
+
 @policies.register("delay_compensation")
-class DelayCompensation(Transform):
+class DelayCompensation(CompensationSettings, Transform):
     """``g <- g + lambda * g * g * (theta - s)``, elementwise; Zheng et al., ICML 2017.
 
     ``adaptive``: ``lambda = strength / sqrt(m + eps)`` with the worker's mean square ``m`` (DC-ASGD-a), otherwise ``strength``.
@@ -40,10 +50,6 @@ class DelayCompensation(Transform):
     """
 
     needs: ClassVar[Need] = Need.VALUES
-    strength: float = Field(2.0, ge=0)
-    adaptive: bool = True
-    decay: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-7, gt=0)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"square": {}}  # worker -> (P,)
@@ -65,7 +71,7 @@ class DelayCompensation(Transform):
 
 
 @methods.register("dc_asgd")
-class DcAsgd(DelayCompensation, Method):
+class DcAsgd(CompensationSettings, Method):
     """Delay-compensated ASGD, Zheng et al. 2017; ``adaptive: false`` is DC-ASGD-c."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

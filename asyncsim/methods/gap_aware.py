@@ -38,14 +38,25 @@ from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform, policies
 from asyncsim.policies.scalars import scalar
+from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+class GapSettings(Spec):
+    """The fields of the transform, and of the methods that hold one."""
+
+    per: Literal["parameter", "layer", "model"] = "parameter"
+    decay: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    between: Literal["views", "parameters"] = "views"
+    step_length: Literal["applied", "code"] = "applied"
+
+
 @policies.register("gap_aware")
-class GapAware(Transform):
+class GapAware(GapSettings, Transform):
     """``G = 1 + |theta - s| / C``, and the update is divided by ``G`` before it enters the momentum.
 
     ``step_length`` chooses the steps ``u`` whose mean length is ``C`` (above); ``code`` only for step rules that have a
@@ -58,12 +69,6 @@ class GapAware(Transform):
     """
 
     needs: ClassVar[Need] = Need.VALUES
-
-    per: Literal["parameter", "layer", "model"] = "parameter"
-    decay: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
-    between: Literal["views", "parameters"] = "views"
-    step_length: Literal["applied", "code"] = "applied"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"begun": False, "steps": 0, "square": None}  # steps in square: (P,), (layers,) or (1,), made at the first
@@ -136,7 +141,7 @@ class GapAware(Transform):
 
 
 @methods.register("gap_aware")
-class GapAwareMethod(GapAware, Method):
+class GapAwareMethod(GapSettings, Method):
     """Gap-Aware, Barkai et al. 2020: the update is divided by ``1 + gap / C``, elementwise by default."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

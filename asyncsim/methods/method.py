@@ -96,7 +96,8 @@ class Method(Spec):
         return bundle
 
     def part(self, cls: type[P]) -> P:
-        """A part whose settings are fields of the method, too."""
+        """A part whose settings the method repeats: both have them from one class of settings, which neither is a part nor a
+        method."""
         return cls(**{name: getattr(self, name) for name in cls.model_fields})
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

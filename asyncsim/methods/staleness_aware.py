@@ -16,11 +16,12 @@ from __future__ import annotations
 from asyncsim.consistency import ASP
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.policies import StalenessAware, StepRule
+from asyncsim.policies.staleness import StalenessSettings
 from asyncsim.simulation.programs import Replica
 
 
 @methods.register("staleness_aware")
-class StalenessAwareMethod(StalenessAware, Method):
+class StalenessAwareMethod(StalenessSettings, Method):
     """Staleness-aware learning rate, Zhang et al. 2016: ``lr / max(1, tau)`` for every gradient by itself."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

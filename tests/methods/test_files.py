@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import asyncsim.methods
-from asyncsim.consistency import consistencies
-from asyncsim.gossip import gossips
-from asyncsim.methods.method import methods
-from asyncsim.policies import optimizers, policies
+from asyncsim.consistency import Consistency, consistencies
+from asyncsim.gossip import Gossip, gossips
+from asyncsim.methods.method import Method, methods
+from asyncsim.policies import StepRule, Transform, optimizers, policies
 from asyncsim.simulation.orders import orders
-from asyncsim.simulation.programs import programs
+from asyncsim.simulation.programs import Program, programs
 
 FOLDER = Path(asyncsim.methods.__file__).parent
 SHARED = {"method", "fitting", "local_steps", "pipelines"}
@@ -53,3 +53,10 @@ def test_nothing_else_registers_methods():
     names = {alias.name for node in ast.walk(ast.parse((FOLDER / "__init__.py").read_text(encoding="utf-8")))
              if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
     assert names.isdisjoint(FILES)
+
+
+@pytest.mark.parametrize("name", sorted(methods.names()))
+def test_a_method_holds_parts_and_is_none(name):
+    """It has the settings of a transform, not its behaviour."""
+    assert not issubclass(methods[name], Transform | StepRule | Consistency | Program | Gossip)
+    assert issubclass(methods[name], Method)
