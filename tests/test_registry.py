@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 import asyncsim
-from asyncsim import registry
+from asyncsim import registries, registry
 from asyncsim.errors import UserError
-from asyncsim.policies import policies
+from asyncsim.registries import policies
 from asyncsim.registry import Registry, Spec
 from asyncsim.scenario import Document, build_scenario
 
@@ -109,3 +110,25 @@ def test_registries_of_parts_know_the_papers_parts_by_themselves():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "True True Mixing\n", done.stdout + done.stderr
+
+
+def test_every_registry_has_its_one_name():
+    """`asyncsim.registries` holds all that the package makes, each under the plural of what it is; nobody else exports one."""
+    ours = {each for each in registry._registries.values() if not each.what.startswith("test ")}
+    assert set(registries.ALL.values()) == ours
+    assert sorted(registries.ALL) == sorted(registries.__all__)
+    for name, each in registries.ALL.items():
+        assert getattr(registries, name) is each
+        assert name in (f"{each.what}s", "policies", "consistencies")
+        assert {"policies": "policy", "consistencies": "consistency"}.get(name, each.what) == each.what
+    for room in ("asyncsim", "asyncsim.cluster", "asyncsim.methods", "asyncsim.policies", "asyncsim.tasks"):
+        module = importlib.import_module(room)
+        assert not [name for name in module.__all__ if isinstance(getattr(module, name), Registry)], room
+
+
+def test_the_front_door_has_the_base_class_of_every_kind():
+    """What a plugin derives from can be imported from `asyncsim` without knowing the rooms."""
+    assert asyncsim.registries is registries
+    for name in ("Transform", "StepRule", "Schedule", "Consistency", "Program", "Gossip", "Method", "Delay", "TaskSpec",
+                 "ModelSpec", "Partition"):  # fmt: skip
+        assert issubclass(getattr(asyncsim, name), Spec)

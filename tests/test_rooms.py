@@ -39,6 +39,7 @@ FLOORS: dict[str, float] = {
     # of policy, consistency and program, so it stands above all of these. Nothing below imports it; the registries of parts do so
     # by name when they are first asked, as they import installed packages.
     "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
+    "registries": 4.4,
     # 5: for people
     "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,
     # The front door: names from every room, each imported when it is first used.
@@ -57,7 +58,7 @@ PACKAGES: dict[str, set[str]] = {
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
     "gossip": {"pydantic"},
-    "scenario": {"pydantic", "ruamel"}, "assembling": set(), "run": set(), "resuming": set(),
+    "registries": set(), "scenario": {"pydantic", "ruamel"}, "assembling": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},
     "calibration": {"numpy", "scipy", "pydantic", "ruamel"},
     "plots": {"numpy", "pandas"}, "trace": {"numpy"}, "trackers": set(),
@@ -82,7 +83,7 @@ WITH_TORCH = {
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""
 TORCH_FREE = ("errors", "messages", "units", "streams", "registry", "records", "cluster", "policies", "consistency", "simulation",
-              "methods", "scenario", "plots", "report", "trace", "cli")  # fmt: skip
+              "methods", "registries", "scenario", "plots", "report", "trace", "cli")  # fmt: skip
 
 
 class Import(NamedTuple):

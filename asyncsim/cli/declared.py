@@ -8,13 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from asyncsim.cli.console import Console
-from asyncsim.consistency import consistencies
-from asyncsim.gossip import gossips
-from asyncsim.methods import Method, methods
+from asyncsim.methods import Method
 from asyncsim.needs import MEANING, Need
-from asyncsim.policies import SGD, optimizers, policies
+from asyncsim.policies import SGD
+from asyncsim.registries import consistencies, gossips, methods, optimizers, policies, programs
 from asyncsim.registry import Registry, Spec
-from asyncsim.simulation.programs import programs
 
 PARTS: tuple[Registry, ...] = (policies, optimizers, consistencies, programs, gossips)
 WORKERS, STAGES = 4, 2

@@ -16,9 +16,9 @@ text.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from asyncsim.methods.method import Bundle, Method, methods
+from asyncsim.methods.method import Bundle, Method
 
-__all__ = ["Bundle", "Method", "methods"]
+__all__ = ["Bundle", "Method"]
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")

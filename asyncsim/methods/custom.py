@@ -7,7 +7,9 @@ from typing import Annotated
 
 from asyncsim.consistency import ASP
 from asyncsim.methods.method import Bundle, Method, methods
-from asyncsim.policies import StepRule, Transform, optimizers, policies
+from asyncsim.policies import StepRule, Transform
+from asyncsim.policies.step_rule import optimizers
+from asyncsim.policies.transform import policies
 from asyncsim.simulation.programs import Replica
 
 

@@ -27,8 +27,8 @@ from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.dc_asgd import DelayCompensation
 from asyncsim.methods.method import Bundle, Method, methods
-from asyncsim.policies import SGD, State, StepRule, optimizers
-from asyncsim.policies.step_rule import buffer
+from asyncsim.policies import SGD, State, StepRule
+from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
-from asyncsim.policies import State, StepRule, Transform, policies
+from asyncsim.policies import State, StepRule, Transform
+from asyncsim.policies.transform import policies
 
 
 @policies.register("mixing")

@@ -36,8 +36,9 @@ from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
-from asyncsim.policies import State, StepRule, Transform, policies
+from asyncsim.policies import State, StepRule, Transform
 from asyncsim.policies.scalars import scalar
+from asyncsim.policies.transform import policies
 from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
 

@@ -8,7 +8,8 @@ from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.gossip import Gossip
 from asyncsim.methods.fitting import PIPELINE, STAGES, UPLINK
 from asyncsim.needs import Need, joined
-from asyncsim.policies import StepRule, Transform, policies
+from asyncsim.policies import StepRule, Transform
+from asyncsim.policies.transform import policies
 from asyncsim.records.rows import UPDATES
 from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.simulation.programs import Program, Replica, programs

@@ -25,7 +25,8 @@ from pydantic import Field
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import OneF1BMethod, heavy_ball
-from asyncsim.policies import NAdam, State, StepRule, optimizers
+from asyncsim.policies import NAdam, State, StepRule
+from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,7 +25,8 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.needs import Need
-from asyncsim.policies import State, Transform, policies
+from asyncsim.policies import State, Transform
+from asyncsim.policies.transform import policies
 from asyncsim.simulation.orders import OneForwardOneBackward
 from asyncsim.simulation.stages import Stage
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies import State, WeightPrediction, optimizers
+from asyncsim.policies import State, WeightPrediction
 from asyncsim.policies.prediction import Horizon
+from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,11 +10,11 @@ from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
-from asyncsim.policies.schedule import Schedule, schedules
+from asyncsim.policies.schedule import Schedule
 from asyncsim.policies.staleness import DropStale, StalenessAware
-from asyncsim.policies.step_rule import State, StepRule, optimizers
+from asyncsim.policies.step_rule import State, StepRule
 from asyncsim.policies.steps import SGD, Adam
-from asyncsim.policies.transform import Transform, policies
+from asyncsim.policies.transform import Transform
 from asyncsim.policies.uplink import Uplink, message_bytes
 
 __all__ = [
@@ -37,7 +37,4 @@ __all__ = [
     "Verdict",
     "WeightPrediction",
     "message_bytes",
-    "optimizers",
-    "policies",
-    "schedules",
 ]

@@ -14,11 +14,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
-from asyncsim.methods import Bundle, Method, fitting, methods
+from asyncsim.methods import Bundle, Method, fitting
 from asyncsim.methods.asgd import ASGD
+from asyncsim.methods.method import methods
 from asyncsim.needs import Need
-from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
-from asyncsim.policies.schedule import Constant
+from asyncsim.policies import SGD, Schedule, StepRule
+from asyncsim.policies.schedule import Constant, schedules
+from asyncsim.policies.step_rule import optimizers
 from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document
@@ -26,7 +28,8 @@ from asyncsim.scenario.merge import merged
 from asyncsim.scenario.problems import scenario_error
 from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
-from asyncsim.tasks import Cut, TaskSpec, tasks
+from asyncsim.tasks import Cut, TaskSpec
+from asyncsim.tasks.spec import tasks
 from asyncsim.units import Bytes
 
 if TYPE_CHECKING:

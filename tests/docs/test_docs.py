@@ -10,10 +10,8 @@ import pytest
 import torch
 
 import asyncsim
-from asyncsim.cluster import delays
-from asyncsim.methods import methods
-from asyncsim.policies import policies
-from asyncsim.tasks import tasks
+from asyncsim import registries
+from asyncsim.registries import delays, methods
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
@@ -52,8 +50,7 @@ def one_thread():
 @pytest.fixture
 def registries_as_they_were():
     """Plugins that a page defines must not be seen by other tests."""
-    rooms = (policies, delays, tasks)
-    before = [(room, dict(room._classes)) for room in rooms if room.names()]
+    before = [(room, dict(room._classes)) for room in registries.ALL.values() if room.names()]
     yield
     for room, classes in before:
         room._classes.clear()

@@ -10,9 +10,9 @@ import asyncsim
 from asyncsim.engine.graphed import GraphedEngine
 from asyncsim.engine.kernels import LocalSteps, gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.registries import tasks
 from asyncsim.scenario import Document, build_scenario
 from asyncsim.streams import Streams
-from asyncsim.tasks import tasks
 from asyncsim.tasks.task import Task
 
 MLP = {"kind": "digits", "model": {"kind": "mlp", "hidden": [12]}, "batch": 6}

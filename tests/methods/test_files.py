@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import asyncsim.methods
-from asyncsim.consistency import Consistency, consistencies
-from asyncsim.gossip import Gossip, gossips
-from asyncsim.methods.method import Method, methods
-from asyncsim.policies import StepRule, Transform, optimizers, policies
-from asyncsim.simulation.orders import orders
-from asyncsim.simulation.programs import Program, programs
+from asyncsim.consistency import Consistency
+from asyncsim.gossip import Gossip
+from asyncsim.methods.method import Method
+from asyncsim.policies import StepRule, Transform
+from asyncsim.registries import consistencies, gossips, methods, optimizers, orders, policies, programs
+from asyncsim.simulation.programs import Program
 
 FOLDER = Path(asyncsim.methods.__file__).parent
 SHARED = {"method", "fitting", "local_steps", "pipelines"}

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from asyncsim.needs import DECISIONS, Need
-from asyncsim.policies import SGD, Policy, Push, Transform, Verdict, optimizers, policies
+from asyncsim.policies import SGD, Policy, Push, Transform, Verdict
+from asyncsim.registries import optimizers, policies
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from dying import contents, kill, made, same
 import asyncsim
 from asyncsim import UserError
 from asyncsim.cli import main
-from asyncsim.policies import Transform, policies
+from asyncsim.policies import Transform
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.registries import policies
 from asyncsim.tasks.data import npz
 
 
