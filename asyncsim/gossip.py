@@ -64,7 +64,7 @@ class Ring(Gossip):
 class Torus(Gossip):
     """The four around one, on a grid of ``rows`` rows that is closed in both directions."""
 
-    rows: int | None = Field(None, ge=1)
+    rows: int | None = Field(default=None, ge=1)
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         rows = self.rows or max(each for each in range(1, math.isqrt(groups) + 1) if groups % each == 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
 import textwrap
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -132,3 +134,14 @@ def test_the_front_door_has_the_base_class_of_every_kind():
     for name in ("Transform", "StepRule", "Schedule", "Consistency", "Program", "Gossip", "Method", "Delay", "TaskSpec",
                  "ModelSpec", "Partition"):  # fmt: skip
         assert issubclass(getattr(asyncsim, name), Spec)
+
+
+def test_defaults_are_named():
+    """`Field(0.1, ge=0)` is a required argument to type checkers, `Field(default=0.1, ge=0)` is not: `GapAware()` has to pass."""
+    unnamed = [
+        f"{path.name}:{node.lineno}"
+        for path in Path(asyncsim.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field" and node.args
+    ]
+    assert unnamed == []

@@ -24,7 +24,7 @@ class Loss(Spec):
     shorthand: ClassVar[str | None] = "probability"
     probability: float = Field(ge=0, lt=1)
     timeout: Seconds = 0.2
-    packet: Bytes | None = Field(None, gt=0)
+    packet: Bytes | None = Field(default=None, gt=0)
 
     def tries(self, streams: Streams, purpose: str, worker: int, step: int, nbytes: float) -> list[float]:
         """Bytes that each try sends; the last one is complete."""
@@ -52,10 +52,10 @@ class Network(Spec):
     ingress: BytesPerSecond | None = None
     egress: BytesPerSecond | None = None
     discipline: Literal["fair", "fifo"] = "fair"
-    shards: int | None = Field(None, ge=1, le=100_000)
-    hosts: int = Field(1, ge=1, le=10_000)
+    shards: int | None = Field(default=None, ge=1, le=100_000)
+    hosts: int = Field(default=1, ge=1, le=10_000)
     loss: Loss | None = None
-    duplicate: float = Field(0.0, ge=0, lt=1)
+    duplicate: float = Field(default=0.0, ge=0, lt=1)
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
         """What does not fit this fleet, by field."""
@@ -126,7 +126,7 @@ class Rack(Network):
     racks: Counts = 2
     uplink: BytesPerSecond | None = None
     oversubscription: Positive | None = None
-    server: int | None = Field(None, ge=0)
+    server: int | None = Field(default=None, ge=0)
     hop: Seconds = 0.0
 
     def problems(self, num_workers: int) -> Iterator[Problem]:

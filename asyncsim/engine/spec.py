@@ -60,7 +60,7 @@ class Batched(EngineSpec):
     """Pending gradients together, ``width`` at a call: for small models. Closed form for fully connected classifiers."""
 
     ahead: ClassVar[bool] = True
-    width: int = Field(WIDTH, ge=1, le=1024)
+    width: int = Field(default=WIDTH, ge=1, le=1024)
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.batched import BatchedEngine
@@ -73,7 +73,7 @@ class Threaded(EngineSpec):
     """A pool of ``cores`` threads, each gradient on one of them: for gradients above a millisecond. The serial engine's bits."""
 
     ahead: ClassVar[bool] = True
-    cores: int = Field(2, ge=1, le=1024)
+    cores: int = Field(default=2, ge=1, le=1024)
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.threaded import ThreadedEngine
@@ -100,7 +100,7 @@ class Auto(EngineSpec):
     rest serially. On other devices: serially.
     """
 
-    cores: int = Field(1, ge=1, le=1024)
+    cores: int = Field(default=1, ge=1, le=1024)
 
     def resolve(self, task: Task, num_workers: int) -> EngineSpec:
         from asyncsim.engine.dense import DenseNetwork

@@ -26,7 +26,7 @@ class Adl(TicksMethod):
     ``total``: their sum is applied, as in the public code; otherwise their mean.
     """
 
-    accumulate: int = Field(4, ge=1)
+    accumulate: int = Field(default=4, ge=1)
     total: bool = True
 
     @property

@@ -25,7 +25,7 @@ from asyncsim.simulation.programs import Replica
 class BackupWorkers(Method):
     """Synchronous SGD with ``backups`` spare workers, Chen et al. 2016: the slowest ``backups`` of every round are dropped."""
 
-    backups: int = Field(1, ge=0)
+    backups: int = Field(default=1, ge=0)
     cancel: bool = True
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

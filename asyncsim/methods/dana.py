@@ -43,7 +43,7 @@ class WorkerMomentum(StepRule):
     handed ``theta`` (Multi-ASGD). Momentum 0 is plain SGD.
     """
 
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     look_ahead: bool = True
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
@@ -82,7 +82,7 @@ class Dana(Method):
     """
 
     look_ahead: bool = True
-    compensate: float = Field(0.0, ge=0)
+    compensate: float = Field(default=0.0, ge=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         transforms = (DelayCompensation(strength=self.compensate, adaptive=False),) if self.compensate else ()

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 class CompensationSettings(Spec):
     """The fields of the transform, and of the method that holds one."""
 
-    strength: float = Field(2.0, ge=0)
+    strength: float = Field(default=2.0, ge=0)
     adaptive: bool = True
-    decay: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-7, gt=0)
+    decay: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-7, gt=0)
 
 
 @policies.register("delay_compensation")

@@ -25,7 +25,7 @@ from asyncsim.simulation.stages import Stage
 class Ddg(PipelineMethod):
     """Decoupled parallel backpropagation with delayed gradients, Huo et al. 2018 (arXiv 1804.10574), with a locked forward."""
 
-    beta: float = Field(1.0, ge=0, le=1)
+    beta: float = Field(default=1.0, ge=0, le=1)
     backward_weights: Weights = "stashed"
 
     def stage(self, stages: int) -> Stage:

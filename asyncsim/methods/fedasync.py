@@ -33,8 +33,8 @@ class Mixing(Transform):
     Meant for a server learning rate of 1 without momentum; then ``rate = 1`` at staleness 0 replaces the server's model.
     """
 
-    rate: float = Field(0.6, gt=0, le=1)
-    power: float = Field(0.5, ge=0)
+    rate: float = Field(default=0.6, gt=0, le=1)
+    power: float = Field(default=0.5, ge=0)
     needs: ClassVar[Need] = Need.VALUES
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
@@ -50,8 +50,8 @@ class Mixing(Transform):
 class FedAsync(LocalMethod):
     """FedAsync, Xie et al. 2019: the server moves ``rate * (1 + tau) ** -power`` of the way to the worker's model."""
 
-    rate: float = Field(0.6, gt=0, le=1)
-    power: float = Field(0.5, ge=0)
+    rate: float = Field(default=0.6, gt=0, le=1)
+    power: float = Field(default=0.5, ge=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         return Bundle((Mixing(rate=self.rate, power=self.power),), optimizer, ASP(), self.local())

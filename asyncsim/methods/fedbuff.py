@@ -26,8 +26,8 @@ from asyncsim.policies import Accumulate, StalenessAware, StepRule
 class FedBuff(LocalMethod):
     """FedBuff, Nguyen et al. 2022: average ``buffer`` model differences, each weighted by ``(1 + tau) ** -power``."""
 
-    buffer: int = Field(4, ge=1)
-    power: float = Field(0.5, ge=0)
+    buffer: int = Field(default=4, ge=1)
+    power: float = Field(default=0.5, ge=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         weigh = StalenessAware(rule="polynomial", power=self.power)

@@ -50,8 +50,8 @@ class GapSettings(Spec):
     """The fields of the transform, and of the methods that hold one."""
 
     per: Literal["parameter", "layer", "model"] = "parameter"
-    decay: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
+    decay: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
     between: Literal["views", "parameters"] = "views"
     step_length: Literal["applied", "code"] = "applied"
 

@@ -28,7 +28,7 @@ class GPipe(PipelineMethod):
     ``interleaved``: PipeDream-Flush, the same with fewer activations kept.
     """
 
-    micro_batches: int = Field(4, ge=1)
+    micro_batches: int = Field(default=4, ge=1)
     interleaved: bool = False
 
     def stage(self, stages: int) -> Stage:

@@ -19,9 +19,9 @@ class LocalMethod(Method):
     The scenario's optimiser is the server's; the plain algorithm is ``{kind: sgd, lr: 1}`` without momentum.
     """
 
-    local_steps: int = Field(4, ge=1)
-    local_lr: float = Field(0.05, ge=0)
-    local_momentum: float = Field(0.0, ge=0, lt=1)
+    local_steps: int = Field(default=4, ge=1)
+    local_lr: float = Field(default=0.05, ge=0)
+    local_momentum: float = Field(default=0.0, ge=0, lt=1)
 
     def local(self) -> LocalSGD:
         return LocalSGD(steps=self.local_steps, lr=self.local_lr, momentum=self.local_momentum)

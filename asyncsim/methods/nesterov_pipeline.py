@@ -40,7 +40,7 @@ class LookAheadMomentum(StepRule):
     Without ``discount`` the factor ``1 - momentum`` is left out. Momentum 0 is SGD.
     """
 
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     discount: bool = True
 
     def init(self, params: Tensor | None, num_workers: int) -> State:

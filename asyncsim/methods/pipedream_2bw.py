@@ -25,7 +25,7 @@ class PipeDream2bw(PipelineMethod):
     """PipeDream-2BW, Narayanan et al. 2021 (ICML): ``micro_batches`` (as many as stages at least, and by default) make an update,
     and two versions are kept: every gradient is one update old, whatever the depth."""
 
-    micro_batches: int | None = Field(None, ge=1)
+    micro_batches: int | None = Field(default=None, ge=1)
 
     def stage(self, stages: int) -> Stage:
         count = self.micro_batches or stages

@@ -85,7 +85,7 @@ class TicksMethod(PipelineMethod):
     """
 
     update_first: bool = True
-    beta: float = Field(1.0, ge=0, le=1)
+    beta: float = Field(default=1.0, ge=0, le=1)
     backward_weights: Weights = "stashed"
     clocked: bool = True
 

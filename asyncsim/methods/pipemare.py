@@ -43,9 +43,9 @@ class Rescheduling(Transform):
     for stage ``k`` of ``K`` (from 1), the staleness of a pipeline whose forward and backward passes take a slot each.
     """
 
-    updates: int = Field(1000, ge=1)
+    updates: int = Field(default=1000, ge=1)
     tau: Literal["observed", "paper"] = "observed"
-    micro_batches: int = Field(1, ge=1)
+    micro_batches: int = Field(default=1, ge=1)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         divisor = self.divisor(push.staleness, server)
@@ -72,8 +72,8 @@ class DiscrepancyCorrection(Transform):
     """
 
     needs: ClassVar[Need] = Need.VALUES
-    decay: float = Field(0.135, gt=0, lt=1)
-    delay: float | None = Field(None, ge=0)
+    decay: float = Field(default=0.135, gt=0, lt=1)
+    delay: float | None = Field(default=None, ge=0)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"staleness": 0, "velocity": None}  # (P,), from the first update on
@@ -109,11 +109,11 @@ class PipeMare(PipelineMethod):
     - ``micro_batches`` make an update.
     """
 
-    anneal: int = Field(1000, ge=0)
+    anneal: int = Field(default=1000, ge=0)
     tau: Literal["observed", "paper"] = "observed"
     correct: bool = True
-    decay: float = Field(0.135, gt=0, lt=1)
-    micro_batches: int = Field(1, ge=1)
+    decay: float = Field(default=0.135, gt=0, lt=1)
+    micro_batches: int = Field(default=1, ge=1)
 
     @property
     def treatments(self) -> tuple[Transform, ...]:

@@ -26,7 +26,7 @@ class Rennala(Method):
     """Rennala SGD, Tyurin and Richtarik 2023: average ``batch`` gradients computed at the current parameters, from whomever;
     stale ones are ignored."""
 
-    batch: int = Field(4, ge=1)
+    batch: int = Field(default=4, ge=1)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         return Bundle((DropStale(bound=0), Accumulate(count=self.batch)), optimizer, ASP(), Replica())

@@ -27,7 +27,7 @@ class Ringmaster(Method):
     ``stops``: work that has become that stale is not even finished.
     """
 
-    threshold: int = Field(8, ge=1)
+    threshold: int = Field(default=8, ge=1)
     stops: bool = False
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

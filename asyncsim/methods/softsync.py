@@ -30,7 +30,7 @@ class Softsync(Method):
     ``staleness_aware`` (the paper's choice) divides each of them by its staleness first. A worker reads again at once.
     """
 
-    n: int = Field(1, ge=1)
+    n: int = Field(default=1, ge=1)
     staleness_aware: bool = True
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:

@@ -35,7 +35,7 @@ class SpikeCompensation(WeightPrediction):
     as well (their LWPv with SC, which they recommend together; recalled).
     """
 
-    delay: int | None = Field(None, ge=0)
+    delay: int | None = Field(default=None, ge=0)
     horizon: Horizon = 0.0
 
     def direction(self, push: Push, state: State, server: ServerView) -> Tensor:

@@ -26,7 +26,7 @@ from asyncsim.simulation.programs import Replica
 class SspMethod(Method):
     """Stale synchronous parallel, Ho et al. 2013: nobody runs more than ``bound`` rounds ahead of the slowest."""
 
-    bound: int | None = Field(3, ge=0)
+    bound: int | None = Field(default=3, ge=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         return Bundle((), optimizer, SSP(bound=self.bound), Replica())

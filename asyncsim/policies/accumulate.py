@@ -25,9 +25,9 @@ class Accumulate(Transform):
     applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
     """
 
-    count: int | None = Field(None, ge=1)
+    count: int | None = Field(default=None, ge=1)
     members: bool = False
-    each: int = Field(1, ge=1)
+    each: int = Field(default=1, ge=1)
     total: bool = False
 
     @property

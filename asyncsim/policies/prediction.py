@@ -52,7 +52,7 @@ class WeightPrediction(StepRule):
     Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
     """
 
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     horizon: Horizon = "1f1b"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:

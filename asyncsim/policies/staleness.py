@@ -18,9 +18,9 @@ class StalenessSettings(Spec):
     """Which function of the staleness, and its numbers: of the transform, and of the method that holds one."""
 
     rule: Literal["inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive"] = "inverse"
-    power: float = Field(0.5, ge=0)
-    rate: float = Field(0.1, ge=0)
-    after: int = Field(4, ge=0)
+    power: float = Field(default=0.5, ge=0)
+    rate: float = Field(default=0.1, ge=0)
+    after: int = Field(default=4, ge=0)
 
 
 @policies.register("staleness_aware")

@@ -28,8 +28,8 @@ class StepRule(Spec):
 
     needs: ClassVar[Need] = Need.NOTHING
     notes: ClassVar[tuple[str, ...]] = ()
-    lr: float = Field(0.1, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float = Field(default=0.1, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""

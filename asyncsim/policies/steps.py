@@ -20,7 +20,7 @@ class SGD(StepRule):
     (Nesterov), PyTorch's convention. Without penalty the bits are those of ``torch.optim.SGD``.
     """
 
-    momentum: float = Field(0.0, ge=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     nesterov: bool = False
 
     @model_validator(mode="after")
@@ -55,10 +55,10 @@ class Adam(StepRule):
     gradient, and the finished direction is divided by the penalty.
     """
 
-    lr: float = Field(1e-3, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
+    lr: float = Field(default=1e-3, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
     decoupled: bool = False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:

@@ -54,7 +54,7 @@ class Scenario(Spec):
     direction; by default that of the parameters. ``push`` is the size of a push, where that differs (sparse or compressed ones).
     """
 
-    name: str = Field("scenario", min_length=1, max_length=100)
+    name: str = Field(default="scenario", min_length=1, max_length=100)
     task: Annotated[TaskSpec, tasks]
     cluster: Cluster = Cluster()
     stages: Stages = Stages()
@@ -63,11 +63,11 @@ class Scenario(Spec):
     schedule: Annotated[Schedule, schedules] = Constant()
     run: RunLength
     evaluate: Evaluation = Evaluation()
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     engine: Annotated[EngineSpec, engines] = Auto()
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
-    threads: int = Field(1, ge=1, le=1024)
+    threads: int = Field(default=1, ge=1, le=1024)
     message: Bytes | None = None
     push: Bytes | None = None
     records: Records = Records()

@@ -36,8 +36,8 @@ class RunLength(Spec):
     ``samples`` counts the samples whose gradients were applied. ``time`` is virtual seconds.
     """
 
-    updates: int | None = Field(None, ge=1, le=MOST)
-    samples: int | None = Field(None, ge=1, le=MOST)
+    updates: int | None = Field(default=None, ge=1, le=MOST)
+    samples: int | None = Field(default=None, ge=1, le=MOST)
     time: PositiveSeconds | None = None
     target: Target | None = None
 
@@ -63,8 +63,8 @@ class Evaluation(Spec):
     """When the task is evaluated: every so many updates, samples or virtual seconds (at most one of them), and always at
     the start and at the end. Without any, 40 times in the run."""
 
-    updates: int | None = Field(None, ge=1)
-    samples: int | None = Field(None, ge=1)
+    updates: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1)
     time: PositiveSeconds | None = None
     splits: tuple[Literal["test", "validation", "train"], ...] = ("test",)
 

@@ -84,9 +84,9 @@ class LocalSGD(Overlapping):
     (as of the read), and the optimiser's learning rate becomes the server's constant one.
     """
 
-    steps: int = Field(4, ge=1)
-    lr: float = Field(0.05, ge=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
+    steps: int = Field(default=4, ge=1)
+    lr: float = Field(default=0.05, ge=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def needs(self) -> Need:  # type: ignore[override]

@@ -45,7 +45,7 @@ class DataTask(TaskSpec):
 
     model: AnyModel = Mlp()
     partition: AnyPartition = Shuffled()
-    validation: float = Field(0.1, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
     batch_norm: Literal["recalibrate", "running"] = "recalibrate"
 
     @property

@@ -84,7 +84,7 @@ class TextModel(ModelSpec):
     dense: ClassVar[bool] = False
     """Whether every position is predicted, outputs ``(B, context, V)``, or only what follows the window, ``(B, V)``."""
 
-    context: int = Field(12, ge=1)
+    context: int = Field(default=12, ge=1)
 
 
 class TaskSpec(Spec):
@@ -93,7 +93,7 @@ class TaskSpec(Spec):
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     """Names of what an evaluation measures."""
 
-    batch: int = Field(32, ge=1)
+    batch: int = Field(default=32, ge=1)
 
     @abstractmethod
     def num_parameters(self) -> int:
