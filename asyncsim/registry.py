@@ -123,15 +123,21 @@ class Registry:
     def __iter__(self) -> Iterator[tuple[str, type[Spec]]]:
         return ((name, self._classes[name]) for name in self.names())
 
-    def __getitem__(self, name: str) -> type[Spec]:
-        self._load()
+    def __contains__(self, name: object) -> bool:
+        """Is there a plugin of this name? What has not been loaded yet is loaded only if that may change the answer: defaults of
+        the project's own settings are made while its modules are imported, before any plugin can be."""
         if name not in self._classes:
+            self._load()
+        return name in self._classes
+
+    def __getitem__(self, name: str) -> type[Spec]:
+        if name not in self:
             raise KeyError(f"unknown {self.what} {name!r}{nearest(name, self._classes)}; known: {', '.join(self.names())}")
         return self._classes[name]
 
     def parse(self, value: Any, context: Any = None) -> Spec:
         """A registered instance, a name, a bare value (for the default kind), or a mapping with ``kind``."""
-        if isinstance(value, Spec) and isinstance(value, tuple(cls for _, cls in self)):
+        if isinstance(value, Spec) and value.kind in self and isinstance(value, self[value.kind]):
             return value
         if isinstance(value, Mapping):
             fields = {str(key): item for key, item in value.items()}
@@ -141,7 +147,7 @@ class Registry:
                 raise located(self.what, [(("kind",), None, f"is missing; a mapping for {self.what} needs one of: {known}")])
             return self._class(kind, ("kind",)).model_validate(fields, context=context)
         if isinstance(value, str) and (
-            value in self.names() or self.default is None or not self[self.default].shorthand or value.isidentifier()
+            value in self or self.default is None or not self[self.default].shorthand or value.isidentifier()
         ):
             return self._class(value, ()).model_validate({}, context=context)
         if self.default is not None and self[self.default].shorthand:
