@@ -24,17 +24,23 @@ from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform
 from asyncsim.policies.transform import policies
+from asyncsim.registry import Spec
+
+
+class MixingSettings(Spec):
+    """The fields of the transform, and of the method that holds one."""
+
+    rate: float = Field(default=0.6, gt=0, le=1)
+    power: float = Field(default=0.5, ge=0)
 
 
 @policies.register("mixing")
-class Mixing(Transform):
+class Mixing(MixingSettings, Transform):
     """``theta <- (1 - a) theta + a x`` with ``a = rate * (1 + tau) ** -power``; Xie, Koyejo, Gupta 2019 (arXiv 1903.03934).
 
     Meant for a server learning rate of 1 without momentum; then ``rate = 1`` at staleness 0 replaces the server's model.
     """
 
-    rate: float = Field(default=0.6, gt=0, le=1)
-    power: float = Field(default=0.5, ge=0)
     needs: ClassVar[Need] = Need.VALUES
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
@@ -47,11 +53,8 @@ class Mixing(Transform):
 
 
 @methods.register("fedasync")
-class FedAsync(LocalMethod):
+class FedAsync(MixingSettings, LocalMethod):
     """FedAsync, Xie et al. 2019: the server moves ``rate * (1 + tau) ** -power`` of the way to the worker's model."""
 
-    rate: float = Field(default=0.6, gt=0, le=1)
-    power: float = Field(default=0.5, ge=0)
-
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        return Bundle((Mixing(rate=self.rate, power=self.power),), optimizer, ASP(), self.local())
+        return Bundle((self.part(Mixing),), optimizer, ASP(), self.local())
