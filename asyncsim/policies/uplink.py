@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.policies.chain import Rule, send_through
-from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform
 
 if TYPE_CHECKING:

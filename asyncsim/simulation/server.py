@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.policies import Snapshot, Verdict
+from asyncsim.messages import Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.shard import NAN, Shard
@@ -13,7 +13,7 @@ from asyncsim.simulation.shard import NAN, Shard
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
     from asyncsim.simulation.metering import Meter
     from asyncsim.tasks.task import Task
 

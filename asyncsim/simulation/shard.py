@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
+from asyncsim.messages import Push, Snapshot, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
+from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.restarts import discard, kept
@@ -16,7 +18,7 @@ from asyncsim.simulation.restarts import discard, kept
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 NAN = float("nan")
 CHANGING = (
@@ -80,6 +82,7 @@ class Shard:
         self.stage = stage
         self.num_stages = num_stages
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
+        self.average: Callable[[Tensor, Tensor], Tensor] | None = None  # takes those of a batch into the running ones
         self.numeric = params is not None  # are gradients (still) computed?
         self.version = 0
         self.now = 0  # of the arrival or settlement that is looked at
@@ -280,7 +283,7 @@ class Shard:
     def keep_statistics(self, payload: Future) -> None:
         """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
         if self.statistics is not None:
-            self.statistics = payload.engine.task.average_statistics(self.statistics, payload.result().statistics)
+            self.statistics = self.average(self.statistics, payload.result().statistics)
 
     def check_finite(self) -> None:
         """Note divergence, if the parameters are not finite any more."""

@@ -40,9 +40,9 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Engine, Future
+    from asyncsim.engine.engine import Engine
     from asyncsim.engine.kernels import Kernel
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Future, Snapshot
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
 

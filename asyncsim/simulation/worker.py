@@ -12,7 +12,7 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     from simpy.events import Event, Process
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 IDLE = -1
 

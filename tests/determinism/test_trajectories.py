@@ -17,8 +17,8 @@ import torch
 import asyncsim
 import asyncsim.run
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
 from asyncsim.records import recorder
+from asyncsim.registries import methods
 
 GAP_AWARE = {"method": "gap_aware"}
 SOFTSYNC = {"method": {"kind": "softsync", "n": 2, "staleness_aware": False}}  # means are computed late, by the union of batches

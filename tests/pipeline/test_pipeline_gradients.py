@@ -70,7 +70,7 @@ def check(monkeypatch, case, method):
     arrive = Shard.arrive
 
     def noting(self, member, step, snapshot, work, now, up):
-        if work is not None:  # a plan has none
+        if work is not None:  # a plan, which the suite compares every run with, has none
             seen[self.stage, member, step] = work.result().gradient.clone()
         return arrive(self, member, step, snapshot, work, now, up)
 
