@@ -246,11 +246,11 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
         "pushes_per_second": server.pushes / seconds if seconds else None,
         "updates_per_second": server.updates / seconds if seconds else None,
         "samples_per_second": server.samples / seconds if seconds else None,
-        "dropped": server.dropped, "recalled": sim.recalled, "crashes": sim.crashes,
+        "dropped": server.dropped, "recalled": sim.lives.recalled, "crashes": sim.lives.crashes,
         "in_flight": len(reading), "in_flight_staleness": sum(reading),
     }  # fmt: skip
-    if sim.restarts is not None:
-        values |= {"server_restarts": sim.restarts.count, "lost_updates": sim.restarts.lost_updates,
+    if sim.arrivals.restarts is not None:
+        values |= {"server_restarts": sim.arrivals.restarts.count, "lost_updates": sim.arrivals.restarts.lost_updates,
                    "lost_pushes": server.shards[0].lost_pushes}  # fmt: skip
     if sim.network is not None and sim.network.spec.loss is not None:
         values["resent"] = sim.network.resent

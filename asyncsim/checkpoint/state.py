@@ -75,8 +75,8 @@ def point(sim: Simulation) -> dict[str, Any]:
     up = sim.over and not sim.server.finished  # the time is up
     return {
         "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
-        "recalled": sim.recalled, "crashes": sim.crashes, "reading": reading,
-        "waiting": list(sim.waiting), "held": [list(key) for key in sim.held],
+        "recalled": sim.lives.recalled, "crashes": sim.lives.crashes, "reading": reading,
+        "waiting": list(sim.admission.waiting), "held": [list(key) for key in sim.held],
     }  # fmt: skip
 
 

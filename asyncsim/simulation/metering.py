@@ -129,7 +129,7 @@ class Meter:
             use = self.use(worker, now)
             total[instance] = held + use.held, busy + use.busy, sent + use.sent
         host, uses = self._host, total.items()
-        serving = sum(queue.busy(now) for queue in self._sim.queues or ())
+        serving = sum(queue.busy(now) for queue in self._sim.arrivals.queues or ())
         return Bill(
             math.fsum(instance.rate * held / HOUR for instance, (held, _, _) in uses),
             host.rate * self._hosts * now / HOUR,

@@ -27,17 +27,17 @@ class Patience:
 
     def updated(self) -> None:
         """A shard has a new version."""
-        self._updated = self._sim.server.pushes, self._sim.crashes
+        self._updated = self._sim.server.pushes, self._sim.lives.crashes
 
     def delivered(self) -> None:
         """A push has arrived."""
-        self._delivered = self._sim.crashes
+        self._delivered = self._sim.lives.crashes
 
     def check(self) -> None:
         """Raise ``Deadlock`` if nothing has come of too much."""
         sim = self._sim
-        if sim.crashes - self._delivered > self._fruitless:
-            raise fruitless(sim, sim.crashes - self._delivered)
-        pushes, crashes = sim.server.pushes - self._updated[0], sim.crashes - self._updated[1]
+        if sim.lives.crashes - self._delivered > self._fruitless:
+            raise fruitless(sim, sim.lives.crashes - self._delivered)
+        pushes, crashes = sim.server.pushes - self._updated[0], sim.lives.crashes - self._updated[1]
         if pushes + crashes > self._stalled:
             raise deadlock(sim, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")

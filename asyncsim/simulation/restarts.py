@@ -94,7 +94,7 @@ class Restarts:
         self.lost_updates += lost
         progress.undone += lost
         self.sim.server.crash()
-        self.sim.queues[0].pause(now, now + down)
+        self.sim.arrivals.queues[0].pause(now, now + down)
         for worker in self._due:
             self._due[worker] += down
             if worker.serve_from >= now:
@@ -109,7 +109,7 @@ class Restarts:
         self.sim.server.restart(self.sim.env.now)
         self.back.succeed()
         self.back = None
-        self.sim._changed(0, version)
+        self.sim.arrivals.changed(0, version)
         if self._fruitless > FRUITLESS and not self.sim.over:
             raise deadlock(self.sim, f"{FRUITLESS:,} restarts of the server without any progress of the model")
 

@@ -46,7 +46,7 @@ def _send(
     else:
         if sim.meter is not None:
             sim.meter.uploaded(worker)
-        served = sim.deliver(worker, step, snapshot, work)
+        served = sim.arrivals.deliver(worker, step, snapshot, work)
         if served is not None:
             yield served
     worker.sending = None

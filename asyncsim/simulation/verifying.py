@@ -35,14 +35,14 @@ class Verifier:
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
-        self.record, self.read_, self.arrive_, self.lose_ = sim._record, sim.server.read, sim.server.arrive, sim.lose
+        self.record, self.read_, self.arrive_, self.lose_ = sim.spans.record, sim.server.read, sim.server.arrive, sim.lose
         self.ends: dict[tuple[int, bool], int] = {}  # (worker, moving data) -> when its last span ended
         self.left = {worker.index for worker in sim.workers if worker.gone}
         self.reads = {key: value[0].version for key, value in sim.held.items()}  # (worker, step) -> version, until it arrives
         self.outcomes = dict.fromkeys(range(len(OUTCOMES)), 0)
         self.before = sim.server.pushes, sim.server.dropped
         self.whole = sim.pipeline is None
-        sim._record, sim.server.read, sim.server.arrive, sim.lose = self.span, self.read, self.arrive, self.lose
+        sim.spans.record, sim.server.read, sim.server.arrive, sim.lose = self.span, self.read, self.arrive, self.lose
 
     def span(self, row: tuple[Any, ...]) -> None:
         kind, worker, _, _, start, end, complete = row

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
+from asyncsim.simulation.spans import IDLE
 from asyncsim.streams import Streams
 from asyncsim.units import nanoseconds
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from simpy.events import Event, Process
 
     from asyncsim.engine.futures import Future
-
-IDLE = -1
 
 
 class Costs(NamedTuple):

@@ -1,0 +1,128 @@
+"""The verbs of a worker: what a program lets it do. Each marks what the worker is at, so that an interrupt can record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from asyncsim.simulation.spans import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
+
+if TYPE_CHECKING:
+    import simpy
+    from torch import Tensor
+
+    from asyncsim.engine.futures import Engine, Future
+    from asyncsim.engine.kernels import Kernel
+    from asyncsim.policies import Snapshot
+    from asyncsim.simulation.admission import Admission
+    from asyncsim.simulation.arrivals import Arrivals
+    from asyncsim.simulation.metering import Meter
+    from asyncsim.simulation.network import Network
+    from asyncsim.simulation.progress import WorkerProgress
+    from asyncsim.simulation.server import Server
+    from asyncsim.simulation.spans import Spans
+    from asyncsim.simulation.worker import Worker
+
+
+class Verbs:
+    """Read, compute, upload, push, in the order that a program gives them; ``Simulation`` has the parts that they act on."""
+
+    env: simpy.Environment
+    server: Server
+    engine: Engine | None
+    progress: list[WorkerProgress]
+    admission: Admission
+    arrivals: Arrivals
+    spans: Spans
+    network: Network | None
+    meter: Meter | None
+    overlapping: bool
+    held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
+    late: dict[tuple[int, int], Tensor]
+
+    def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
+        """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
+        and carry it over the downlink."""
+        admitted = self.admission.join(worker)
+        if admitted is not None:
+            self.spans.begin(worker, WAIT)
+            yield admitted
+            self.spans.end(worker)
+        if self.arrivals.restarts is not None:
+            yield from self.arrivals.restarts.wait(worker)
+        snapshot = self.server.read(worker.index, self.env.now, version)
+        self.held[worker.index, worker.step] = snapshot, None
+        worker.version = snapshot.version
+        if self.network is not None:
+            self.spans.begin(worker, DOWNLOAD)
+            yield from self.network.download(worker, worker.step)
+            self.spans.end(worker)
+        elif worker.download is not None:
+            self.spans.begin(worker, DOWNLOAD)
+            yield self.env.timeout(worker.download(worker.step))
+            self.spans.end(worker)
+        if self.meter is not None:
+            self.meter.downloaded(worker)
+        return snapshot
+
+    def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
+        """The work is determined from here on; nothing is computed yet."""
+        if self.engine is None or not self.server.numeric:
+            return None
+        work = worker.work = self.engine.submit(kernel(snapshot), snapshot.params, worker.index, worker.step, worker.left)
+        self.held[worker.index, worker.step] = snapshot, work
+        if work is not None:
+            work.snapshot = snapshot
+        return work
+
+    def compute(self, worker: Worker, seconds: float, kind: int = COMPUTE) -> Generator[Any, Any, None]:
+        """Be busy for that many seconds of full speed."""
+        env = self.env
+        start = env.now
+        end = worker.finish(start, seconds)
+        worker.activity, worker.since = kind, start
+        yield env.timeout(end - start)
+        self.spans.record((kind, worker.index, worker.step, worker.version, start, end, True))
+        worker.activity = IDLE
+
+    def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:
+        """Be idle until something happens."""
+        self.spans.begin(worker, WAIT)
+        yield event
+        self.spans.end(worker)
+
+    def upload(self, worker: Worker) -> Generator[Any, Any, None]:
+        """Carry the result of the worker's step to the server."""
+        if self.network is not None:
+            self.spans.begin(worker, UPLOAD)
+            yield from self.network.upload(worker, worker.step)
+            self.spans.end(worker)
+        elif worker.upload is not None:
+            self.spans.begin(worker, UPLOAD)
+            yield self.env.timeout(worker.upload(worker.step))
+            self.spans.end(worker)
+        if self.meter is not None:
+            self.meter.uploaded(worker)
+
+    def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
+        """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
+        worker.work, worker.left = None, work
+        self.progress[worker.stage].sent(worker.member)
+        served = self.arrivals.deliver(worker, worker.step, snapshot, work)
+        if served is not None:
+            self.spans.begin(worker, QUEUE)
+            yield served
+
+    def give_up(self, worker: Worker) -> None:
+        """The work in flight is lost, and never computed."""
+        self.progress[worker.stage].sent(worker.member)
+        if worker.served is None or self.overlapping:  # else the result of this step is at the server
+            self.lose(worker, worker.step)
+        if worker.work is not None:
+            worker.work.cancel()
+            worker.work = None
+        worker.step += 1
+
+    def lose(self, worker: Worker, step: int) -> None:
+        """The result of a step will not arrive."""
+        self.held.pop((worker.index, step), None)
