@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench validation clean
+.PHONY: demo test test-slow lint bench validation clean fuzz
 
 demo: $(STAMP)
 	$(BIN)/asyncsim run scenarios/mnist5k_staleness.yaml
@@ -21,6 +21,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/report.py
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz.py
 
 validation: $(STAMP)
 	$(BIN)/python benchmarks/validate.py

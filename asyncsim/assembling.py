@@ -80,7 +80,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             statistics = None if statistics is None else statistics[piece.statistics]
         if task.batch_norm != "running":
             statistics = None
-    progress = WorkerProgress(groups)
+    progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed))
 
     def shard(kind: type[Shard]) -> Shard:
         policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)

@@ -1,14 +1,17 @@
-"""Who may read, and whose work in flight is called back. Rules see counts and versions, never tensors or the clock."""
+"""Who may read, and whose work in flight is called back. Rules see counts, versions and times, never tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
 from asyncsim.needs import Need
 from asyncsim.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
 
 consistencies = Registry("consistency")
 
@@ -19,6 +22,17 @@ class Progress(Protocol):
     version: int
     num_workers: int
     members: int  # workers that have not stopped or left; one that has crashed will be back, and is a member
+    state: Any  # what the rule's ``init`` made; the rule may change it, nobody else looks at it
+    loss: float  # training loss of the push that arrived last, for a rule that declares ``Need.VALUES``; else NaN
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds."""
+        ...
+
+    def rate(self, worker: int) -> float:
+        """Pushes that the worker has delivered per virtual second, from time 0 to its last one; 0 before the first."""
+        ...
 
     def clock(self, worker: int) -> int:
         """Rounds the worker has completed (pushes it delivered)."""
@@ -47,9 +61,21 @@ class Consistency(Spec):
     ``admits`` is asked where ``needs`` has ``Need.WAITS``. Waiting workers are asked again, in the order in which they came,
     whenever ``pulse`` changes. Where ``needs`` has ``Need.RECALLS``, ``recalls`` is asked after every update, from the oldest
     snapshot on until one is not recalled. ``expects`` names what a waiting worker waits for, should there be a deadlock.
+
+    What a rule remembers lives in ``progress.state``, which ``init`` makes and ``arrived`` may change; chance comes from the
+    streams that ``init`` is given, so that another seed samples other clients. A rule that looks at losses declares
+    ``Need.VALUES`` beside ``Need.WAITS`` or ``Need.RECALLS``: then the timeline depends on numbers, and cannot be planned.
     """
 
     needs: ClassVar[Need] = Need.WAITS
+
+    def init(self, num_workers: int, streams: Streams) -> Any:
+        """Fresh state for workers that share a shard. ``streams("purpose", *key)`` gives NumPy generators that depend on the
+        scenario's seed and these words alone."""
+        return None
+
+    def arrived(self, worker: int, progress: Progress) -> None:
+        """A push of ``worker`` has reached the server, and is counted; what the policy makes of it comes next."""
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return True

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something in the input is wrong. The message says what, where, and what is allowed."""
+    """Something in the input is wrong. The message says what, where, and what is allowed.
+
+    What the message quotes from the input is printed escaped, so that no file can drive a terminal.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Busy(UserError):
@@ -24,6 +30,17 @@ class ChecksumError(UserError):
 
 class Deadlock(UserError):
     """No event is left and the run is not over. The message names who waits for what."""
+
+
+def printable(text: str, lines: bool = True) -> str:
+    """``text`` with control characters, lone surrogates and whatever else shows nothing or turns text round written as escapes
+    (``\\x1b``). Ends of lines stay unless ``lines`` is false."""
+    if text.isprintable():
+        return text
+    kept = "\n" if lines else ""
+    return "".join(
+        letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

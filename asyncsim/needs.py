@@ -34,6 +34,7 @@ class Need(enum.Flag):
     WORKER_STATE = enum.auto()
     OLD_VERSIONS = enum.auto()
     SIZES = enum.auto()
+    CLOSES = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -67,6 +68,7 @@ MEANING: dict[Need, str] = {
     Need.WORKER_VIEW: "hands each worker something of its own, which is made at every read (otherwise once a version)",
     Need.WORKER_STATE: "keeps state at the worker from one round to the next; it is lost when the worker goes down",
     Need.OLD_VERSIONS: "reads versions of the parameters that are not the newest, which a shard has to keep",
+    Need.CLOSES: "closes a group of pushes at a time of its own, not only when a push arrives",
     Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
 }
 """What each property says of a part."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
+from itertools import zip_longest
 from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import (
@@ -33,6 +34,7 @@ from asyncsim.errors import UserError, nearest
 T = TypeVar("T", bound="type[Spec]")
 
 _MARK = "x-registry"
+_MOST_HINTS = 20  # of many unknown keys the others are not compared with every field
 _registries: dict[str, Registry] = {}
 
 
@@ -61,8 +63,8 @@ class Spec(BaseModel):
         if not unknown:
             return data
         raise located(cls.__name__, [
-            ((str(key),), data[key], f"unknown field{nearest(str(key), fields)}; allowed here: {', '.join(fields) or 'nothing'}")
-            for key in unknown
+            ((str(key),), data[key], f"unknown field{hint}; allowed here: {', '.join(fields) or 'nothing'}")
+            for key, hint in zip_longest(unknown, (nearest(str(key), fields) for key in unknown[:_MOST_HINTS]), fillvalue="")
         ])  # fmt: skip
 
     @classmethod

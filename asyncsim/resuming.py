@@ -13,8 +13,10 @@ from asyncsim.errors import UserError
 from asyncsim.policies.schedule import Constant
 from asyncsim.records import Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.records.reading import MOST_MANIFEST
 from asyncsim.run import Progress, identity, prepared, proceed, reusable, simulate, versions
 from asyncsim.scenario import Document, Scenario, build_scenario, dump_scenario
+from asyncsim.userfiles import read_text
 
 OVER = ("finished", "diverged")
 LENGTH = ("run.updates", "run.samples", "run.time", "checkpoint")
@@ -56,10 +58,7 @@ def recorded_scenario(path: Path) -> Scenario:
     """The scenario of a run folder. Raises ``UserError`` if it was changed since the run began."""
     manifest = read_manifest(path)
     scenario = build_scenario(Document(manifest["scenario"], str(path / "manifest.json")))
-    try:
-        text = (path / "scenario.yaml").read_text()
-    except OSError as error:
-        raise UserError(f"{path / 'scenario.yaml'}: cannot be read: {error.strerror or error}") from None
+    text = read_text(path / "scenario.yaml", MOST_MANIFEST)
     if scenario.hash != manifest["hash"] or text != dump_scenario(scenario):
         raise UserError(f"{path}: its scenario was changed since the run began; run the changed one with `asyncsim run`")
     return scenario
@@ -101,10 +100,11 @@ def extend(scenario: Scenario, folder: Path, progress: Progress | None = None) -
         path = manifest.parent
         try:
             recorded = recorded_scenario(path)
+            alike = recorded.hash != scenario.hash and _without_length(recorded) == _without_length(scenario)
+            if alike and checkpoint_files(path):
+                shorter.append((load_result(path).summary.get("updates", 0), path))
         except UserError:
             continue
-        if recorded.hash != scenario.hash and _without_length(recorded) == _without_length(scenario) and checkpoint_files(path):
-            shorter.append((load_result(path).summary.get("updates", 0), path))
     if not shorter:
         return None
     _, path = max(shorter, key=lambda each: each[0])

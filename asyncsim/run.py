@@ -22,9 +22,10 @@ from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
 from asyncsim.errors import UserError
+from asyncsim.memory import check_memory
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
-from asyncsim.records.directory import FORMAT
+from asyncsim.records.reading import FORMAT
 from asyncsim.records.stages import stage_summary
 from asyncsim.records.summary import rounded, staleness_summary, time_shares, unknown_to_a_plan
 from asyncsim.scenario import Scenario, dump_scenario
@@ -339,6 +340,7 @@ def _seldom_collected() -> Iterator[None]:
 @contextmanager
 def prepared(scenario: Scenario) -> Iterator[Task]:
     """The task of a scenario, on its device, with PyTorch as the run needs it, and nothing in it that draws without a seed."""
+    check_memory(scenario)
     with sheltered(scenario.device, scenario.threads):
         from asyncsim.tasks.probing import refuse_draws
 

@@ -27,8 +27,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
-    "errors": 0.0, "needs": 0.0, "units": 0.05, "streams": 0.0, "stopping": 0.0, "registry": 0.1, "records": 0.1,
-    "ambient": 0.1, "trackers": 0.2,
+    "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "numpyfiles": 0.06, "units": 0.05, "streams": 0.0, "stopping": 0.0,
+    "registry": 0.1, "records": 0.1, "ambient": 0.1, "trackers": 0.2,
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
@@ -36,7 +36,8 @@ FLOORS: dict[str, float] = {
     # 3: the clock, and what it needs to be stopped and set going again
     "simulation": 3, "checkpoint": 3.1,
     # 4: putting it together, in this order
-    "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
+    "methods": 4.0, "scenario": 4.1, "assembling": 4.15,
+    "memory": 4.15, "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
     # 5: for people
     "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,
     # The front door: names from every room, each imported when it is first used.
@@ -48,13 +49,13 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "ambient": {"numpy"}, "needs": set(), "units": {"pydantic"}, "streams": {"numpy"}, "stopping": set(),
-    "registry": {"pydantic", "pydantic_core"},
+    "errors": set(), "userfiles": set(), "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(), "units": {"pydantic"},
+    "streams": {"numpy"}, "stopping": set(), "registry": {"pydantic", "pydantic_core"},
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
     "gossip": {"pydantic"},
-    "scenario": {"pydantic", "ruamel"}, "assembling": set(), "run": set(), "resuming": set(),
+    "scenario": {"numpy", "pydantic", "ruamel"}, "assembling": set(), "memory": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},
     "calibration": {"numpy", "scipy", "pydantic", "ruamel"},
     "plots": {"numpy", "pandas"}, "trace": {"numpy"}, "trackers": set(),

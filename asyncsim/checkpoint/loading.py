@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
 from asyncsim.records.checkpoints import Damaged, checkpoint_files, read_checkpoint
-from asyncsim.records.directory import read_rows
+from asyncsim.records.reading import read_rows
 from asyncsim.records.rows import METRICS, with_notes
 from asyncsim.records.tables import Table, canonical
 

@@ -94,7 +94,7 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     held |= {(worker, step): unpacker.unpack(value) for worker, step, value in state["snapshots"]}
     server = unpacker.unpack(state["server"])
     late = {(worker, batch): unpacker.unpack(value) for worker, batch, value in state["late"]}
-    past = Past(sim, server["decisions"], held, late, unpacker.submit, finished=state["finished"] and not extended)
+    past = Past(sim, server, held, late, unpacker.submit, finished=state["finished"] and not extended)
     try:
         replay(sim, past, state["point"]["steps"])
         server["shards"] = [_unpack_shard(unpacker, each) for each in state["shards"]]

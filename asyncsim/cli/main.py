@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     with stoppable():
         arguments = argparse.Namespace(command=None)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # names of files need not be text, and a terminal need not know every letter
+                stream.reconfigure(errors="backslashreplace")
         try:
             arguments = _parsed(argv)
             return _code(arguments)
@@ -57,9 +61,15 @@ def _code(arguments: argparse.Namespace) -> int:
         check()
         print(f"asyncsim: {error}" if "\n" not in str(error) else f"asyncsim:\n{error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        check()
+        if not isinstance(error, MemoryError) and not re.search("(can't allocate|out of) memory", str(error)):
+            raise
+        print("asyncsim: out of memory: this machine has too little for that", file=sys.stderr)
+        return 2
     except OSError as error:  # a table or figure that cannot be written
         check()
-        print(f"asyncsim: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print(f"asyncsim: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception:
         check()  # what an interruption breaks, such as an import that is cut short, is no error

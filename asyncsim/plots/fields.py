@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncsim.errors import UserError, nearest
+from asyncsim.errors import UserError, nearest, printable
 from asyncsim.records import Result
 
 SEED = frozenset({"seed", "name"})
@@ -25,7 +25,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     else:
         return {prefix: value}
     fields: dict[str, Any] = {}
-    for key, item in pairs:
+    for key, item in ((printable(key, lines=False), item) for key, item in pairs):
         fields |= flat(item, f"{prefix}.{key}" if prefix else key)
     return fields
 
@@ -132,7 +132,7 @@ def say(value: Any, field: str = "") -> str:
         return f"{value:.4g}" if math.isfinite(value) else str(value)
     if isinstance(value, list):
         return "[" + ", ".join(say(item) for item in value) + "]"
-    return f"N = {value}" if field in ("workers", "cluster.workers") else str(value)
+    return f"N = {value}" if field in ("workers", "cluster.workers") else printable(str(value), lines=False)
 
 
 def _along(name: str, along: frozenset[str]) -> bool:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from asyncsim.errors import UserError
-from asyncsim.records import Result, read_manifest
-from asyncsim.records.directory import read_table
-from asyncsim.records.rows import EVENTS, METRICS, UPDATES
-
-COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
+from asyncsim.records import Result, load_result
+from asyncsim.userfiles import read_json
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
@@ -62,8 +58,8 @@ def study_order(folder: Path) -> dict[str, int]:
 def _study(folder: Path) -> dict[str, Any]:
     """What a sweep noted of itself in a folder; a file that is not there, or is no such thing, orders nothing."""
     try:
-        found = json.loads((folder / "sweep.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(folder / "sweep.json")
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -80,17 +76,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
     """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
-    manifest = read_manifest(path)
-    file = path / "summary.json"
-    try:
-        summary = json.loads(file.read_text()) if file.exists() else {"status": manifest["status"]}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
-    if not isinstance(summary, dict):
-        raise UserError(f"{file}: is not what a run wrote")
-    if not isinstance(manifest["scenario"], dict) or not isinstance(manifest["fingerprints"], dict):
-        raise UserError(f"{path / 'manifest.json'}: is not what a run wrote")
-    return Result(summary, manifest, {name: read_table(path, name, COLUMNS[name]) for name in tables}, None, path)
+    return load_result(path, tables, parameters=False)
 
 
 def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[Result], dict[Path, str]]:

@@ -10,6 +10,7 @@ from asyncsim.needs import Need
 from asyncsim.policies.mean import mean_push
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.units import PositiveSeconds, nanoseconds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @policies.register("accumulate")
 class Accumulate(Transform):
     """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
+
+    With ``within``, a group is closed that long after its first push has arrived, however many it has by then (the grace window
+    of asynchronous local SGD, Liu et al. 2024, arXiv 2401.09135); ``count`` closes it earlier.
 
     Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier
     methods) it is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one
@@ -29,30 +33,37 @@ class Accumulate(Transform):
     members: bool = False
     each: int = Field(1, ge=1)
     total: bool = False
+    within: PositiveSeconds | None = None
 
     @property
     def needs(self) -> Need:  # type: ignore[override]
         everyone = Need.EVERYONE if self.count is None else Need.NOTHING
-        return Need.BUFFERS | Need.MEANS | everyone
+        return Need.BUFFERS | Need.MEANS | everyone | (Need.NOTHING if self.within is None else Need.CLOSES)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"buffer": []}
+        return {"buffer": [], "closes": None}  # and the time (ns) at which the group that is open will be closed
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+        if self.within is not None and not state["buffer"]:
+            state["closes"] = push.time + nanoseconds(self.within)
         state["buffer"].append(push)
         return self.settle(state, server) or Verdict.BUFFERED
 
     def settle(self, state: State, server: ServerView) -> Push | None:
         buffer = state["buffer"]
-        if not buffer or not self.complete(buffer, server):
+        closed = state["closes"] is not None and server.now >= state["closes"]
+        if not buffer or not (closed or self.complete(buffer, server)):
             return None
-        state["buffer"] = []
+        state["buffer"], state["closes"] = [], None
         if len(buffer) == 1:
             return buffer[0]
         mean = mean_push(buffer)
         if self.total and mean.payload is not None:
             mean.replaced = mean.gradient * len(buffer)
         return mean
+
+    def closes(self, state: State) -> int | None:
+        return state["closes"] if state["buffer"] else None
 
     def complete(self, buffer: list[Push], server: ServerView) -> bool:
         """Is this all there is to wait for?"""

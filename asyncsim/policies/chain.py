@@ -88,13 +88,18 @@ class Policy:
         return send_through(push, self._rules[after:], self.state["transforms"][after:], server)
 
     def settle(self, server: ServerView) -> Push | None:
-        """A worker left for good: the push that a buffer now gives up, if any."""
+        """A worker left for good, or a time has come: the push that a buffer now gives up, if any."""
         for index, transform in enumerate(self.transforms):
             push = transform.settle(self.state["transforms"][index], server)
             if push is not None:
                 result = self.arrive(push, server, after=index + 1)
                 return None if isinstance(result, Verdict) else result
         return None
+
+    def closes(self) -> int | None:
+        """The earliest virtual time (ns) at which a transform asks to be settled."""
+        times = [each.closes(state) for each, state in zip(self.transforms, self.state["transforms"], strict=True)]
+        return min((time for time in times if time is not None), default=None)
 
     def apply(self, push: Push, server: ServerView) -> Tensor:
         """The parameters after the update, a new tensor of shape ``(P,)``."""

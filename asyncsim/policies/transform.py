@@ -70,5 +70,10 @@ class Transform(Spec):
         return params
 
     def settle(self, state: State, server: ServerView) -> Push | None:
-        """Called when a worker left for good: a buffer that was waiting for it may be complete now."""
+        """Called when a worker left for good, and at the time that ``closes`` gave: a buffer may be complete now."""
+        return None
+
+    def closes(self, state: State) -> int | None:
+        """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None for no such time. Asked
+        after every arrival, where the transform declares ``Need.CLOSES``."""
         return None

@@ -1,6 +1,7 @@
 """Records: typed rows, the recorder, the run folder, and the result that is read from it."""
 
-from asyncsim.records.directory import RunDirectory, read_manifest
+from asyncsim.records.directory import RunDirectory
+from asyncsim.records.reading import read_manifest
 from asyncsim.records.recorder import Recorder
 from asyncsim.records.result import Result, load_result
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES

@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from asyncsim.errors import UserError
 from asyncsim.records.directory import RunDirectory
+from asyncsim.userfiles import MEGABYTE, read_bytes
 
 FOLDER = "checkpoints"
 FORMAT = 2
 KEEP = 2
+MOST_BYTES = 100_000 * MEGABYTE
 _MAGIC = b"asyncsim checkpoint "
 
 
@@ -37,7 +40,7 @@ def write_checkpoint(directory: RunDirectory, header: dict[str, Any], arrays: di
     """Write the next checkpoint of a run, then remove all but the newest two."""
     (directory.path / FOLDER).mkdir(exist_ok=True)
     old = checkpoint_files(directory.path)
-    number = int(old[0].stem) + 1 if old else 1
+    number = 1 + max((int(path.stem) for path in old if path.stem.isdecimal()), default=0)
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     np.savez(buffer, header=text, **arrays)
@@ -60,9 +63,9 @@ def drop_checkpoints(run: Path, keep: int = 0) -> None:
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and arrays of a checkpoint. Raises ``Damaged``."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Damaged(f"cannot be read: {error.strerror or error}") from None
+        data = read_bytes(path, MOST_BYTES)
+    except UserError as error:
+        raise Damaged(str(error).removeprefix(f"{path}: ")) from None
     first, _, body = data.partition(b"\n")
     words = first.removeprefix(_MAGIC).split()
     if not first.startswith(_MAGIC) or len(words) != 2:
@@ -75,6 +78,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes())
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise Damaged(f"cannot be read: {error}") from None
+    if not isinstance(header, dict):
+        raise Damaged("cannot be read: it has no header")
     return header, arrays

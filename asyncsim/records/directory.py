@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ import pyarrow.parquet as pq
 
 from asyncsim.errors import UserError
 from asyncsim.records.locks import held
+from asyncsim.records.reading import part_number, read_manifest
 
-FORMAT = 1
 TABLES = ("metrics", "updates", "events")
-MANIFEST = ("name", "hash", "status", "fingerprints", "engine", "device", "versions", "scenario")
 
 
 class RunDirectory:
@@ -65,7 +64,7 @@ class RunDirectory:
         """Back to what was there after ``parts`` parts: what a process wrote after that, before it died, goes."""
         self.parts = parts
         (self.path / "parts").mkdir(exist_ok=True)
-        later = [part for part in (self.path / "parts").iterdir() if _number(part) > parts]
+        later = [part for part in (self.path / "parts").iterdir() if part_number(part) > parts]
         whole = [self.path / name for name in (*(f"{table}.parquet" for table in TABLES), "summary.json", "parameters.npy")]
         for path in [*later, *whole, *self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
             path.unlink(missing_ok=True)
@@ -140,64 +139,6 @@ def _is_run(path: Path) -> bool:
         entry.name in ("parts", "checkpoints", "scenario.yaml") or (entry.name.startswith(".") and entry.suffix == ".tmp")
         for entry in path.iterdir()
     )
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run folder; ``UserError`` if it is none, or written by a newer version."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: not a run folder (there is no manifest.json in it)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path / 'manifest.json'}: cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise UserError(f"{path / 'manifest.json'}: format {found!r} is not the one this version reads ({FORMAT})")
-    missing = [key for key in MANIFEST if key not in manifest]
-    if missing:
-        raise UserError(f"{path / 'manifest.json'}: lacks {', '.join(missing)}; it is not what a run wrote")
-    return manifest
-
-
-def read_table(path: Path, table: str, columns: Iterable[str] = ()) -> dict[str, np.ndarray] | None:
-    """A table of a run folder, from its parts if the run is not finished; None if it was not recorded.
-
-    ``UserError`` if it cannot be read or lacks one of ``columns``.
-    """
-    whole = path / f"{table}.parquet"
-    files = [whole] if whole.exists() else sorted((path / "parts").glob(f"{table}-*.parquet"))
-    if not files:
-        return None
-    try:
-        data = pa.concat_tables([pq.read_table(file) for file in files])
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: table {table} cannot be read: {str(error).splitlines()[0]}") from None
-    missing = [name for name in columns if name not in data.column_names]
-    if missing:
-        raise UserError(f"{path}: table {table} lacks the columns {', '.join(missing)}")
-    return {name: data.column(name).to_numpy() for name in data.column_names}
-
-
-def read_rows(path: Path, table: str, count: int, parts: int) -> dict[str, np.ndarray] | None:
-    """The first ``count`` rows of a table, from its first ``parts`` parts or the whole table; None if they are not there.
-
-    Later parts, which a dying process may have left in any state, are not looked at.
-    """
-    files = [file for file in sorted((path / "parts").glob(f"{table}-*.parquet")) if _number(file) <= parts]
-    files = files or [file for file in [path / f"{table}.parquet"] if file.exists()]
-    try:
-        data = pa.concat_tables([pq.read_table(file) for file in files]) if files else pa.table({})
-    except (OSError, pa.ArrowException):
-        return None
-    if data.num_rows < count:
-        return None
-    return {name: data.column(name).to_numpy()[:count] for name in data.column_names}
-
-
-def _number(part: Path) -> int:
-    """Of a part, by its name; 0 for another file."""
-    digits = part.stem.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else 0
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,16 @@ import numpy as np
 import pandas as pd
 
 from asyncsim.errors import UserError, nearest
-from asyncsim.records.directory import TABLES, read_manifest, read_table
+from asyncsim.numpyfiles import read_npy
+from asyncsim.records.directory import TABLES
+from asyncsim.records.reading import read_manifest, read_summary, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
 from asyncsim.records.stages import stage_table
+from asyncsim.userfiles import MEGABYTE
 
 Arrays = dict[str, np.ndarray]
+COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
+MOST_PARAMETERS = 100_000 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -78,21 +83,17 @@ class Result:
         return None if reached.empty else float(reached.iloc[0])
 
 
-def load_result(path: str | Path) -> Result:
-    """Read a run folder, also one whose process died (then the tables end where it had last written)."""
+def load_result(path: str | Path, tables: Iterable[str] = TABLES, parameters: bool = True) -> Result:
+    """Read a run folder, also one whose process died (then the tables end where it had last written).
+
+    ``tables`` and ``parameters`` say what of it: manifest and summary are always read. Raises ``UserError``.
+    """
     path = Path(path)
     manifest = read_manifest(path)
-    parameters = path / "parameters.npy"
-    summary = path / "summary.json"
-    try:
-        numbers = json.loads(summary.read_text()) if summary.exists() else {"status": manifest["status"]}
-        vector = np.load(parameters, allow_pickle=False) if parameters.exists() else None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(numbers, dict):
-        raise UserError(f"{summary}: is not what a run wrote")
-    columns = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
-    return Result(numbers, manifest, {table: read_table(path, table, columns[table]) for table in TABLES}, vector, path)
+    file = path / "parameters.npy"
+    vector = read_npy(file, MOST_PARAMETERS) if parameters and file.exists() else None
+    found = {table: read_table(path, table, COLUMNS[table]) for table in tables}
+    return Result(read_summary(path, manifest), manifest, found, vector, path)
 
 
 def _frame(arrays: Arrays | None, columns: dict[str, str], seconds: dict[str, str]) -> pd.DataFrame:

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from asyncsim.errors import UserError
 from asyncsim.plots.fields import SEED, differing, method_of, say, scenario_fields, workers_of
 from asyncsim.plots.runs import status_of
 from asyncsim.plots.tables import diverged, task_metrics
 from asyncsim.records import Result
+from asyncsim.records.reading import MOST_MANIFEST
 from asyncsim.report.markup import Cell, escape, table, tag
 from asyncsim.units import show_dollars, show_joules, show_seconds
+from asyncsim.userfiles import read_text
 
 SPENT = ("cost", "cost_to_target", "energy", "energy_to_target")
 NUMBERS = ("staleness_mean", "staleness_max", "gap_mean", "penalty_mean", "utilisation", "samples_per_second", "wall_seconds")
@@ -165,8 +168,8 @@ def fingerprints(folder: Path, runs: list[Result]) -> str:
 
 def _yaml(run: Result) -> str:
     try:
-        return (run.path / "scenario.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_text(run.path / "scenario.yaml", MOST_MANIFEST)
+    except UserError:
         return json.dumps(run.manifest["scenario"], indent=2)
 
 

@@ -56,7 +56,7 @@ def with_candidates(document: Document) -> Document:
             for key, choice in (("fleets", fleet), ("methods", method)):
                 listed = section.get(key)
                 prefix = ("advise", key, str(listed.index(choice)) if isinstance(listed, list) and choice else choice)
-                for place, line in document.lines.items():
+                for place, line in document.under.get(prefix[:2], {}).items():
                     if place[:3] == prefix:
                         lines[("variants", name, SECTIONS[key], *place[3:])] = line
                         lines.setdefault(("variants", name), line)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
-from ruamel.yaml.reader import ReaderError
+from asyncsim.errors import UserError, printable
+from asyncsim.scenario.plain import NotPlain, plain
+from asyncsim.scenario.yaml_text import Location, compose, lines_of, read_yaml
+from asyncsim.userfiles import MEGABYTE, MOST_DEPTH, number_problem, read_text
 
-from asyncsim.errors import UserError
-
-Location = tuple[str | int, ...]
+MOST_BYTES = MEGABYTE
+_LONG_KEY = re.compile(rf"(?:\.[ \t]*[\w\"'-]+[ \t]*){{{MOST_DEPTH},}}[=\]]")
+_LONG_ROW = 1_000  # characters in which a key is looked for
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,19 @@ class Document:
     data: dict[str, Any]
     source: str
     lines: Mapping[Location, int] = field(default_factory=dict)
+
+    @cached_property
+    def own_lines(self) -> dict[Location, int]:
+        """The lines of the scenario itself: without those of the sections that make several of it."""
+        return {place: line for place, line in self.lines.items() if place[:1] not in (("variants",), ("sweep",), ("advise",))}
+
+    @cached_property
+    def under(self) -> dict[Location, dict[Location, int]]:
+        """The lines by the first two parts of their places: those of each variant, for one."""
+        found: dict[Location, dict[Location, int]] = {}
+        for place, line in self.lines.items():
+            found.setdefault(place[:2], {})[place] = line
+        return found
 
     def where(self, location: Location) -> str:
         """``file:line`` of a place, or of the nearest one around it that has a line."""
@@ -40,113 +55,80 @@ class Document:
 def read_document(path: str | Path) -> Document:
     """Read a scenario file by its ending. Raises ``UserError`` (unreadable, not valid, duplicate keys), naming file and line."""
     path = Path(path)
-    readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
+    readers = {".yaml": read_yaml, ".yml": read_yaml, ".json": _json, ".toml": _toml}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: a scenario file ends in .yaml, .yml, .toml or .json, this one in {path.suffix or 'nothing'}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, not a scenario file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    text = read_text(path, MOST_BYTES)
     data, lines = readers[path.suffix.lower()](text, str(path)) if text.strip() else (None, {})
     if data is None or data == {}:
         raise UserError(f"{path}: the file is empty; `asyncsim init` writes one to start from")
     if not isinstance(data, dict):
         raise UserError(f"{path}:1: a scenario is a mapping (`task: ...`, `cluster: ...`), not {_kind(data)}")
-    return Document(data, str(path), lines)
+    return plain_document(Document(data, str(path), lines))
+
+
+def plain_document(document: Document, overridden: Iterable[str] = ()) -> Document:
+    """The document with nothing but plain data in it. Raises ``UserError``, naming the place of what is none."""
+    try:
+        return replace(document, data=plain(document.data))
+    except NotPlain as error:
+        field = ".".join(map(str, error.place))
+        given = any(field == path or field.startswith(f"{path}.") for path in overridden)
+        where = "override" if given else document.where(error.place)
+        raise UserError(f"{where}: {printable(field, lines=False)}{': ' if field else 'the scenario '}{error}") from None
 
 
 def parse_value(text: str) -> Any:
     """The value of ``--set key=value``, read as YAML; text that is no YAML stands for itself."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError):
+        value, _ = read_yaml(text, "")
+    except UserError:
         return text
-
-
-def _yaml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
-    try:
-        data = YAML(typ="safe", pure=True).load(text)
-        node = YAML(typ="safe", pure=True).compose(text)
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UserError(f"{source}:{line}: not valid YAML: the character U+{error.character:04X} is not allowed") from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UserError(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {_yaml_problem(error)}") from None
-    except (YAMLError, ValueError) as error:
-        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise UserError(f"{source}: not valid YAML: nested too deeply") from None
-    lines: dict[Location, int] = {}
-    if node is not None:
-        _mark(node, (), lines, set())
-    return data, lines
-
-
-def _yaml_problem(error: MarkedYAMLError) -> str:
-    problem = " ".join((error.problem or error.context or "it cannot be read").split())
-    if problem.startswith("but ") and error.context:
-        return f"{error.context}, {problem}"
-    if "'\\t'" in problem:
-        return "a tab where the line should be indented with spaces"
-    return problem
-
-
-def _mark(node: Node, location: Location, lines: dict[Location, int], seen: set[int]) -> None:
-    if id(node) in seen:  # an alias: its line is that of where it stands
-        return
-    seen.add(id(node))
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            place = (*location, str(key.value))
-            lines[place] = key.start_mark.line + 1
-            _mark(value, place, lines, seen)
-    elif isinstance(node, SequenceNode):
-        for index, value in enumerate(node.value):
-            place = (*location, str(index))
-            lines[place] = value.start_mark.line + 1
-            _mark(value, place, lines, seen)
+    return value
 
 
 def _json(text: str, source: str) -> tuple[Any, dict[Location, int]]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             rows = [number for number, row in enumerate(text.splitlines(), 1) if json.dumps(twice) in row]
             raise UserError(f"{source}{f':{rows[-1]}' if rows else ''}: duplicate key {twice!r}")
-        return dict(pairs)
+        return found
 
     try:
         data = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise UserError(f"{source}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except ValueError as error:
+        raise UserError(f"{source}: not valid JSON: {number_problem(error)}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid JSON: nested too deeply") from None
     try:
-        return data, _yaml(text.replace("\t", " "), source)[1]  # JSON is YAML 1.2, and YAML knows its lines
+        node = compose(text.replace("\t", " "), source)  # JSON is YAML 1.2, and YAML knows its lines
     except UserError:
         return data, {}
+    return data, {} if node is None else lines_of(node)
 
 
 def _toml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
+    if long := _LONG_KEY.search(text):  # tomllib looks at every beginning of a dotted key
+        line = text.count("\n", 0, long.start()) + 1
+        raise UserError(f"{source}:{line}: not valid TOML: a key of more than {MOST_DEPTH} parts")
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise UserError(f"{source}:{line[1] if line else len(text.splitlines())}: not valid TOML: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{source}: not valid TOML: {number_problem(error)}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid TOML: nested too deeply") from None
     lines: dict[Location, int] = {}
     table: Location = ()
     arrays: dict[Location, int] = {}
     for number, row in enumerate(text.splitlines(), 1):
+        row = row[:_LONG_ROW]
         if match := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", row):
             name = _dotted(match[1])
             arrays[name] = arrays.get(name, -1) + 1

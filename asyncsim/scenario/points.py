@@ -139,6 +139,7 @@ def _listed(data: Any, document: Document, wrong: Wrong) -> list[list[_Value]]:
         wrong(("sweep", "list"), f"must be a list of points, such as `[{{cluster.workers: 4}}]` (it is {shown(data)})")
         return [[]]
     points: list[list[_Value]] = []
+    seen: set[str] = set()
     for index, entry in enumerate(data):
         place = ("sweep", "list", str(index))
         if not isinstance(entry, Mapping) or not entry:
@@ -147,9 +148,10 @@ def _listed(data: Any, document: Document, wrong: Wrong) -> list[list[_Value]]:
         point = [_Value(_field(path[3:]), value, _line(document, path, None)) for path, value in _flat(entry, place, lists=False)]
         for value in point:
             _allowed(value.field, (*place, value.field), wrong)
-        values = {value.field: value.value for value in point}
-        if values in [{value.field: value.value for value in other} for other in points]:
+        values = repr(sorted((value.field, repr(value.value)) for value in point))
+        if values in seen:
             wrong(place, "is the same point as one before; leave one out")
+        seen.add(values)
         points.append(point)
     return points or [[]]
 
@@ -175,9 +177,11 @@ def _allowed(field: str, place: tuple[str, ...], wrong: Wrong) -> None:
 
 
 def _no_doubles(values: list[Any], place: tuple[str, ...], wrong: Wrong) -> None:
+    seen: set[str] = set()
     for index, value in enumerate(values):
-        if any(value == other and type(value) is type(other) for other in values[:index]):
+        if repr(value) in seen:
             wrong((*place, str(index)), f"{shown(value)} is listed twice; leave one out")
+        seen.add(repr(value))
 
 
 def _flat(data: Mapping[Any, Any], place: tuple[str, ...], lists: bool) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from asyncsim.errors import UserError, nearest
+from asyncsim.errors import UserError, nearest, printable
 from asyncsim.scenario.document import Document, Location
 
 MOST = 20
@@ -58,10 +58,9 @@ def scenario_error(
     for problem in error.errors(include_url=False):
         place = tuple(part for part in problem["loc"] if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
         problems.setdefault(place, []).append(problem)
+    around = {place[:length] for place in problems for length in range(len(place))}  # a union's other branch
     return ScenarioError([
-        _line(place, found, sections, document, overridden)
-        for place, found in problems.items()
-        if not any(len(other) > len(place) and other[: len(place)] == place for other in problems)  # a union's other branch
+        _line(place, found, sections, document, overridden) for place, found in problems.items() if place not in around
     ])  # fmt: skip
 
 
@@ -103,7 +102,7 @@ def _line(
         value = _value(place, document.data, given)
         said = _is_container(value) or value is None or shown(value) in message
         message += "" if said and kind not in _WORDS else f" (it is {shown(value)})"
-    field = ".".join(str(part) for part in place)
+    field = printable(".".join(str(part) for part in place), lines=False)
     return f"{origin(place, document, overridden)}: {f'{field}: ' if field else ''}{message}"
 
 

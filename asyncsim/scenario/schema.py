@@ -20,7 +20,7 @@ from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
 from asyncsim.policies.schedule import Constant
 from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
-from asyncsim.scenario.document import Document
+from asyncsim.scenario.document import Document, plain_document
 from asyncsim.scenario.merge import merged
 from asyncsim.scenario.problems import scenario_error
 from asyncsim.scenario.stages import Stages
@@ -203,7 +203,7 @@ class Scenario(Spec):
 
         Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises ``ScenarioError``.
         """
-        everything = {key: _plain(value) for key, value in {**(changes or {}), **sections}.items()}
+        everything = plain_document(Document({**(changes or {}), **sections}, "evolve")).data
         return build_scenario(Document(merged(self.document(), everything), "evolve"))
 
     @property
@@ -214,16 +214,9 @@ class Scenario(Spec):
 
 
 def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
-    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``ScenarioError``."""
+    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``UserError``: one line a problem."""
+    document = plain_document(document, overridden)
     try:
         return Scenario.model_validate(document.data, context={"folder": folder})
     except ValidationError as error:
         raise scenario_error(error, Scenario, document, overridden) from None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return value.settings()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -44,7 +44,10 @@ class Stages(Spec):
                 raise ValueError(f"`stages.{name}` has {len(given)} entries for {self.count} stages")
         if not isinstance(task, DataTask):
             raise ValueError(f"task `{task.kind}` has no layers that could be cut into stages")
-        layers = layers_of(task.model, task.signature)
+        try:
+            layers = layers_of(task.model, task.signature)
+        except (RuntimeError, OverflowError, TypeError) as error:  # PyTorch cannot describe such a model
+            raise ValueError(f"model `{task.model.kind}` cannot be cut into stages: {str(error).splitlines()[0]}") from None
         counts = self.split if isinstance(self.split, tuple) else balanced(layers, self.count, self.split)
         if sum(counts) != len(layers):
             raise ValueError(f"`stages.split` places {sum(counts)} layers, model `{task.model.kind}` has {len(layers)}")

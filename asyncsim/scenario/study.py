@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncsim.errors import UserError, nearest
-from asyncsim.scenario.document import Document, parse_value, read_document
+from asyncsim.scenario.document import Document, parse_value, plain_document, read_document
 from asyncsim.scenario.merge import merged
 from asyncsim.scenario.points import MOST_RUNS, Point, expand_points, point_label
 from asyncsim.scenario.problems import ScenarioError, origin, shown
@@ -89,11 +89,12 @@ def expand(
     sweep: Mapping[str, Any] | None = None,
 ) -> Study:
     """The runs that plain data describes. A change of ``seeds`` or ``seed`` replaces the file's seeds."""
+    changes = plain_document(Document(dict(changes), "override")).data
+    sweep = plain_document(Document(dict(sweep or {}), "sweep")).data
     try:
         data = merged(document.data, changes)
     except UserError as error:
         raise UserError(f"override: {error}") from None
-    sweep = sweep or {}
     variants, baseline, tune = data.pop("variants", None), data.pop("baseline", None), data.pop("tune", None)
     section = data.pop("sweep", None)
     if data.pop("advise", None) is not None:
@@ -293,15 +294,15 @@ def _one(
     overridden: tuple[str, ...],
     folder: str | None,
 ) -> Scenario:
-    lines = dict(document.lines)
+    lines = dict(document.own_lines)
     if variant is not None:
         if not isinstance(change, Mapping):
             raise UserError(f"must be a mapping of changes, such as `{{method: gap_aware}}` (it is {shown(change)})")
         if not re.fullmatch(NAME, variant):
             raise UserError(f"a variant's name {NAME_RULE}")
         prefix = ("variants", variant)
-        for location, line in document.lines.items():
-            if location[:2] == prefix and len(location) > 2:
+        for location, line in document.under.get(prefix, {}).items():
+            if len(location) > 2:
                 place = tuple(part for name in location[2:] for part in name.split("."))
                 lines |= {place[:length]: line for length in range(2, len(place))} | {place: line}
         name = data["name"]

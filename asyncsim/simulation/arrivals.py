@@ -1,4 +1,4 @@
-"""What becomes of a result at the server: it queues, is served, and an update ends the run, recalls work, and lets workers read."""
+"""What becomes of a result at the server: it queues, is served, and may make an update that ends the run or lets others read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asyncsim.needs import Need
 from asyncsim.simulation import faults
+from asyncsim.simulation.closing import Closings
 from asyncsim.simulation.queueing import Queue
 from asyncsim.simulation.restarts import Restarts
 from asyncsim.simulation.spans import QUEUE
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class Arrivals:
-    """The server's side of ``sim`` in time: ``queues`` where receiving takes time, ``restarts`` where the server crashes."""
+    """The server's side of ``sim`` in time: ``queues`` where receiving takes time, ``restarts`` where the server crashes, and
+    ``closings`` where groups of pushes have a time of their own."""
 
     def __init__(self, sim: Simulation, cluster: Cluster, streams: Streams) -> None:
         self._sim = sim
@@ -32,6 +34,7 @@ class Arrivals:
         service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(sim.progress))
         self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
         self.restarts = Restarts(sim, cluster.server, streams) if failing else None
+        self.closings = Closings(sim) if sim.server.closing else None
 
     def deliver(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> simpy.Event | None:
         """A result has reached the server. It is applied at once, or at the event that is returned."""
@@ -87,3 +90,5 @@ class Arrivals:
         sim.patience.delivered()
         sim.server.arrive(worker.index, step, snapshot, work, sim.env.now, worker.up)
         self.changed(worker.stage, version)
+        if self.closings is not None:
+            self.closings.look(worker.stage)

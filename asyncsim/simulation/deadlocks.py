@@ -66,7 +66,9 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
 def stuck(sim: Simulation) -> bool:
     """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
     arrivals = sim.arrivals
-    if sim.over or arrivals.restarts is not None or any(queue.length for queue in arrivals.queues or ()):
+    if sim.over or arrivals.restarts is not None or (arrivals.closings is not None and arrivals.closings.pending):
+        return False
+    if any(queue.length for queue in arrivals.queues or ()):
         return False
     return len(sim.admission.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 

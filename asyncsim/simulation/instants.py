@@ -26,6 +26,7 @@ LOSS: Priority = -1  # it crashes, by its own faults, with its zone, for mainten
 RETURN: Priority = 0.25  # it is back, or joins, and begins
 NOTICE: Priority = 0.5  # it is told that it will crash
 # 1: what is due
+CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that instant is in it
 
 
 def at(env: simpy.Environment, priority: Priority, after: int) -> simpy.Event:

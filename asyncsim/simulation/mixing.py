@@ -57,6 +57,10 @@ class Mixed:
             row.half = half
 
     @property
+    def closing(self) -> bool:
+        return self.rows[0].closing
+
+    @property
     def num_workers(self) -> int:
         return len(self.rows)
 
@@ -116,6 +120,9 @@ class Mixed:
         for row in self.rows:
             row.settle(now)
         return self._mix(now)
+
+    def closes(self) -> int | None:
+        return min((time for row in self.rows if (time := row.closes()) is not None), default=None)
 
     def check_finite(self) -> None:
         for row in self.rows:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import KeysView
+from collections.abc import Callable, KeysView
+
+from asyncsim.consistency import Consistency
+from asyncsim.needs import Need
+from asyncsim.streams import Streams
+from asyncsim.units import NANOSECONDS
 
 
 class WorkerProgress:
     """Counts only; every operation is O(1) amortised, so 100,000 workers cost nothing more."""
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, num_workers: int, rule: Consistency | None = None, streams: Streams | None = None) -> None:
         self.version = 0
+        self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
+        self.loss = math.nan
+        self.sees_losses = rule is not None and Need.VALUES in rule.needs
+        self.state = None if rule is None else rule.init(num_workers, streams)
+        self._arrived = None if rule is None or type(rule).arrived is Consistency.arrived else rule.arrived
+        self._counted = [(0, 0)] * num_workers  # pushes of a worker, and when the last one came (ns)
         self.undone = 0  # versions whose updates a crash of the server took back, and those that restarts made
         self.num_workers = num_workers
         self.departed: frozenset[int] = frozenset()  # workers that have left, for good or until they join again
@@ -20,6 +32,14 @@ class WorkerProgress:
         self._reading: dict[int, int] = {}  # worker -> version of what it has in flight, oldest first
         self._up = Counter({0: num_workers})  # clock -> workers that are up
         self._slowest = 0
+
+    @property
+    def now(self) -> int:
+        return self.time()
+
+    def rate(self, worker: int) -> float:
+        count, last = self._counted[worker]
+        return count * NANOSECONDS / last if last else 0.0
 
     @property
     def members(self) -> int:
@@ -75,6 +95,9 @@ class WorkerProgress:
         if counts:
             self._up[clock + 1] += 1
             self._remove(clock)
+        self._counted[worker] = self._counted[worker][0] + 1, self.time()
+        if self._arrived is not None:
+            self._arrived(worker, self)
 
     def leave(self, worker: int) -> None:
         """The worker crashed or left: its clock holds nobody up any more. (It stays a member until it departs.)"""

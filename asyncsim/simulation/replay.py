@@ -7,6 +7,7 @@ held at the checkpoint are handed out when they are read and submitted again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ class Departed(Exception):
 class Past:
     """Stands in for server and engine while ``sim`` is replayed.
 
+    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
+    groups of pushes were to be closed (``closings``), each in the order in which it was asked.
     ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
     ``late`` has the parameters of backward passes that were under way.
     ``finished``: the decisions end with the run.
@@ -43,14 +46,14 @@ class Past:
     def __init__(
         self,
         sim: Simulation,
-        decisions: bytes | bytearray,
+        recorded: Mapping[str, Any],
         snapshots: Mapping[Held, Snapshot],
         late: Mapping[Held, Tensor],
         submit: Callable[..., Future | None],
         finished: bool,
     ) -> None:
         self.sim = sim
-        self.decisions = decisions
+        self.decisions: bytes | bytearray = recorded["decisions"]
         self.snapshots = snapshots
         self.late = late
         self.submit = submit
@@ -60,6 +63,8 @@ class Past:
         self.length = sim.server.length
         self.num_workers = sim.server.num_workers
         self._decided = 0
+        self._closings = iter(recorded["closings"])
+        self._losses = iter(recorded["losses"])
         self._finished = finished
 
     @property
@@ -84,7 +89,10 @@ class Past:
         self.pushes += 1
         at = self.sim.workers[worker]
         if self._next() != NOTHING:
-            self.sim.progress[at.stage].push(at.member, snapshot.version, counts=up)
+            progress = self.sim.progress[at.stage]
+            if progress.sees_losses:
+                progress.loss = next(self._losses, math.nan)
+            progress.push(at.member, snapshot.version, counts=up)
         self._decide(at.stage)
 
     def forget(self, worker: int) -> None:
@@ -92,6 +100,13 @@ class Past:
 
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
+
+    def closes(self, stage: int) -> int | None:
+        due = next(self._closings, -1)
+        return None if due < 0 else due
+
+    def close(self, stage: int, now: int) -> None:
+        self._decide(stage)
 
     def save(self) -> None:
         """What was saved last stands in the checkpoint."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
-CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "_next_evaluation", "_evaluated")
+CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings",
+            "_next_evaluation", "_evaluated")  # fmt: skip
 """What an update or an evaluation changes of a server, and a checkpoint keeps beside its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
            ((None, "applied"), (Verdict.BUFFERED, "buffered"), (Verdict.DROPPED, "dropped"))}  # fmt: skip
@@ -53,6 +54,8 @@ class Server:
         self.last_metrics: dict[str, float] = {}
         self.meter: Meter | None = None  # where prices are given
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
+        self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
+        self.closings: list[int] = []  # when groups were to be closed (ns), each time that was asked; -1 for never
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -66,6 +69,11 @@ class Server:
             shard.restore(its)
         for name in CHANGING:
             setattr(self, name, state[name])
+
+    @property
+    def closing(self) -> bool:
+        """Does a policy close groups at times of its own?"""
+        return any(shard.closing for shard in self.shards)
 
     @property
     def num_workers(self) -> int:
@@ -125,6 +133,8 @@ class Server:
             return
         arrival = shard.arrive(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
+        if shard.progress.sees_losses:
+            self.losses.append(shard.progress.loss)
         self.dropped += arrival.verdict is Verdict.DROPPED
         self.decisions.append(outcome)
         self.recorder.updates.append((
@@ -141,6 +151,18 @@ class Server:
     def settle(self, worker: int, now: int) -> None:
         """A worker left for good: its shard applies what a buffer now gives up."""
         shard = self.shards[worker % len(self.shards)]
+        self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
+        self._after(shard, now)
+
+    def closes(self, stage: int) -> int | None:
+        """When (ns) the shard of a stage asks to be settled, whatever arrives until then."""
+        due = self.shards[stage].closes()
+        self.closings.append(-1 if due is None else due)
+        return due
+
+    def close(self, stage: int, now: int) -> None:
+        """That time has come: the shard applies what a buffer now gives up."""
+        shard = self.shards[stage]
         self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
         self._after(shard, now)
 

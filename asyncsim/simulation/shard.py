@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asyncsim.needs import Need
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.progress import WorkerProgress
@@ -78,6 +79,7 @@ class Shard:
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
         self.numeric = params is not None  # are gradients (still) computed?
         self.version = 0
+        self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
         self.lr = policy.step.lr
@@ -110,6 +112,11 @@ class Shard:
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
+
+    @property
+    def closing(self) -> bool:
+        """Does the policy close groups at times of its own?"""
+        return any(Need.CLOSES in transform.needs for transform in self.policy.transforms)
 
     @property
     def num_workers(self) -> int:
@@ -171,8 +178,11 @@ class Shard:
     def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """A result has been received: send it through the policy and apply what comes out."""
         staleness = self.version - snapshot.version
+        self.now = now
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
+        if self.progress.sees_losses:
+            self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, counts=up)
         gap = self._gap(snapshot, self.params)
         if not self.numeric:
@@ -209,11 +219,16 @@ class Shard:
         return None
 
     def settle(self, now: int) -> bool:
-        """A worker left for good: apply what a buffer now gives up, if anything."""
+        """A worker left for good, or a time has come: apply what a buffer now gives up, if anything."""
+        self.now = now
         push = self.policy.settle(self)
         if push is not None:
             self.apply(push, now)
         return push is not None
+
+    def closes(self) -> int | None:
+        """When (ns) the policy asks to be settled."""
+        return self.policy.closes()
 
     def apply(self, push: Push, now: int) -> None:
         if push.samples != self.samples_per_push:  # a mean of several pushes

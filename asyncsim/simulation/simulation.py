@@ -69,6 +69,8 @@ class Simulation(Verbs):
         self.overlapping = Need.OVERLAPS in consistency.needs | program.needs
         self.server = server
         self.progress = [shard.progress for shard in server.shards]
+        for progress in self.progress:
+            progress.time = partial(getattr, self.env, "now")
         self.engine = engine
         self.recorder = recorder
         self.costs = costs

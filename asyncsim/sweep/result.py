@@ -15,10 +15,11 @@ from asyncsim.errors import UserError
 from asyncsim.records import Result, load_result
 from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Document, Study, build_scenario
-from asyncsim.scenario.tuning import Tune
+from asyncsim.scenario.tuning import build_tune
 from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
 from asyncsim.sweep.table import comparison, runs_table
 from asyncsim.sweep.tune import tuned_study, tuned_table
+from asyncsim.userfiles import MOST_JSON, read_json, regular
 
 FORMAT = 2
 FILE = "sweep.json"
@@ -147,21 +148,32 @@ def _written(result: SweepResult) -> SweepResult:
 def load_sweep(folder: str | Path) -> SweepResult:
     """Read a sweep's folder, with the results of its runs as far as they are there. Raises ``UserError``."""
     folder = Path(folder)
-    try:
-        document = json.loads((folder / FILE).read_text())
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a sweep's folder (there is no {FILE} in it)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / FILE}: cannot be read: {error}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not (folder / FILE).exists():
+        raise UserError(f"{folder}: not a sweep's folder (there is no {FILE} in it)")
+    document = read_json(folder / FILE)
+    if not isinstance(document, dict) or document.get("format") != FORMAT or not _whole(document):
         raise UserError(f"{folder / FILE}: is not what this version of asyncsim writes")
     if document["common"] is None:
         return _read(folder, document, "runs")
     try:
-        choices = pd.read_csv(folder / "choices.csv", dtype={"variant": str})
+        choices = pd.read_csv(regular(folder / "choices.csv", MOST_JSON), dtype={"variant": str})
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'choices.csv'}: cannot be read: {error}") from None
     return replace(_read(folder, document, "runs"), common=_read(folder, document, "common"), choices=choices)
+
+
+def _whole(document: dict[str, Any]) -> bool:
+    """Whether everything stands in it that was written."""
+    kinds: dict[str, Any] = {"name": str, "baseline": (str, dict, type(None)), "tune": (dict, type(None)), "runs": list}
+    entry: dict[str, Any] = {"folder": str, "variant": str, "point": dict, "error": (str, type(None)), "scenario": dict}
+
+    def fits(value: Any, keys: dict[str, Any]) -> bool:
+        return isinstance(value, dict) and all(key in value and isinstance(value[key], kind) for key, kind in keys.items())
+
+    common = document.get("common", "missing")
+    if not fits(document, kinds) or not document["runs"] or not (common is None or isinstance(common, list)):
+        return False
+    return all(fits(run, entry) and Path(run["folder"]).name == run["folder"] for run in (*document["runs"], *(common or ())))
 
 
 def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
@@ -173,7 +185,7 @@ def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
         tuple(run["variant"] for run in runs),
         document["baseline"],
         tuple(run["point"] for run in runs),
-        None if document["tune"] is None else Tune.model_validate(document["tune"]),
+        None if document["tune"] is None else build_tune(document["tune"], Document({}, str(folder / FILE)), ()),
     )
     undecided = tuple(index for index, run in enumerate(runs) if run.get("undecided"))
     results = tuple(None if run.get("undecided") else _loaded(folder / run["folder"]) for run in runs)

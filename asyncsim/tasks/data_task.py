@@ -24,7 +24,7 @@ from asyncsim.streams import Streams
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.models.dense import Mlp
 from asyncsim.tasks.partition import Partition, Shuffled, partitions
-from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, models
+from asyncsim.tasks.spec import MOST_PARAMETERS, ModelSpec, Signature, TaskSpec, models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,6 +64,10 @@ class DataTask(TaskSpec):
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
         self.model.check(self.signature)
+        known = type(self.model).num_parameters is not ModelSpec.num_parameters  # in closed form: without building the model
+        if known and self.num_parameters() > MOST_PARAMETERS:
+            count = f"{self.num_parameters():,} parameters"
+            raise ValueError(f"model `{self.model.kind}` has {count}; at most {MOST_PARAMETERS:,} are allowed")
         return self
 
     def num_parameters(self) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from asyncsim.tasks.spec import TaskSpec, tasks
+from asyncsim.tasks.spec import MOST_BATCH, MOST_PARAMETERS, TaskSpec, tasks
 
 if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
@@ -25,8 +25,8 @@ class Quadratic(TaskSpec):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "distance")
 
-    batch: int = Field(1, ge=1)
-    dim: int | None = Field(None, ge=1, description="the length of `curvature` or `start`, else 10")
+    batch: int = Field(1, ge=1, le=MOST_BATCH)
+    dim: int | None = Field(None, ge=1, le=MOST_PARAMETERS, description="the length of `curvature` or `start`, else 10")
     curvature: Eigenvalue | tuple[Eigenvalue, ...] = 1.0
     noise: float = Field(0.0, ge=0)
     start: float | tuple[float, ...] = 1.0

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 tasks = Registry("task")
 models = Registry("model")
 
+MOST_PARAMETERS = 10**12
+"""Of a model, or dimensions of a quadratic."""
+MOST_BATCH = 10**9
 Kind = Literal["vector", "image", "text"]
 
 
@@ -84,7 +87,7 @@ class TextModel(ModelSpec):
     dense: ClassVar[bool] = False
     """Whether every position is predicted, outputs ``(B, context, V)``, or only what follows the window, ``(B, V)``."""
 
-    context: int = Field(12, ge=1)
+    context: int = Field(12, ge=1, le=1_000_000)
 
 
 class TaskSpec(Spec):
@@ -93,7 +96,7 @@ class TaskSpec(Spec):
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     """Names of what an evaluation measures."""
 
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, le=MOST_BATCH)
 
     @abstractmethod
     def num_parameters(self) -> int:

@@ -13,7 +13,7 @@ from asyncsim.tasks.data.arrays import Arrays, Part
 from asyncsim.tasks.data.topics import VOCABULARY, topics
 from asyncsim.tasks.data_task import AnyModel, DataTask
 from asyncsim.tasks.models.text import CharMlp
-from asyncsim.tasks.spec import Signature, TextModel, tasks
+from asyncsim.tasks.spec import MOST_BATCH, Signature, TextModel, tasks
 
 if TYPE_CHECKING:
     from asyncsim.tasks.objective import Objective
@@ -30,7 +30,7 @@ class PydocLm(DataTask):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "bits_per_char")
 
-    batch: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1, le=MOST_BATCH)
     model: AnyModel = CharMlp()
 
     @property

@@ -26,6 +26,7 @@ class View:
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
     look: Tensor | None = field(default=None, repr=False)
+    now: int = 0
     stage: int = 0
     num_stages: int = 1
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is

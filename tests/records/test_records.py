@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 import asyncsim
 from asyncsim import UserError, load_result
 from asyncsim.records import EVENT_KINDS, OUTCOMES, Recorder, RunDirectory, recorder
-from asyncsim.records.directory import read_table, write_atomically
+from asyncsim.records.directory import write_atomically
+from asyncsim.records.reading import read_table
 from asyncsim.records.rows import EVENTS, METRICS, UPDATES
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.records.tables import Table, canonical
@@ -255,9 +258,42 @@ def test_a_run_without_tables_has_empty_ones(run):
     for name in ("metrics", "updates", "events"):
         (run / f"{name}.parquet").unlink()
     (run / "summary.json").unlink()
+    with pytest.raises(UserError, match="the run has ended, and there is no summary"):
+        load_result(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}))
     result = load_result(run)
     assert len(result.metrics) == len(result.updates) == len(result.events) == 0
-    assert result.summary == {"status": "finished"}
+    assert result.summary == {"status": "running"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("versions", None), ("versions", ["1.0"]), ("versions", {"torch": 3}), ("fingerprints", {"timeline": []}),
+        ("scenario", []),
+        ("engine", "serial"), ("name", "a\x1b[2J"), ("scenario", {"cluster": {"workers": "x"}}), ("stage_parameters", [None]),
+        ("scenario", {"stages": 3}), ("scenario", {"cluster": {"groups": [3]}}), ("parameters", float("nan")),
+        ("scenario", {"evaluate": None}),
+    ],
+)  # fmt: skip
+def test_a_manifest_with_wrong_types(run, field, value):
+    """Refused where it is read, and not where somebody looks for what is not there."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {field: value}))
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        load_result(run)
+
+
+def test_tables_with_wrong_types(run):
+    """A column of another type, with holes, or with codes of nobody knows what."""
+    table = pq.read_table(run / "events.parquet")
+    place = table.column_names.index("kind")
+    for cell, kind in (("compute", pa.string()), (None, pa.int8()), (99, pa.int8())):
+        column = pa.array([cell] * len(table), kind)
+        pq.write_table(table.set_column(place, "kind", column), run / "events.parquet")
+        with pytest.raises(UserError, match="column kind holds"):
+            load_result(run)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dying import contents, kill, made, same
 import asyncsim
 from asyncsim import UserError
 from asyncsim.cli import main
+from asyncsim.needs import Need
 from asyncsim.policies import Transform, policies
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import checkpoint_files
@@ -172,7 +173,7 @@ def test_two_at_once(run, capsys):
 class Own(Transform):
     """Keeps whatever the test says in its state, and counts on it."""
 
-    numeric = True
+    needs = Need.VALUES
 
     def init(self, params: Any, num_workers: int) -> dict[str, Any]:
         return {"kept": KEPT(), "sum": 0.0}

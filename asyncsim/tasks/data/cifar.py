@@ -16,8 +16,10 @@ from asyncsim.tasks.data import npz
 from asyncsim.tasks.data.arrays import Arrays, Part
 from asyncsim.tasks.data.search import is_file, missing, roots, verify
 from asyncsim.tasks.data.unpickle import unpickle
+from asyncsim.userfiles import MEGABYTE, read_bytes, regular
 
 PIXELS = 3 * 32 * 32
+MOST_BYTES = 1_000 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,19 @@ def _load(classes: int, version: str, place: Path, modified: int, check: bool) -
 def _contents(place: Path, members: list[str]) -> list[tuple[str, bytes]]:
     try:
         if place.is_dir():
-            return [(name, (place / name).read_bytes()) for name in members]
-        with tarfile.open(place) as archive:
-            files = {Path(item.name).name: item for item in archive.getmembers() if item.isfile()}
+            return [(name, read_bytes(place / name, MOST_BYTES)) for name in members]
+        with tarfile.open(regular(place, MOST_BYTES)) as archive:
+            files = {}
+            for item in archive:
+                if item.offset_data + item.size > MOST_BYTES:
+                    raise UserError(f"{place} has more than {MOST_BYTES:,} bytes when unpacked, which is the most that are read")
+                if item.isfile():
+                    files[Path(item.name).name] = item
             lacking = [name for name in members if name not in files]
             if lacking:
                 raise UserError(f"{place} lacks {', '.join(lacking)}; get it again")
             return [(name, archive.extractfile(files[name]).read()) for name in members]  # type: ignore[union-attr]
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as error:
         raise UserError(f"{place} cannot be read: {error}; get it again") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from functools import lru_cache
@@ -14,6 +15,7 @@ from asyncsim.errors import UserError
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data.npz import check_labels
 from asyncsim.tasks.data.search import is_file, missing, roots, verify
+from asyncsim.userfiles import MEGABYTE, read_bytes
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MD5 = {
@@ -31,6 +33,7 @@ MD5 = {
     ),
 }
 """Of the unpacked bytes: distributions pack them differently."""
+MOST_BYTES = 4_000 * MEGABYTE
 FOLDERS = {"mnist": ("mnist", "MNIST/raw"), "fashion_mnist": ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw")}
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
@@ -75,10 +78,15 @@ def _load(
 
 def _read(path: Path, md5: str | None) -> np.ndarray:
     """One file's array of bytes."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}; get it again") from error
+    data = read_bytes(path, MOST_BYTES)
+    if path.suffix == ".gz":
+        try:
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(MOST_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path} cannot be read: {error}; get it again") from error
+        if len(data) > MOST_BYTES:
+            raise UserError(f"{path} has more than {MOST_BYTES:,} bytes when unpacked, which is the most that are read")
     verify(str(path), data, md5)
     dimensions = data[3] if len(data) >= 4 and data[:3] == b"\x00\x00\x08" else 0
     start = 4 + 4 * dimensions

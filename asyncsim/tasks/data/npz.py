@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.numpyfiles import read_npz
 from asyncsim.tasks.data.arrays import Arrays, Part
+from asyncsim.userfiles import MEGABYTE, read_start
+
+NAMES = tuple(f"{part}_{split}" for split in ("train", "test") for part in "xy")
+MOST_BYTES = 64_000 * MEGABYTE
 
 
 def load(path: Path, shape: tuple[int, ...], classes: int) -> Arrays:
@@ -23,18 +26,9 @@ def load(path: Path, shape: tuple[int, ...], classes: int) -> Arrays:
 
 @lru_cache(maxsize=2)
 def _load(path: Path, modified: int, shape: tuple[int, ...], classes: int) -> Arrays:
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            raise UserError(f"{path} holds a single array; an .npz with x_train, y_train, x_test, y_test allowed")
-        with found as file:
-            names = [f"{part}_{split}" for split in ("train", "test") for part in "xy"]
-            lacking = [name for name in names if name not in file]
-            if lacking:
-                raise UserError(f"{path} lacks {', '.join(lacking)}; it holds {', '.join(file) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (file[name] for name in names)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from error
+    if read_start(path, 6) == b"\x93NUMPY":
+        raise UserError(f"{path} holds a single array; an .npz with x_train, y_train, x_test, y_test allowed")
+    x_train, y_train, x_test, y_test = read_npz(path, NAMES, MOST_BYTES).values()
     train = _part(path, "train", x_train, y_train, shape, classes)
     test = _part(path, "test", x_test, y_test, shape, classes)
     if train[0].dtype != test[0].dtype:
@@ -43,6 +37,8 @@ def _load(path: Path, modified: int, shape: tuple[int, ...], classes: int) -> Ar
 
 
 def _part(path: Path, split: str, inputs: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], classes: int) -> Part:
+    if not inputs.ndim or not len(inputs):
+        raise UserError(f"{path}: x_{split} has shape {inputs.shape}; at least 1 sample allowed, in shape (n, ...)")
     if inputs.dtype != np.uint8 and inputs.dtype.kind not in "iuf":
         raise UserError(f"{path}: x_{split} is {inputs.dtype}; bytes, integers or floats allowed")
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():

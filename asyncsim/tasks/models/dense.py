@@ -33,7 +33,7 @@ class Softmax(ModelSpec):
 class Mlp(ModelSpec):
     """Hidden layers of the given widths, PyTorch's default initial values."""
 
-    hidden: tuple[Width, ...] = (64,)
+    hidden: Annotated[tuple[Width, ...], Field(max_length=1000)] = (64,)
     activation: Literal["relu", "tanh"] = "relu"
 
     def num_parameters(self, signature: Signature) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class CharMlp(TextModel):
     """An embedding of the last ``context`` characters and one hidden layer (Bengio et al. 2003); predicts the next one."""
 
-    context: int = Field(12, ge=1)
+    context: int = Field(12, ge=1, le=1_000_000)
     embedding: int = Field(16, ge=1)
     hidden: int = Field(128, ge=1)
 
@@ -42,8 +42,8 @@ class Transformer(TextModel):
     """A causal pre-norm Transformer with learned positions and an untied head; predicts at every position."""
 
     dense: ClassVar[bool] = True
-    context: int = Field(48, ge=1)
-    layers: int = Field(2, ge=1)
+    context: int = Field(48, ge=1, le=1_000_000)
+    layers: int = Field(2, ge=1, le=1000)
     dim: int = Field(64, ge=1)
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
