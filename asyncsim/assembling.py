@@ -132,7 +132,7 @@ def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | Non
     sim = assemble(scenario, None, None, None)
     for _ in sim.run():
         pass
-    sim.recorder.breathe(last=True)
+    sim.recorder.flush(last=True)
     return Fates(sim.recorder.updates.arrays())
 
 

@@ -38,8 +38,10 @@ from asyncsim.trackers import Followers, Tracker
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from asyncsim.engine.spec import EngineSpec
     from asyncsim.tasks.task import Task
 
 
@@ -165,13 +167,62 @@ def _run(
     started = time.perf_counter() - (0.0 if start is None else start.wall_seconds)
     spec = None if task is None else scenario.engine_for(task)
     sim = assemble(scenario, task, spec, directory)
-    server, recorder, engine = sim.server, sim.recorder, sim.engine
+    recorder, engine = sim.recorder, sim.engine
     watch = None if task is None else Watch(_drawing(scenario), scenario.device, engine.close)
     if wait is not None and hasattr(engine, "wait"):
         engine.wait = partial(watch.aside, wait)
+    manifest = _manifest(scenario, task, spec, sim)
+    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
+    try:
+        if start is not None:
+            restore(sim, start, extended=start.path.parents[1] != directory.path)
+        verifier = _watched(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
+        if directory is not None:
+            keeper = _kept(scenario, task, sim, started)
+            if start is not None:
+                _take(directory, recorder, start)
+                ours = True
+            directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
+            directory.write_json("manifest.json", manifest)
+        followers.start(manifest, recorder)
+        sim.observers.add(followers)
+        if progress is not None:
+            sim.observers.add(_Display(sim.server, progress, started))
+        turns = sim.run(None if keeper is None or keeper.off else keeper.due)
+        for now in turns if watch is None else watch.over(turns):
+            stopping.check()
+            sim.observers.turn(now)
+        if verifier is not None:
+            verifier.finish()
+            if task is not None and sim.server.reached is None and not scenario.bundle().decided_by_values:
+                verifier.same_decisions(assemble(scenario, None, None, None))
+        summary, parameters = _finish(scenario, sim, manifest, started)
+        if directory is not None:
+            directory.write_json("manifest.json", manifest)
+            directory.drop_parts()
+            drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
+        followers.finish(summary)
+    except BaseException as error:
+        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
+        if directory is not None and ours:
+            _last_words(recorder, directory, manifest)
+        followers.finish({"status": manifest["status"]}, whole=False)
+        raise
+    finally:
+        if engine is not None:
+            engine.close()
+        if directory is not None:
+            directory.close()
+    if progress is not None:
+        progress(_moment(sim.server, sim.env.now))
+    return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
+
+
+def _manifest(scenario: Scenario, task: Task | None, spec: EngineSpec | None, sim: Simulation) -> dict[str, Any]:
+    """What a run is, as it begins."""
     manifest = {
         "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
-        "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": engine.kernel},
+        "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": sim.engine.kernel},
         "device": scenario.device, "threads": scenario.threads,
         "parameters": None if task is None else task.layout.num_parameters,
         "stage_parameters": list(scenario.cut().parameters) or None,
@@ -180,59 +231,47 @@ def _run(
     }  # fmt: skip
     if scenario.bundle().decided_by_values:
         manifest["timeline"] = "by values"
-    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
-    try:
-        if start is not None:
-            restore(sim, start, extended=start.path.parents[1] != directory.path)
-        verifier = Verifier(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
-        if directory is not None:
-            recorder.resumable = True
-            keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
-            if start is not None:
-                _take(directory, recorder, start)
-                ours = True
-            directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
-            directory.write_json("manifest.json", manifest)
-        followers.start(manifest)
-        shown = started
-        turns = sim.run(None if keeper is None or keeper.off else keeper.due)
-        for now in turns if watch is None else watch.over(turns):
-            stopping.check()
-            if keeper is not None:
-                keeper.look()
-            followers.look(recorder)
-            if progress is not None and time.perf_counter() - shown > 0.1:
-                shown = time.perf_counter()
-                progress(_moment(server, now))
-        if verifier is not None:
-            verifier.finish()
-            if task is not None and server.reached is None and not scenario.bundle().decided_by_values:
-                verifier.same_decisions(assemble(scenario, None, None, None))
-        recorder.breathe(last=True)
-        parameters = None if server.params is None else server.params.detach().cpu().numpy()
-        manifest["fingerprints"] = recorder.fingerprints(parameters)
-        manifest["status"] = "diverged" if server.diverged else "finished"
-        summary = summarise(scenario, sim, manifest, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
-        recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
-        if directory is not None:
-            directory.write_json("manifest.json", manifest)
-            directory.drop_parts()
-            drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
-        followers.finish(recorder, summary)
-    except BaseException as error:
-        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
-        if directory is not None and ours:
-            _last_words(recorder, directory, manifest)
-        followers.finish(None, {"status": manifest["status"]})
-        raise
-    finally:
-        if engine is not None:
-            engine.close()
-        if directory is not None:
-            directory.close()
-    if progress is not None:
-        progress(_moment(server, sim.env.now))
-    return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
+    return manifest
+
+
+def _watched(sim: Simulation) -> Verifier:
+    """A verifier that watches the simulation from here on."""
+    verifier = Verifier(sim)
+    sim.observers.add(verifier)
+    return verifier
+
+
+def _kept(scenario: Scenario, task: Task, sim: Simulation, started: float) -> Keeper:
+    """What saves the run in its folder from time to time."""
+    sim.recorder.resumable = True
+    keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
+    sim.observers.add(keeper)
+    return keeper
+
+
+def _finish(
+    scenario: Scenario, sim: Simulation, manifest: dict[str, Any], started: float
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Seal the records of a run that is over: its summary and its parameters."""
+    sim.recorder.flush(last=True)
+    parameters = None if sim.server.params is None else sim.server.params.detach().cpu().numpy()
+    manifest["fingerprints"] = sim.recorder.fingerprints(parameters)
+    manifest["status"] = "diverged" if sim.server.diverged else "finished"
+    summary = summarise(scenario, sim, manifest, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
+    sim.recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
+    return summary, parameters
+
+
+class _Display:
+    """An observer that shows how far a run is, ten times a second of wall time at most."""
+
+    def __init__(self, server: Server, show: Progress, started: float) -> None:
+        self._server, self._show, self._shown = server, show, started
+
+    def turn(self, now: int) -> None:
+        if time.perf_counter() - self._shown > 0.1:
+            self._shown = time.perf_counter()
+            self._show(_moment(self._server, now))
 
 
 def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
@@ -265,7 +304,7 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     if target and sim.engine is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
     if sim.meter is not None:
-        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
+        values |= spending(sim.meter.bill(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
     values |= server.last_metrics
     if sim.engine is None:
         values["unknown"] = unknown_to_a_plan(scenario.metrics, target, priced=sim.meter is not None)
@@ -309,7 +348,7 @@ def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> Non
 def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
     """Save what there is of a run that ends early; a disk that is full must not hide the first error."""
     try:
-        recorder.breathe(last=True)
+        recorder.flush(last=True)
         directory.write_json("manifest.json", manifest)
     except Exception as error:
         print(f"asyncsim: the last records of {directory.path} are lost: {error}", file=sys.stderr)

@@ -22,7 +22,7 @@ SHARE = 0.05
 
 
 class Keeper:
-    """Writes checkpoints of one run at its cadence; without one, every minute of wall time, or seldomer if they are large.
+    """An observer that writes checkpoints of a run at its cadence; without one, every minute of wall time, seldomer if large.
 
     ``identity`` tells what must be the same for a checkpoint to be used; ``started`` when (``perf_counter``) the run would
     have begun had it not been interrupted.
@@ -49,7 +49,7 @@ class Keeper:
             return self.sim.env.now >= self._next
         return time.monotonic() >= self._next
 
-    def look(self) -> None:
+    def turn(self, now: int) -> None:
         """Save the run between two events, if it is time."""
         if not self.off and ((self.sim.over and self.cadence.end) or (not self.sim.over and self.due())):
             self.save()

@@ -61,13 +61,13 @@ class Arrivals:
         sim = self._sim
         progress = sim.progress[stage]
         if progress.version != version:
-            sim.patience.updated()
+            sim.observers.acted(stage, True)
             sim.over = sim.server.finished
             if self._recalls and not sim.over:
                 for member in sorted(takewhile(lambda each: sim.consistency.recalls(each, progress), progress.in_flight())):
                     sim.workers[member * len(sim.progress) + stage].process.interrupt(faults.RECALL)
         else:
-            sim.patience.check()
+            sim.observers.acted(stage, False)
         sim.admission.ask_again()
 
     def _served(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None, _: simpy.Event) -> None:
@@ -87,7 +87,7 @@ class Arrivals:
         if sim.over:
             return
         version = sim.progress[worker.stage].version
-        sim.patience.delivered()
+        sim.observers.arriving(worker, step, snapshot)
         sim.server.arrive(worker.index, step, snapshot, work, sim.env.now, worker.up)
         self.changed(worker.stage, version)
         if self.closings is not None:

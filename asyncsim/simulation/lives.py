@@ -112,7 +112,7 @@ class Lives:
         if isinstance(cause, faults.Crash):
             self.crashes += 1
             worker.down_until = max(worker.down_until, cause.until)
-            sim.patience.check()
+            sim.observers.crashed(worker)
         elif isinstance(cause, faults.Absence):
             worker.absent, worker.down_until = True, cause.until
             if worker.served is None:
@@ -127,7 +127,7 @@ class Lives:
         """The worker leaves for good."""
         sim = self._sim
         worker.gone = True
-        sim.spans.record((STOP, worker.index, worker.step, -1, sim.env.now, sim.env.now, True))
+        sim.observers.span((STOP, worker.index, worker.step, -1, sim.env.now, sim.env.now, True))
         if worker.served is None:
             self.depart(worker)
         if sim.pipeline is not None:

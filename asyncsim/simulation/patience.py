@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from asyncsim.simulation.deadlocks import deadlock, fruitless
 
 if TYPE_CHECKING:
+    from asyncsim.policies import Snapshot
     from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
 
 STALLED = 1_000_000
 """Pushes and crashes without an update after which a run is given up; at least 100 a worker."""
@@ -16,7 +18,7 @@ FRUITLESS = 50_000
 
 
 class Patience:
-    """Counts what has happened in ``sim`` since the last update and the last push."""
+    """An observer. Counts what has happened in ``sim`` since the last update and the last push."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -25,15 +27,22 @@ class Patience:
         self._updated = (0, 0)  # pushes and crashes at the last update
         self._delivered = 0  # crashes at the last push
 
-    def updated(self) -> None:
-        """A shard has a new version."""
-        self._updated = self._sim.server.pushes, self._sim.lives.crashes
+    def acted(self, stage: int, updated: bool) -> None:
+        """A shard has acted; mostly it has a new version."""
+        if updated:
+            self._updated = self._sim.server.pushes, self._sim.lives.crashes
+        else:
+            self._check()
 
-    def delivered(self) -> None:
-        """A push has arrived."""
+    def arriving(self, worker: Worker, step: int, snapshot: Snapshot) -> None:
+        """A push has come."""
         self._delivered = self._sim.lives.crashes
 
-    def check(self) -> None:
+    def crashed(self, worker: Worker) -> None:
+        """A worker has crashed."""
+        self._check()
+
+    def _check(self) -> None:
         """Raise ``Deadlock`` if nothing has come of too much."""
         sim = self._sim
         if sim.lives.crashes - self._delivered > self._fruitless:

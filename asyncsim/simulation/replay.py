@@ -27,11 +27,11 @@ Held = tuple[int, int]
 """(worker, step) of work that a worker has begun."""
 
 
-class Departed(Exception):
+class OtherTimeline(Exception):
     """The replayed timeline is not the one of the checkpoint."""
 
 
-class Past:
+class StandIn:
     """Stands in for server and engine while ``sim`` is replayed.
 
     ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
@@ -122,7 +122,7 @@ class Past:
 
     def _next(self) -> int:
         if self._decided == len(self.decisions):
-            raise Departed("more results arrive than there were decisions")
+            raise OtherTimeline("more results arrive than there were decisions")
         return self.decisions[self._decided]
 
     def _decide(self, stage: int) -> None:
@@ -135,22 +135,19 @@ class Past:
         self.sim.progress[stage].version = self.versions[stage]
 
 
-def replay(sim: Simulation, past: Past, steps: int) -> None:
+def replay(sim: Simulation, stand_in: StandIn, steps: int) -> None:
     """Bring ``sim`` to the point after ``steps`` events; its server and engine are left as they are.
 
-    Raises ``Departed`` if that cannot be the point at which the decisions end.
+    Raises ``OtherTimeline`` if that cannot be the point at which the decisions end.
     """
-    server, engine, directory = sim.server, sim.engine, sim.recorder.directory
-    sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]
     try:
-        for count in range(steps):
-            sim.env.step()
-            if not count & 0xFFF:
-                sim.recorder.breathe()
+        with sim.standing_in(stand_in, stand_in):
+            for count in range(steps):
+                sim.env.step()
+                if not count & 0xFFF:
+                    sim.recorder.flush(to_disk=False)
     except (Deadlock, EmptySchedule) as error:
-        raise Departed(str(error) or "nothing more happens") from None
-    finally:
-        sim.server, sim.engine, sim.recorder.directory = server, engine, directory
+        raise OtherTimeline(str(error) or "nothing more happens") from None
     sim.steps = steps
-    if past._decided != len(past.decisions):
-        raise Departed(f"{len(past.decisions)} decisions, of which {past._decided} were asked for")
+    if stand_in._decided != len(stand_in.decisions):
+        raise OtherTimeline(f"{len(stand_in.decisions)} decisions, of which {stand_in._decided} were asked for")

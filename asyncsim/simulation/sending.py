@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from asyncsim.simulation import faults
+from asyncsim.simulation.worker import UP
 
 if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
@@ -44,8 +45,7 @@ def _send(
         if work is not None:
             work.cancel()
     else:
-        if sim.meter is not None:
-            sim.meter.uploaded(worker)
+        sim.observers.sent(worker, UP, sim.costs.push_bytes[worker.stage] or 0.0)
         served = sim.arrivals.deliver(worker, step, snapshot, work)
         if served is not None:
             yield served

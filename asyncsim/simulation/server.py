@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.policies import Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.simulation.observers import Observers
 from asyncsim.simulation.shard import NAN, Shard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.engine.futures import Future
-    from asyncsim.simulation.metering import Meter
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
@@ -52,7 +53,8 @@ class Server:
         self.finished = False
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
-        self.meter: Meter | None = None  # where prices are given
+        self.observers = Observers(recorder)
+        self._more: Callable[[int], tuple[float, ...]] | None = None
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
         self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
         self.closings: list[int] = []  # when groups were to be closed (ns), each time that was asked; -1 for never
@@ -69,6 +71,10 @@ class Server:
             shard.restore(its)
         for name in CHANGING:
             setattr(self, name, state[name])
+
+    def add_columns(self, columns: Callable[[int], tuple[float, ...]]) -> None:
+        """Every evaluation records what ``columns(now)`` gives before the metrics of the task: what the run has cost."""
+        self._more = columns
 
     @property
     def closing(self) -> bool:
@@ -137,7 +143,7 @@ class Server:
             self.losses.append(shard.progress.loss)
         self.dropped += arrival.verdict is Verdict.DROPPED
         self.decisions.append(outcome)
-        self.recorder.updates.append((
+        self.observers.arrival((
             now, worker, step, snapshot.version, shard.version, arrival.staleness, outcome, arrival.lr, arrival.gap,
             arrival.penalty, *arrival.noted, arrival.loss,
         ))  # fmt: skip
@@ -196,8 +202,8 @@ class Server:
             for split in self.evaluation.splits:
                 scores = self.task.evaluate(params, split, statistics) if self.numeric else {}
                 values.extend(scores.get(metric, NAN) for metric in self.task.metrics)
-        bill = () if self.meter is None else self.meter.read(now).totals
-        self.recorder.metrics.append((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
+        bill = () if self._more is None else self._more(now)
+        self.observers.evaluation((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
         names = list(self.recorder.metrics.columns)[-len(values) :] if values else []
         self.last_metrics = dict(zip(names, values, strict=True))
         target = self.length.target

@@ -7,7 +7,8 @@ that are served in the order in which they were scheduled. What workers do is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +86,17 @@ class Simulation(Verbs):
             self.network = Network(self.env, cluster, self.workers, streams, costs, self._receive_copy)
         if cluster.all_reduce is not None:
             exchange(cluster.all_reduce, self.workers, self.progress[0], streams, costs.push_bytes[0])
-        self.meter = Meter(self, cluster, recorder.events.append) if cluster.priced else None
-        server.meter = self.meter
-        self.spans = Spans(self.env, recorder.events.append if self.meter is None else self.meter.note)
+        self.observers = server.observers
+        self.spans = Spans(self.env, self.observers)
+        self.meter = Meter(self, cluster) if cluster.priced else None
+        if self.meter is not None:
+            self.observers.add(self.meter)
+            server.add_columns(self.meter.totals)
         self.admission = Admission(self)
         self.arrivals = Arrivals(self, cluster, streams)
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
-        self.patience = Patience(self)
         self.lives = Lives(self)
+        self.observers.add(Patience(self))
         self._start(streams)
 
     def _start(self, streams: Streams) -> None:
@@ -120,12 +124,22 @@ class Simulation(Verbs):
                 step()
                 self.steps += 1
                 if not self.steps & 0xFF or (due is not None and due()):
-                    self.recorder.breathe()
+                    self.recorder.flush()
                     yield self.env.now
         except EmptySchedule:
             raise deadlock(self, "nothing more can happen") from None
         yield self.env.now
         self.server.evaluate(self.env.now)
+
+    @contextmanager
+    def standing_in(self, server: Any, engine: Any) -> Iterator[None]:
+        """Within it, others stand in for server and engine: those of a replay."""
+        own = self.server, self.engine
+        self.server, self.engine = server, engine
+        try:
+            yield
+        finally:
+            self.server, self.engine = own
 
     def _receive_copy(self, worker: Worker) -> None:
         self.arrivals.receive_copy(worker)

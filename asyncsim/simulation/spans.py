@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncsim.records.rows import EVENT_KINDS
 
 if TYPE_CHECKING:
     import simpy
 
+    from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.worker import Worker
 
 WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
@@ -17,12 +17,12 @@ IDLE = -1
 
 
 class Spans:
-    """Marks what each worker is at, so that an interrupt can record the part that was done. ``record`` is given every span that
-    has ended, as a row of the events table."""
+    """Marks what each worker is at, so that an interrupt can record the part that was done. Observers are told every span
+    that has ended."""
 
-    def __init__(self, env: simpy.Environment, record: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, env: simpy.Environment, observers: Observers) -> None:
         self._env = env
-        self.record = record
+        self._observers = observers
 
     def begin(self, worker: Worker, activity: int) -> None:
         """The worker turns to an activity (index into ``EVENT_KINDS``)."""
@@ -33,9 +33,9 @@ class Spans:
         now = self._env.now
         if worker.activity == QUEUE and now > worker.serve_from:
             if worker.serve_from > worker.since:
-                self.record((QUEUE, worker.index, worker.step, worker.version, worker.since, worker.serve_from, True))
+                self._observers.span((QUEUE, worker.index, worker.step, worker.version, worker.since, worker.serve_from, True))
             worker.activity, worker.since = SERVE, max(worker.since, worker.serve_from)
         if now > worker.since or not complete:
             version = -1 if worker.activity in (WAIT, DOWN) else worker.version
-            self.record((worker.activity, worker.index, worker.step, version, worker.since, now, complete))
+            self._observers.span((worker.activity, worker.index, worker.step, version, worker.since, now, complete))
         worker.activity = IDLE

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.simulation.spans import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
+from asyncsim.simulation.worker import DOWN, UP
 
 if TYPE_CHECKING:
     import simpy
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from asyncsim.policies import Snapshot
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
-    from asyncsim.simulation.metering import Meter
     from asyncsim.simulation.network import Network
+    from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
     from asyncsim.simulation.server import Server
     from asyncsim.simulation.spans import Spans
-    from asyncsim.simulation.worker import Worker
+    from asyncsim.simulation.worker import Costs, Worker
 
 
 class Verbs:
@@ -34,8 +35,9 @@ class Verbs:
     admission: Admission
     arrivals: Arrivals
     spans: Spans
+    observers: Observers
+    costs: Costs
     network: Network | None
-    meter: Meter | None
     overlapping: bool
     held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
     late: dict[tuple[int, int], Tensor]
@@ -53,6 +55,7 @@ class Verbs:
         snapshot = self.server.read(worker.index, self.env.now, version)
         self.held[worker.index, worker.step] = snapshot, None
         worker.version = snapshot.version
+        self.observers.read(worker, snapshot)
         if self.network is not None:
             self.spans.begin(worker, DOWNLOAD)
             yield from self.network.download(worker, worker.step)
@@ -61,8 +64,7 @@ class Verbs:
             self.spans.begin(worker, DOWNLOAD)
             yield self.env.timeout(worker.download(worker.step))
             self.spans.end(worker)
-        if self.meter is not None:
-            self.meter.downloaded(worker)
+        self.observers.sent(worker, DOWN, self.costs.message_bytes[worker.stage] or 0.0)
         return snapshot
 
     def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
@@ -82,7 +84,7 @@ class Verbs:
         end = worker.finish(start, seconds)
         worker.activity, worker.since = kind, start
         yield env.timeout(end - start)
-        self.spans.record((kind, worker.index, worker.step, worker.version, start, end, True))
+        self.observers.span((kind, worker.index, worker.step, worker.version, start, end, True))
         worker.activity = IDLE
 
     def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:
@@ -101,8 +103,7 @@ class Verbs:
             self.spans.begin(worker, UPLOAD)
             yield self.env.timeout(worker.upload(worker.step))
             self.spans.end(worker)
-        if self.meter is not None:
-            self.meter.uploaded(worker)
+        self.observers.sent(worker, UP, self.costs.push_bytes[worker.stage] or 0.0)
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
@@ -126,3 +127,4 @@ class Verbs:
     def lose(self, worker: Worker, step: int) -> None:
         """The result of a step will not arrive."""
         self.held.pop((worker.index, step), None)
+        self.observers.lost(worker, step)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
 
 
+UP, DOWN, ACTIVATION, ERROR = "uplink", "downlink", "activation", "error"
+"""What a message is for: a push, parameters for a worker, and what stages send to each other. It names their random streams."""
+
+
 class Costs(NamedTuple):
     """What the stages of a model cost in time, one entry a stage; a whole model is one stage.
 
@@ -79,14 +83,14 @@ class Worker:
         push, read = costs.push_bytes[self.stage], costs.message_bytes[self.stage]
         self.upload = self.download = self.send_up = self.send_down = None
         if push is not None and read is not None:
-            self.upload = transfer(profile.uplink, streams, "uplink", index, push)
-            self.download = transfer(profile.downlink, streams, "downlink", index, read)
+            self.upload = transfer(profile.uplink, streams, UP, index, push)
+            self.download = transfer(profile.downlink, streams, DOWN, index, read)
         if num_stages > 1:
             link = costs.link or profile.uplink
             if self.stage < num_stages - 1:
-                self.send_up = transfer(link, streams, "activation", index, costs.boundary_bytes[self.stage])
+                self.send_up = transfer(link, streams, ACTIVATION, index, costs.boundary_bytes[self.stage])
             if self.stage > 0:
-                self.send_down = transfer(link, streams, "error", index, costs.boundary_bytes[self.stage - 1])
+                self.send_down = transfer(link, streams, ERROR, index, costs.boundary_bytes[self.stage - 1])
         self.step = 0
         self.activity = IDLE
         self.since = 0
