@@ -292,10 +292,10 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     if sim.arrivals.restarts is not None:
         values |= {"server_restarts": sim.arrivals.restarts.count, "lost_updates": sim.arrivals.restarts.lost_updates,
                    "lost_pushes": server.shards[0].lost_pushes}  # fmt: skip
-    if sim.network is not None and sim.network.spec.loss is not None:
-        values["resent"] = sim.network.resent
-    if sim.network is not None and sim.network.spec.duplicate:
-        values["duplicates"] = sim.network.duplicates
+    if sim.pipes is not None and sim.pipes.spec.loss is not None:
+        values["resent"] = sim.pipes.resent
+    if sim.pipes is not None and sim.pipes.spec.duplicate:
+        values["duplicates"] = sim.pipes.duplicates
     if server.diverged:
         values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
     if sim.engine is not None:

@@ -41,6 +41,14 @@ UPLINK = Exclusion(
     Need.NOTHING, Need.DROPS | Need.BUFFERS,
     "only the server drops or buffers a push, so `{method}` cannot be part of an `uplink`",
 )  # fmt: skip
+SIZED_RECALLS = Exclusion(
+    Need.NOTHING, Need.RECALLS,
+    "what `{method}` leaves out of a push it remembers as the push is sent, so none may be called back on its way",
+)  # fmt: skip
+SIZED_VIEWS = Exclusion(
+    Need.NOTHING, Need.SIZES,
+    "the size of what is handed out is told by counts (`nbytes`), so `{method}` cannot be part of a `downlink`",
+)  # fmt: skip
 PIPELINE = Exclusion(Need.NOTHING, Need.RECALLS, "the passes of a pipeline cannot be recalled; leave `recall_after` out")
 ALL_REDUCE = Exclusion(
     Need.ROUNDS | Need.EVERYONE, Need.PASSES | Need.RECALLS,

@@ -32,7 +32,7 @@ class Rule:
     def __init__(self, transform: Transform) -> None:
         needs = transform.needs
         self.transform = transform
-        self.numeric = Need.VALUES in needs and not needs & DECISIONS
+        self.numeric = Need.VALUES in needs and not needs & DECISIONS & ~Need.SIZES  # a push without numbers has its usual size
         self.verdicts = {verdict for verdict, need in DECLARED.items() if need in needs}
 
 

@@ -61,6 +61,11 @@ class Transform(Spec):
         works at the worker (``uplink``), of what is handed out where it is part of the ``downlink``."""
         return nbytes
 
+    def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
+        """Bytes of this very push, which has been through ``update``: asked in place of ``nbytes`` as the push is sent, where a
+        transform of the ``uplink`` declares ``Need.SIZES``."""
+        return self.nbytes(nbytes, numbers)
+
     def handed(self, view: Tensor, state: State, server: ServerView, worker: int) -> None:
         """Called after ``worker`` has been handed ``view`` (P,), where the transform declares ``Need.WORKER_VIEW``: the server's
         record of what each worker holds."""

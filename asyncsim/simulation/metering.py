@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.prices import Instance
 from asyncsim.records.rows import COSTS, EVENT_KINDS, WORK
-from asyncsim.simulation.worker import DOWN
+from asyncsim.simulation.transport.transport import DOWN
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:

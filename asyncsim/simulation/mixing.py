@@ -109,6 +109,16 @@ class Mixed:
             return arrival._replace(verdict=Verdict.BUFFERED)
         return arrival
 
+    @property
+    def sized(self) -> bool:
+        return self.rows[0].sized
+
+    def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        return self.rows[member].depart(member, step, snapshot, work, now)
+
+    def lose(self, member: int, step: int) -> None:
+        self.rows[member].lose(member, step)
+
     def forget(self, member: int) -> None:
         self.rows[member].forget(member)
 

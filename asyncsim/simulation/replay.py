@@ -35,7 +35,7 @@ class StandIn:
     """Stands in for server and engine while ``sim`` is replayed.
 
     ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
-    groups of pushes were to be closed (``closings``), each in the order in which it was asked.
+    groups of pushes were to be closed (``closings``), and the ``sizes`` of what was sent, each in the order of asking.
     ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
     ``late`` has the parameters of backward passes that were under way.
     ``finished``: the decisions end with the run.
@@ -65,6 +65,7 @@ class StandIn:
         self._decided = 0
         self._closings = iter(recorded["closings"])
         self._losses = iter(recorded["losses"])
+        self._sizes = iter(recorded["sizes"])
         self._finished = finished
 
     @property
@@ -94,6 +95,15 @@ class StandIn:
                 progress.loss = next(self._losses, math.nan)
             progress.push(at.member, snapshot.version, counts=up)
         self._decide(at.stage)
+
+    def depart(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int) -> float:
+        size = next(self._sizes, None)
+        if size is None:
+            raise OtherTimeline("more results are sent than there were")
+        return size
+
+    def lose(self, worker: int, step: int) -> None:
+        """What was under way at the end stands in the checkpoint."""
 
     def forget(self, worker: int) -> None:
         """What is left of it stands in the checkpoint."""

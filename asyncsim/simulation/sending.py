@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from asyncsim.simulation import faults
-from asyncsim.simulation.worker import UP
 
 if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
@@ -36,16 +35,12 @@ def _send(
     sim: Simulation, worker: Worker, step: int, snapshot: Snapshot, work: Future | None
 ) -> Generator[Any, Any, None]:
     try:
-        if sim.network is not None:
-            yield from sim.network.upload(worker, step)
-        elif worker.upload is not None:
-            yield sim.env.timeout(worker.upload(step))
+        yield from sim.upload(worker, behind=step)
     except simpy.Interrupt:
         sim.lose(worker, step)
         if work is not None:
             work.cancel()
     else:
-        sim.observers.sent(worker, UP, sim.costs.push_bytes[worker.stage] or 0.0)
         served = sim.arrivals.deliver(worker, step, snapshot, work)
         if served is not None:
             yield served

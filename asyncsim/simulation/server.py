@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
-CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings",
+CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
             "_next_evaluation", "_evaluated")  # fmt: skip
 """What an update or an evaluation changes of a server, and a checkpoint keeps beside its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
@@ -58,6 +58,7 @@ class Server:
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
         self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
         self.closings: list[int] = []  # when groups were to be closed (ns), each time that was asked; -1 for never
+        self.sizes: list[float] = []  # of all pushes as they set out, where that depends on what is in them (bytes)
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -134,6 +135,7 @@ class Server:
         self.pushes += 1
         if count > 1 and self.length.done(shard.version, shard.samples, 0) >= 1.0:
             self.decisions.append(NOTHING)
+            shard.lose(worker // count, step)
             if work is not None and shard.numeric:
                 shard.drop(work)
             return
@@ -148,6 +150,22 @@ class Server:
             arrival.penalty, *arrival.noted, arrival.loss,
         ))  # fmt: skip
         self._after(shard, now)
+
+    @property
+    def sized(self) -> bool:
+        """Is the size of a push known only when it is sent?"""
+        return self.shards[0].sized
+
+    def depart(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        """A push sets out whose size depends on what is in it: its bytes."""
+        count = len(self.shards)
+        self.sizes.append(self.shards[worker % count].depart(worker // count, step, snapshot, work, now))
+        return self.sizes[-1]
+
+    def lose(self, worker: int, step: int) -> None:
+        """The result of a step will not arrive."""
+        count = len(self.shards)
+        self.shards[worker % count].lose(worker // count, step)
 
     def forget(self, worker: int) -> None:
         """The worker has gone down: what it kept from round to round is lost."""

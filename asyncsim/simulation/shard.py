@@ -101,14 +101,14 @@ class Shard:
         policy = self.policy
         kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
         values = {name: getattr(self, name) for name in CHANGING}
-        uplink = None if self.uplink is None else self.uplink.states
+        uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
         return values | {"older": list(self.older), "policy": self.policy.state | kinds, "uplink": uplink}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self.policy.state = {part: state["policy"][part] for part in ("transforms", "downlink", "step")}
         if self.uplink is not None:
-            self.uplink.states = state["uplink"]
+            self.uplink.states, self.uplink.sent = state["uplink"]["states"], state["uplink"]["sent"]
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
@@ -187,16 +187,45 @@ class Shard:
         gap = self._gap(snapshot, self.params)
         if not self.numeric:
             work = None
-        push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
-        noted = push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
-        if self.uplink is not None:
-            push = self.uplink.send(push, self)
+        push = self._sent(member, step, snapshot, staleness, now, work)
+        noted = push.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
         loss = NAN if work is None else work
         return Arrival(verdict, staleness, self.lr, gap, penalty, loss, tuple(noted.values()) if noted else ())
+
+    @property
+    def sized(self) -> bool:
+        """Is the size of a push known only when it is sent?"""
+        return self.uplink is not None and self.uplink.sized
+
+    def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        """A push sets out, and is treated by the worker's transforms: its bytes."""
+        self.now = now
+        push = self._push(member, step, snapshot, self.version - snapshot.version, now, work if self.numeric else None)
+        return self.uplink.depart(push, self)
+
+    def lose(self, member: int, step: int) -> None:
+        """What the member had sent, or was about to send, will not arrive."""
+        if self.sized:
+            self.uplink.sent.pop((member, step), None)
+
+    def _push(self, member: int, step: int, snapshot: Snapshot, staleness: int, now: int, work: Future | None) -> Push:
+        noted: dict[str, float | Tensor] | None = dict.fromkeys(self.notes, NAN) if self.notes else None
+        return Push(member, step, snapshot, staleness, now, self.samples_per_push, work, noted=noted)
+
+    def _sent(self, member: int, step: int, snapshot: Snapshot, staleness: int, now: int, work: Future | None) -> Push:
+        """A push that arrives, as its worker sent it."""
+        if not self.sized:
+            push = self._push(member, step, snapshot, staleness, now, work)
+            return push if self.uplink is None else self.uplink.send(push, self)
+        push = self.uplink.sent.pop((member, step))
+        push.staleness, push.time = staleness, now
+        if work is None:  # the run has diverged meanwhile
+            push.payload = push.replaced = None
+        return push
 
     def forget(self, member: int) -> None:
         """The member has gone down, and what it kept from round to round is lost."""

@@ -23,17 +23,19 @@ from asyncsim.simulation import faults
 from asyncsim.simulation.admission import Admission
 from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.clock import Clock, out_of_time
-from asyncsim.simulation.collective import exchange
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.instants import EVALUATION, LIMIT, at
 from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.metering import Meter
-from asyncsim.simulation.network import Network
 from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.spans import Spans
+from asyncsim.simulation.transport.collective import AllReduce
+from asyncsim.simulation.transport.links import Links
+from asyncsim.simulation.transport.shared import SharedPipes
+from asyncsim.simulation.transport.transport import Transport
 from asyncsim.simulation.verbs import Verbs
 from asyncsim.simulation.worker import Costs, Worker
 from asyncsim.streams import Streams
@@ -69,6 +71,7 @@ class Simulation(Verbs):
         self.consistency = consistency
         self.overlapping = Need.OVERLAPS in consistency.needs | program.needs
         self.server = server
+        self.sized = server.sized
         self.progress = [shard.progress for shard in server.shards]
         for progress in self.progress:
             progress.time = partial(getattr, self.env, "now")
@@ -81,11 +84,14 @@ class Simulation(Verbs):
         self.signals: dict[tuple[int, int], Tensor] = {}  # error signals computed and not used yet, by (worker, batch)
         self.late: dict[tuple[int, int], Tensor] = {}  # what a backward pass under way read when it began, by (worker, batch)
         self.workers = [Worker(profile, streams, costs) for profile in cluster.worker_profiles()]
-        self.network = None
+        self.pipes = None  # that workers share
+        self.transport: Transport
         if cluster.network is not None:
-            self.network = Network(self.env, cluster, self.workers, streams, costs, self._receive_copy)
-        if cluster.all_reduce is not None:
-            exchange(cluster.all_reduce, self.workers, self.progress[0], streams, costs.push_bytes[0])
+            self.transport = self.pipes = SharedPipes(self.env, cluster, self.workers, streams, costs, self._receive_copy)
+        elif cluster.all_reduce is not None:
+            self.transport = AllReduce(cluster.all_reduce, self.workers, self.progress[0], streams)
+        else:
+            self.transport = Links(self.workers, streams, costs)
         self.observers = server.observers
         self.spans = Spans(self.env, self.observers)
         self.meter = Meter(self, cluster) if cluster.priced else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.simulation.spans import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
-from asyncsim.simulation.worker import DOWN, UP
+from asyncsim.simulation.transport.transport import DOWN, UP
 
 if TYPE_CHECKING:
     import simpy
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from asyncsim.policies import Snapshot
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
-    from asyncsim.simulation.network import Network
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
     from asyncsim.simulation.server import Server
     from asyncsim.simulation.spans import Spans
+    from asyncsim.simulation.transport.transport import Passage, Transport
     from asyncsim.simulation.worker import Costs, Worker
 
 
@@ -37,8 +37,9 @@ class Verbs:
     spans: Spans
     observers: Observers
     costs: Costs
-    network: Network | None
+    transport: Transport
     overlapping: bool
+    sized: bool
     held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
     late: dict[tuple[int, int], Tensor]
 
@@ -56,15 +57,13 @@ class Verbs:
         self.held[worker.index, worker.step] = snapshot, None
         worker.version = snapshot.version
         self.observers.read(worker, snapshot)
-        if self.network is not None:
+        nbytes = self.costs.message_bytes[worker.stage] or 0.0
+        passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
+        if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
-            yield from self.network.download(worker, worker.step)
+            yield from self._passing(passage)
             self.spans.end(worker)
-        elif worker.download is not None:
-            self.spans.begin(worker, DOWNLOAD)
-            yield self.env.timeout(worker.download(worker.step))
-            self.spans.end(worker)
-        self.observers.sent(worker, DOWN, self.costs.message_bytes[worker.stage] or 0.0)
+        self.observers.sent(worker, DOWN, nbytes)
         return snapshot
 
     def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
@@ -93,17 +92,25 @@ class Verbs:
         yield event
         self.spans.end(worker)
 
-    def upload(self, worker: Worker) -> Generator[Any, Any, None]:
-        """Carry the result of the worker's step to the server."""
-        if self.network is not None:
+    def upload(self, worker: Worker, behind: int | None = None) -> Generator[Any, Any, None]:
+        """Carry the result of the worker's step to the server; or that of the step ``behind``, in the background: the worker does
+        something else meanwhile, and no span shows it."""
+        step = worker.step if behind is None else behind
+        nbytes = self.costs.push_bytes[worker.stage] or 0.0
+        if self.sized:
+            nbytes = self.server.depart(worker.index, step, *self.held[worker.index, step], self.env.now)
+        passage = self.transport.carry(worker, step, UP, nbytes)
+        if passage is not None and behind is None:
             self.spans.begin(worker, UPLOAD)
-            yield from self.network.upload(worker, worker.step)
+            yield from self._passing(passage)
             self.spans.end(worker)
-        elif worker.upload is not None:
-            self.spans.begin(worker, UPLOAD)
-            yield self.env.timeout(worker.upload(worker.step))
-            self.spans.end(worker)
-        self.observers.sent(worker, UP, self.costs.push_bytes[worker.stage] or 0.0)
+        elif passage is not None:
+            yield from self._passing(passage)
+        self.observers.sent(worker, UP, nbytes)
+
+    def _passing(self, passage: Passage) -> Iterable[Any]:
+        """The events of a passage."""
+        return (self.env.timeout(passage),) if isinstance(passage, int) else passage
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
@@ -127,4 +134,5 @@ class Verbs:
     def lose(self, worker: Worker, step: int) -> None:
         """The result of a step will not arrive."""
         self.held.pop((worker.index, step), None)
+        self.server.lose(worker.index, step)
         self.observers.lost(worker, step)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import simpy
 
 from asyncsim.cluster import Cluster, Link
-from asyncsim.simulation.pipes import Fair, Fifo, Flow, rate, work
+from asyncsim.simulation.transport.links import links
+from asyncsim.simulation.transport.pipes import Fair, Fifo, Flow, rate, work
+from asyncsim.simulation.transport.transport import ACTIVATION, DOWN, UP
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
@@ -27,24 +29,22 @@ class Part(NamedTuple):
 class Route(NamedTuple):
     """One direction between a worker and the server, or from one stage to the next."""
 
-    purpose: str  # the name of its random streams
-    nbytes: float
     latency: Callable[[int], int]  # of a step, in nanoseconds
     parts: tuple[Part, ...]
 
 
-class Network:
+class SharedPipes:
     """Every message waits its latency, then its parts pass their pipes side by side; a try that gets lost is made again."""
 
     def __init__(
         self, env: simpy.Environment, cluster: Cluster, workers: list[Worker], streams: Streams, costs: Costs,
-        waste: Callable[[Worker], None],
+        receive_copy: Callable[[Worker], None],
     ) -> None:  # fmt: skip
         assert cluster.network is not None
         self.env = env
         self.spec = spec = cluster.network
         self.streams = streams
-        self.waste = waste  # receive a copy of a push
+        self._receive_copy = receive_copy  # of a push
         self.resent = 0  # tries that were lost
         self.duplicates = 0  # copies received
         self._sites = spec.sites(len(workers))
@@ -59,54 +59,46 @@ class Network:
         ingress, egress = ([pipe(each) for _ in spec.parts] for each in (spec.ingress, spec.egress))
         self._out, self._back = self._site_pipes(workers, pipe)
         self.pipes = (Fair if spec.discipline == "fair" else Fifo)(env, capacities)
-        self._up: dict[int, Route] = {}
-        self._down: dict[int, Route] = {}
+        self._routes: dict[tuple[int, str], Route] = {}
         for worker in workers:
-            push, read = costs.push_bytes[worker.stage], costs.message_bytes[worker.stage]
-            if push is None or read is None:  # its shard lies on the worker itself
-                continue
-            site, profile = self._sites[worker.index], worker.profile
+            site = self._sites[worker.index]
             out, back = (self._out[site], self._back[site]) if spec.crosses(site) else ((), ())
-            hosts = [out + host for host in ingress]
-            self._up[worker.index] = self._route(worker, "uplink", profile.uplink, push, hosts)
-            hosts = [host + back for host in egress]
-            self._down[worker.index] = self._route(worker, "downlink", profile.downlink, read, hosts)
-        for worker in workers if len(costs.shares) > 1 else ():
-            self._connect(worker, costs)
+            ways = {UP: [out + host for host in ingress], DOWN: [host + back for host in egress]}
+            for purpose, link in links(worker, costs):
+                if purpose in ways:
+                    route = self._to_server(worker, purpose, link, ways[purpose])
+                else:
+                    route = self._between(worker, purpose, link)
+                self._routes[worker.index, purpose] = route
 
-    def upload(self, worker: Worker, step: int) -> Generator[Any, Any, None]:
-        """Carry the result of a step to the server; perhaps a copy comes after it."""
-        route = self._up.get(worker.index)
-        yield from self._carry(route, worker.index, step)
-        chance = self.spec.duplicate
-        if chance and route is not None and self.streams("duplicate", worker.index, step).random() < chance:
-            self.env.process(self._copy(worker, route))
+    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> Generator[Any, Any, None] | None:
+        route = self._routes.get((worker.index, purpose))
+        return None if route is None else self._carry(route, worker, step, purpose, nbytes)
 
-    def _copy(self, worker: Worker, route: Route) -> Generator[Any, Any, None]:
-        yield from self._pass(route.parts, route.nbytes)
-        self.duplicates += 1
-        self.waste(worker)
-
-    def download(self, worker: Worker, step: int) -> Generator[Any, Any, None]:
-        """Carry parameters to the worker."""
-        return self._carry(self._down.get(worker.index), worker.index, step)
-
-    def _carry(self, route: Route | None, worker: int, step: int) -> Generator[Any, Any, None]:
-        if route is None:
-            return
-        loss, tries = self.spec.loss, [route.nbytes]
+    def _carry(self, route: Route, worker: Worker, step: int, purpose: str, nbytes: float) -> Generator[Any, Any, None]:
+        loss, tries = self.spec.loss, [nbytes]
         if loss is not None:
-            tries = loss.tries(self.streams, route.purpose, worker, step, route.nbytes)
+            tries = loss.tries(self.streams, purpose, worker.index, step, nbytes)
         latency, last = route.latency(step), len(tries) - 1
-        for index, nbytes in enumerate(tries):
+        for index, size in enumerate(tries):
             if latency:
                 yield self.env.timeout(latency)
-            yield from self._pass(route.parts, nbytes)
+            yield from self._pass(route.parts, size)
             if index < last:
                 self.resent += 1
                 yield self.env.timeout(nanoseconds(loss.timeout))
+        chance = self.spec.duplicate
+        if chance and purpose == UP and self.streams("duplicate", worker.index, step).random() < chance:
+            self.env.process(self._copy(worker, route, nbytes))
+
+    def _copy(self, worker: Worker, route: Route, nbytes: float) -> Generator[Any, Any, None]:
+        yield from self._pass(route.parts, nbytes)
+        self.duplicates += 1
+        self._receive_copy(worker)
 
     def _pass(self, parts: tuple[Part, ...], nbytes: float) -> Generator[Any, Any, None]:
+        if not nbytes:
+            return
         flows: list[Flow] = [self.pipes.begin(part.pipes, part.cap, work(nbytes * part.share)) for part in parts]
         try:
             for flow in flows:
@@ -116,34 +108,27 @@ class Network:
                 self.pipes.abort(flow)
             raise
 
-    def _route(self, worker: Worker, purpose: str, link: Link, nbytes: float, hosts: list[tuple[int, ...]]) -> Route:
-        """Parts that do not exist, or that nothing holds up, are left out."""
+    def _to_server(self, worker: Worker, purpose: str, link: Link, hosts: list[tuple[int, ...]]) -> Route:
+        """A part to each host, but for those that nothing holds up."""
         bandwidth = link.bandwidth or self.spec.bandwidth(self.streams, worker.index)
         parts = [
             Part(share, pipes, None if bandwidth is None else rate(bandwidth * share))
             for share, pipes in zip(self.spec.parts, hosts, strict=True)
-            if nbytes and (pipes or bandwidth is not None)
+            if pipes or bandwidth is not None
         ]
-        draws = link.latency.draws(self.streams, purpose, worker.index)
-        distance = self.spec.latency(self._sites[worker.index])
-        return Route(purpose, nbytes, lambda step: nanoseconds(draws[step] + distance), tuple(parts))
+        return self._route(worker, purpose, link, self.spec.latency(self._sites[worker.index]), parts)
 
-    def _connect(self, worker: Worker, costs: Costs) -> None:
-        """Let a stage send its activations up and its error signals down through the pipes."""
-        stage, link = worker.stage, costs.link or worker.profile.uplink
-        if stage < len(costs.shares) - 1:
-            worker.send_up = self._between(worker, worker.index + 1, "activation", link, costs.boundary_bytes[stage])
-        if stage > 0:
-            worker.send_down = self._between(worker, worker.index - 1, "error", link, costs.boundary_bytes[stage - 1])
-
-    def _between(self, worker: Worker, other: int, purpose: str, link: Link, nbytes: float) -> Callable[[int], Any]:
-        one, end = self._sites[worker.index], self._sites[other]
+    def _between(self, worker: Worker, purpose: str, link: Link) -> Route:
+        """To the stage above or below, through the pipes of both sites if they are two."""
+        one, end = self._sites[worker.index], self._sites[worker.index + (1 if purpose == ACTIVATION else -1)]
         bandwidth = link.bandwidth or self.spec.bandwidth(self.streams, worker.index)
         pipes = () if one == end else self._out[one] + self._back[end]
-        parts = (Part(1.0, pipes, None if bandwidth is None else rate(bandwidth)),) if pipes or bandwidth else ()
-        draws, distance = link.latency.draws(self.streams, purpose, worker.index), self.spec.distance(one, end) or 0.0
-        route = Route(purpose, nbytes, lambda step: nanoseconds(draws[step] + distance), parts)
-        return lambda step: self._carry(route, worker.index, step)
+        parts = [Part(1.0, pipes, None if bandwidth is None else rate(bandwidth))] if pipes or bandwidth else []
+        return self._route(worker, purpose, link, self.spec.distance(one, end) or 0.0, parts)
+
+    def _route(self, worker: Worker, purpose: str, link: Link, distance: float, parts: list[Part]) -> Route:
+        draws = link.latency.draws(self.streams, purpose, worker.index)
+        return Route(lambda step: nanoseconds(draws[step] + distance), tuple(parts))
 
     def _site_pipes(
         self, workers: list[Worker], pipe: Callable[[float | None], tuple[int, ...]]
