@@ -34,6 +34,7 @@ class Need(enum.Flag):
     WORKER_STATE = enum.auto()
     OLD_VERSIONS = enum.auto()
     SIZES = enum.auto()
+    LAGS = enum.auto()
     CLOSES = enum.auto()
 
     @property
@@ -60,7 +61,7 @@ MEANING: dict[Need, str] = {
     Need.OVERLAPS: "a push travels while its worker computes the next one",
     Need.LOCAL_RATE: "the schedule drives a learning rate of the worker's own, not the server's",
     Need.EVERYONE: "an update takes a push of every worker",
-    Need.ROUNDS: "all workers read the same version, and nobody reads the next before it has delivered",
+    Need.ROUNDS: "all workers read the same version, and nobody reads the next before it has delivered (with `lags`: sent)",
     Need.CUTS: "can compute a model that is cut into stages",
     Need.PASSES: "computes forward and backward passes of stages, whatever their number, in steps that are numbered alike",
     Need.WHOLE_MODELS: "counts rounds of whole models, not of stages",
@@ -70,6 +71,7 @@ MEANING: dict[Need, str] = {
     Need.OLD_VERSIONS: "reads versions of the parameters that are not the newest, which a shard has to keep",
     Need.CLOSES: "closes a group of pushes at a time of its own, not only when a push arrives",
     Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
+    Need.LAGS: "the push of a round travels while the next round is computed",
 }
 """What each property says of a part."""
 

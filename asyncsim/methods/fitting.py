@@ -32,6 +32,10 @@ OVERLAP = Exclusion(
     Need.NOTHING, Need.WAITS | Need.RECALLS,
     "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)",
 )  # fmt: skip
+LAG = Exclusion(
+    Need.OVERLAPS, Need.NOTHING,
+    "in rounds with a lag a push travels while the next is computed: give the program `overlap: true`",
+)  # fmt: skip
 STAGES = Exclusion(Need.NOTHING, Need.WHOLE_MODELS, "stages go with the consistency rules asp and lockstep")
 VIEWS = Exclusion(
     Need.NOTHING, Need.WORKER_VIEW,

@@ -1,4 +1,4 @@
-"""Who waits to read, and when the consistency rule lets them."""
+"""Who waits to read or to send, and when the consistency rule lets them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ class Admission:
         self._sim = sim
         self.asks = Need.WAITS in sim.consistency.needs | sim.program.needs
         self.waiting: dict[int, simpy.Event] = {}  # by worker, in the order in which they came
+        self._with_results: set[int] = set()  # of them, those that wait to send
         self._looked_at = self._look()
 
-    def join(self, worker: Worker) -> simpy.Event | None:
-        """The event at which the worker may read; None: it may now."""
-        if not self.asks or self._admits(worker):
+    def join(self, worker: Worker, to_send: bool = False) -> simpy.Event | None:
+        """The event at which the worker may read, or send the result that it has; None: it may now."""
+        if not self.asks:
+            return None
+        if to_send:
+            self._with_results.add(worker.index)
+        else:
+            self._with_results.discard(worker.index)
+        if self._admits(worker):
             return None
         event = self.waiting[worker.index] = self._sim.env.event()
         self.check_deadlock()
@@ -52,7 +59,9 @@ class Admission:
             raise deadlock(self._sim, "every worker waits")
 
     def _admits(self, worker: Worker) -> bool:
-        return self._sim.consistency.admits(worker.member, self._sim.progress[worker.stage])
+        rule = self._sim.consistency
+        ask = rule.sends if worker.index in self._with_results else rule.admits
+        return ask(worker.member, self._sim.progress[worker.stage])
 
     def _look(self) -> list[object]:
         return [self._sim.consistency.pulse(progress) for progress in self._sim.progress]

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
-    """Send a result in the background, once the one before has been applied. It does not show among the worker's spans."""
+    """Send a result in the background, once the one before has arrived and the consistency rule allows it. No span shows it."""
     while worker.sending is not None:
         yield from sim.wait(worker, worker.sending)
+    may = sim.admission.join(worker, to_send=True)
+    if may is not None:
+        yield from sim.wait(worker, may)
     worker.work, worker.left = None, work
     sim.progress[worker.stage].sent(worker.member)
     worker.sending = sim.env.process(_send(sim, worker, worker.step, snapshot, work))
