@@ -48,6 +48,14 @@ class Uplink:
             raise UserError(f"a transform of the uplink returned {result}; only the server may drop or buffer a push")
         return result
 
+    def arrived(self, push: Push) -> Push:
+        """What set out as ``push`` arrives: as its worker sent it, with the staleness and time of now."""
+        sent = self.sent.pop((push.worker, push.step))
+        sent.staleness, sent.time = push.staleness, push.time
+        if push.payload is None:  # the run has diverged meanwhile
+            sent.payload = sent.replaced = None
+        return sent
+
     def depart(self, push: Push, server: ServerView) -> float:
         """Treat a push that sets out: how many bytes it has."""
         push = self.sent[push.worker, push.step] = self.send(push, server)

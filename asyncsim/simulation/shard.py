@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
+from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.restarts import discard, kept
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from asyncsim.engine.futures import Future
 
-NAN = float("nan")
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
     "_view", "_updated", "_unchecked", "saved", "lost_pushes",
@@ -39,7 +38,7 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard:
+class Shard(Parameters):
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     Also the ``ServerView`` of the policies. When an update leaves non-finite parameters the shard has diverged: the update and
@@ -63,10 +62,10 @@ class Shard:
         stage: int = 0,
         num_stages: int = 1,
     ) -> None:
+        super().__init__(params)
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
         self.notes = notes  # names of the numbers that the method notes of every push
-        self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
         self.schedule = schedule
         self.scheduled = scheduled  # False: the schedule drives the workers' local learning rate, not the server's
@@ -77,24 +76,16 @@ class Shard:
         self.stage = stage
         self.num_stages = num_stages
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
-        self.numeric = params is not None  # are gradients (still) computed?
-        self.version = 0
         self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
         self.lr = policy.step.lr
         self.lr_max = 0.0
-        self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         self.saved: dict[str, Any] | None = None  # what a crash leaves
         self.lost_pushes = 0  # that a crash found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
-        self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
-        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
-        self._updated = 0  # time of the last update
-        self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
-        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
 
     def state(self) -> dict[str, Any]:
         """Everything that changes during a run, but for the progress of the workers."""
@@ -149,17 +140,6 @@ class Shard:
         """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
         return self.policy.velocity(self)
 
-    def moved(self, snapshot: Snapshot) -> Tensor:
-        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
-        if self._moved is not snapshot:
-            self._subtract(snapshot)
-        self._moved = None
-        return self._scratch
-
-    def _subtract(self, snapshot: Snapshot) -> None:
-        self._scratch = self.params - snapshot.params
-        self._moved = snapshot
-
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept."""
         self.progress.read(member)
@@ -187,7 +167,11 @@ class Shard:
         gap = self._gap(snapshot, self.params)
         if not self.numeric:
             work = None
-        push = self._sent(member, step, snapshot, staleness, now, work)
+        push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
+        if self.notes:
+            push.noted = dict.fromkeys(self.notes, NAN)
+        if self.uplink is not None:
+            push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
@@ -204,28 +188,15 @@ class Shard:
     def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
         """A push sets out, and is treated by the worker's transforms: its bytes."""
         self.now = now
-        push = self._push(member, step, snapshot, self.version - snapshot.version, now, work if self.numeric else None)
+        work = work if self.numeric else None
+        push = Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work)
+        push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
         return self.uplink.depart(push, self)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""
         if self.sized:
             self.uplink.sent.pop((member, step), None)
-
-    def _push(self, member: int, step: int, snapshot: Snapshot, staleness: int, now: int, work: Future | None) -> Push:
-        noted: dict[str, float | Tensor] | None = dict.fromkeys(self.notes, NAN) if self.notes else None
-        return Push(member, step, snapshot, staleness, now, self.samples_per_push, work, noted=noted)
-
-    def _sent(self, member: int, step: int, snapshot: Snapshot, staleness: int, now: int, work: Future | None) -> Push:
-        """A push that arrives, as its worker sent it."""
-        if not self.sized:
-            push = self._push(member, step, snapshot, staleness, now, work)
-            return push if self.uplink is None else self.uplink.send(push, self)
-        push = self.uplink.sent.pop((member, step))
-        push.staleness, push.time = staleness, now
-        if work is None:  # the run has diverged meanwhile
-            push.payload = push.replaced = None
-        return push
 
     def forget(self, member: int) -> None:
         """The member has gone down, and what it kept from round to round is lost."""
@@ -296,12 +267,6 @@ class Shard:
         if self.statistics is not None:
             self.statistics = payload.engine.task.average_statistics(self.statistics, payload.result().statistics)
 
-    def check_finite(self) -> None:
-        """Note divergence, if the parameters are not finite any more."""
-        if self.numeric:
-            self._unchecked.append((self.version, self._updated, self.params.sum()))
-            self._look()
-
     def _set_rate(self, samples: int, now: int) -> None:
         """The learning rate of an update by ``samples`` more samples."""
         lr = self.policy.step.lr
@@ -314,26 +279,3 @@ class Shard:
     def _factor(self, updates: int, samples: int, now: int) -> float:
         updates -= self.progress.undone
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
-
-    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
-        """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
-        if not self.numeric:
-            return NAN
-        if snapshot.params is params:
-            square, gap = params.sum(), 0.0
-        else:
-            self._subtract(snapshot)
-            square = self._scratch.dot(self._scratch)
-            gap = square.sqrt()
-        self._unchecked.append((self.version, self._updated, square))
-        if len(self._unchecked) >= self._check_every:
-            self._look()
-        return gap if self.numeric else NAN
-
-    def _look(self) -> None:
-        """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
-        unchecked, self._unchecked = self._unchecked, []
-        suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
-        if suspects and not self.params.isfinite().all():
-            self.diverged = suspects[0]
-            self.numeric = False

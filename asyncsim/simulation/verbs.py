@@ -46,7 +46,7 @@ class Verbs:
     def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
         """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
         and carry it over the downlink."""
-        admitted = self.admission.join(worker)
+        admitted = self.admission.join(worker) if self.admission.asks else None
         if admitted is not None:
             self.spans.begin(worker, WAIT)
             yield admitted

@@ -43,6 +43,7 @@ class Verifier:
         self.before = sim.server.pushes, sim.server.dropped
         self.versions: dict[int, int] = {}  # of a worker's shard, before the push that is looked at
         self.whole = sim.pipeline is None
+        sim.observers.add(self)
 
     def span(self, row: tuple[Any, ...]) -> None:
         kind, worker, _, _, start, end, complete = row

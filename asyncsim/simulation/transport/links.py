@@ -34,6 +34,8 @@ class Links:
                     self._ways[worker.index, purpose] = Way(link, link.latency.draws(streams, purpose, worker.index), at_once)
 
     def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> int | None:
+        if not self._ways:
+            return None
         way = self._ways.get((worker.index, purpose))
         if way is None or (way.at_once and not nbytes):
             return None
