@@ -18,7 +18,7 @@ from asyncsim.policies import optimizers, policies, schedules
 from asyncsim.records.directory import write_atomically
 from asyncsim.registry import Registry, json_schema
 from asyncsim.scenario import Scenario, dump_scenario, load_study
-from asyncsim.scenario.study import study_schema
+from asyncsim.scenario.study_schema import study_schema
 from asyncsim.simulation.programs import programs
 from asyncsim.tasks import models, partitions, tasks
 
