@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench validation clean fuzz
+.PHONY: demo test test-slow lint bench validation torture fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/asyncsim run scenarios/mnist5k_staleness.yaml
@@ -27,6 +27,10 @@ fuzz: $(STAMP)
 
 validation: $(STAMP)
 	$(BIN)/python benchmarks/validate.py
+
+MINUTES ?= 10
+torture: $(STAMP)
+	$(BIN)/python benchmarks/torture --minutes $(MINUTES)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("asyncsim needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

@@ -1,10 +1,12 @@
 """asyncsim: deterministic discrete-event simulation of asynchronous distributed training, with real gradients.
 
-import asyncsim
+An example, run from a checkout of the project::
 
-scenario = asyncsim.load_scenario("scenarios/digits_gap_aware.yaml")
-result = asyncsim.simulate(scenario.evolve({"cluster.workers": 16}))
-print(result.summary["test_accuracy"], result.fingerprints)
+    import asyncsim
+
+    scenario = asyncsim.load_scenario("scenarios/digits_quickstart.yaml")
+    result = asyncsim.simulate(scenario.evolve({"cluster.workers": 16}, method="gap_aware"))
+    print(result.summary["test_accuracy"], result.fingerprints)
 """
 
 import os
@@ -36,7 +38,7 @@ __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: torch is not needed for what needs no gradients."""
+    """Import a public name when it is first used, so that torch is imported only where gradients are computed."""
     if name not in _HOMES:
         raise AttributeError(f"module 'asyncsim' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

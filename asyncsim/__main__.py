@@ -1,4 +1,4 @@
-"""``python -m asyncsim``, and the command ``asyncsim``."""
+"""The command ``asyncsim``, also as ``python -m asyncsim``."""
 
 import signal
 import sys
@@ -7,7 +7,8 @@ from asyncsim.stopping import SIGNALS, exit_code, stoppable, undisturbed
 
 
 def main() -> int:
-    """The command line, from the first moment: a signal that comes while it is being imported is heeded, too."""
+    """Run the command line. Signals are handled from the first moment on, also while the command line itself is still being
+    imported."""
     try:
         with stoppable():
             try:

@@ -1,8 +1,9 @@
-"""What of the process could reach the numbers of a run: PyTorch's switches are held, the global generators are watched.
+"""Keep the state of the process from reaching the numbers of a run.
 
-A result is a function of its scenario, whatever the process did before. `sheltered` gives the switches the values that stand
-here, and puts the caller's back. The global generators of PyTorch, NumPy and Python are seeded while a task is built (`seeded`)
-and must not move while it is at work (`undrawn`), where threads share them and gradients are evaluated in any order.
+A result is a function of its scenario, whatever the process did before. `sheltered` sets PyTorch's process-wide switches
+(default dtype, autocast, precision, ...) to fixed values for the time of a run, and restores the caller's values afterwards.
+The global generators of PyTorch, NumPy and Python are seeded while a task is built (`seeded`). They must not move while a
+task computes (`undrawn`): threads share them, and gradients are evaluated in any order.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ T = TypeVar("T")
 
 PRECISIONS = {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee", "mkldnn.rnn": "ieee", "cuda.matmul": "ieee",
               "cudnn.conv": "tf32", "cudnn.rnn": "tf32"}  # fmt: skip
-"""How float32 is multiplied; cuDNN's values are those that PyTorch starts with."""
+"""Settings of the precision in which float32 numbers are multiplied; cuDNN's values are those that PyTorch starts with."""
 KERNELS = ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
-"""Kernels of attention that PyTorch may choose from."""
+"""Implementations of attention among which PyTorch may choose."""
 
 
 class Switch(NamedTuple):
@@ -37,10 +38,10 @@ class Switch(NamedTuple):
 
 
 def switches(device: str, threads: int | None) -> list[Switch]:
-    """All that is held for a run on this device; ``threads`` None leaves their number as it is."""
+    """All settings that are fixed during a run on ``device``; with ``threads`` None the number of threads is left as it is."""
     import torch
 
-    exact = device != "cpu"  # what needs no asking on a CPU
+    exact = device != "cpu"  # on a CPU there is nothing more to ask
     backends, cudnn = torch.backends, torch.backends.cudnn
     held = [
         Switch("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
@@ -68,7 +69,8 @@ def switches(device: str, threads: int | None) -> list[Switch]:
 
 @contextmanager
 def sheltered(device: str = "cpu", threads: int | None = None) -> Iterator[None]:
-    """Hold PyTorch's settings for numbers on ``device``; afterwards they are as they were, whatever was set inside."""
+    """Context in which PyTorch's settings have their fixed values for computing on ``device``. On leaving it, they are as they
+    were on entering, whatever was set inside."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
@@ -95,7 +97,7 @@ def _determinism() -> tuple[bool, bool]:
 
 
 def _flushes() -> bool:
-    """PyTorch does not tell: does this thread take numbers below the smallest normal one for 0?"""
+    """Does this thread replace numbers below the smallest normal one by 0? PyTorch has no function that tells, so it is tried."""
     import torch
 
     return not bool(torch.tensor(1e-310, dtype=torch.float64, device="cpu").mul(1.0))
@@ -121,7 +123,7 @@ def _precisions() -> list[Switch]:
 
 
 class Generators(NamedTuple):
-    """Where the global generators stand."""
+    """The states of the global generators of PyTorch, NumPy and Python at one moment."""
 
     torch: bytes
     numpy: bytes
@@ -156,14 +158,16 @@ OWNERS = {"torch": "torch's", "numpy": "NumPy's", "python": "Python's", "device"
 
 
 def moved(before: Generators, device: str = "cpu") -> str | None:
-    """Whose global generator does not stand where it stood, if any does not."""
+    """The owner of the first global generator whose state is not what it was ``before`` (such as "NumPy's"); None if none has
+    moved."""
     now = Generators.read(device)
     return next((owner for name, owner in OWNERS.items() if getattr(before, name) != getattr(now, name)), None)
 
 
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
-    """The global generators start from ``key``, for code that builds something; afterwards they are where they were."""
+    """Context for code that builds something: the global generators start from ``key``, and are put back to where they were
+    afterwards."""
     import torch
 
     before = Generators.read()
@@ -188,7 +192,7 @@ def refuse(before: Generators, who: str, device: str = "cpu") -> None:
 
 
 def undrawn(who: str, device: str, function: Callable[..., T], *arguments: Any) -> T:
-    """``function(*arguments)``; ``UserError`` that names ``who`` if that moved a global generator."""
+    """Return ``function(*arguments)``. Raises ``UserError``, naming ``who``, if the call moved a global generator."""
     before = Generators.read(device)
     result = function(*arguments)
     refuse(before, who, device)
@@ -196,9 +200,11 @@ def undrawn(who: str, device: str, function: Callable[..., T], *arguments: Any) 
 
 
 class Watch:
-    """Watches the turns of a run, and nothing that others do in between: trackers and displays may draw as they like.
+    """Refuses a run that moves a global generator.
 
-    ``close`` ends what the run still does in other threads; it is called after the last turn, and before a refusal.
+    A run proceeds in turns (see `over`). Only what happens within a turn counts: between two turns, trackers and progress
+    displays may draw as they like. ``close`` ends what the run still does in other threads; it is called after the last
+    turn, and before a refusal.
     """
 
     def __init__(self, who: str, device: str, close: Callable[[], None]) -> None:
@@ -208,7 +214,7 @@ class Watch:
         self._before: Generators | None = None
 
     def over(self, turns: Generator[T, None, None]) -> Iterator[T]:
-        """The same turns; ``UserError`` after one in which a global generator moved."""
+        """Yield the turns of a run unchanged. Raises ``UserError`` after a turn in which a global generator moved."""
         end = object()
         while True:
             self._before = Generators.read(self.device)
@@ -221,7 +227,8 @@ class Watch:
             yield value
 
     def aside(self, function: Callable[..., T], *arguments: Any) -> T:
-        """A call, in the middle of a turn, of what does not belong to this run."""
+        """Make a call that happens in the middle of a turn but is not part of the run (a tracker's, say): what it draws is not
+        counted."""
         self._look()
         try:
             return function(*arguments)

@@ -1,4 +1,4 @@
-"""From a scenario to the parts of a run, put together."""
+"""Put the parts of a run together, as the scenario describes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
-    """A simulation that is about to begin; no ``task`` and ``spec``: the timeline alone."""
+    """A simulation that is about to begin. Without ``task`` and ``spec`` it simulates the timeline alone."""
     bundle, cut = scenario.bundle(), scenario.cut()
     streams = Streams(scenario.seed)
     recorder = Recorder(
@@ -89,7 +89,8 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
             uplink=Uplink(bundle.uplink, params, groups, message) if bundle.uplink else None,
-            notes=bundle.notes, scheduled=Need.LOCAL_RATE not in program.needs,
+            notes=bundle.notes, shard_sizes=() if task is None else task.shard_sizes,
+            scheduled=Need.LOCAL_RATE not in program.needs,
             keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
@@ -130,10 +131,13 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
 
 
 def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """Which work will be used, found by simulating the timeline first, for engines that compute ahead.
+    """The work whose results will be used, for engines that compute gradients before they are asked for.
 
-    None: all but what is in flight at the end, so looking ahead would cost more than it saves; or nobody can tell, as the
-    timeline depends on numbers."""
+    It is found by simulating the timeline once before the run, without numbers. The result is None, which means that all
+    work is taken to be useful, in three cases: the engine does not compute ahead; the scenario loses no work but what is in
+    flight at the end, so that the extra simulation would cost more than it saves; or the timeline depends on numbers, so
+    that it cannot be known.
+    """
     loses = scenario.cluster.losing or bool(bundle.needs & (Need.DROPS | Need.RECALLS))
     if not spec.ahead or not loses or bundle.decided_by_values:
         return None

@@ -1,4 +1,7 @@
-"""Who may read, and whose work in flight is called back. Rules see counts, versions and times, never tensors."""
+"""Consistency rules: which worker may read now, and whose work in flight is called back.
+
+Rules see counts, versions and times, never tensors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ consistencies = Registry("consistency")
 
 
 class Progress(Protocol):
-    """What a consistency rule may see."""
+    """What a consistency rule may see of the workers of a shard."""
 
     version: int
     num_workers: int
@@ -35,36 +38,38 @@ class Progress(Protocol):
         ...
 
     def clock(self, worker: int) -> int:
-        """Rounds the worker has completed (pushes it delivered)."""
+        """The number of rounds that the worker has completed, which is the number of pushes it has delivered."""
         ...
 
     def slowest(self) -> int:
-        """Smallest clock among the workers that are up."""
+        """The smallest clock among the workers that are up."""
         ...
 
     def delivered(self, worker: int) -> int:
-        """Version on which the worker's last delivered push was computed; -1 before the first."""
+        """The version on which the worker's last delivered push was computed; -1 before the first."""
         ...
 
     def pushes(self, worker: int) -> int:
-        """Pushes that the worker delivered since the last update."""
+        """The number of pushes that the worker has delivered since the last update."""
         ...
 
     def reading(self, worker: int) -> int:
-        """Version of the snapshot that the worker computes on now."""
+        """The version of the snapshot on which the worker computes now."""
         ...
 
 
 class Consistency(Spec):
-    """``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
+    """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
-    ``admits`` is asked where ``needs`` has ``Need.WAITS``. Waiting workers are asked again, in the order in which they came,
-    whenever ``pulse`` changes. Where ``needs`` has ``Need.RECALLS``, ``recalls`` is asked after every update, from the oldest
-    snapshot on until one is not recalled. ``expects`` names what a waiting worker waits for, should there be a deadlock.
+    ``admits`` is asked if the rule declares ``Need.WAITS``. Workers that wait are asked again, in the order in which they
+    came, whenever the value of ``pulse`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
+    after every update if the rule declares ``Need.RECALLS``, from the oldest snapshot on until one is not recalled.
+    ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
 
-    What a rule remembers lives in ``progress.state``, which ``init`` makes and ``arrived`` may change; chance comes from the
+    What a rule remembers lives in ``progress.state``, which ``init`` makes and ``arrived`` may change. Chance comes from the
     streams that ``init`` is given, so that another seed samples other clients. A rule that looks at losses declares
-    ``Need.VALUES`` beside ``Need.WAITS`` or ``Need.RECALLS``: then the timeline depends on numbers, and cannot be planned.
+    ``Need.VALUES`` in addition to ``Need.WAITS`` or ``Need.RECALLS``: then the timeline depends on numbers, and cannot be
+    planned.
     """
 
     needs: ClassVar[Need] = Need.WAITS

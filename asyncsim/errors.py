@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them in one piece, without a traceback, and exits with 2."""
+"""Errors that a user can correct. The command line prints them as one message, without a traceback, and exits with code 2."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class UserError(Exception):
 
 
 class Busy(UserError):
-    """Another process is writing this run."""
+    """Another process is writing to this run's folder."""
 
 
 class DataMissing(UserError):
-    """A data set that the user has to bring was not found. The message names every place looked at."""
+    """A data set that the user has to bring was not found. The message names every place that was searched."""
 
 
 class ChecksumError(UserError):
-    """A data file is not the published one. The message names file, expected and found checksum."""
+    """A data file is not the published one. The message names the file, the expected checksum, and the one found."""
 
 
 class Deadlock(UserError):

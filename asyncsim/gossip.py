@@ -1,4 +1,4 @@
-"""Who averages with whom: doubly stochastic matrices over graphs of the groups."""
+"""Gossip: which groups average their parameters with which, as doubly stochastic matrices over graphs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ class Gossip(Spec):
 
     @abstractmethod
     def neighbours(self, group: int, groups: int) -> set[int]:
-        """Whom a group hears, itself left out. ValueError if the graph is not defined for so many groups."""
+        """The groups whose parameters ``group`` receives, without itself. Raises ``ValueError`` if the graph is not defined for
+        so many groups."""
 
     def matrix(self, groups: int) -> Matrix:
-        """``P[s][r]``, doubly stochastic: Metropolis weights ``1 / (1 + max(degree))``, the rest on the diagonal."""
+        """The weights ``P[s][r]`` with which group s takes the parameters of group r; rows and columns add up to 1.
+
+        By default these are Metropolis weights: ``1 / (1 + max(degree))`` for neighbours, and the rest on the diagonal.
+        """
         near = [self.neighbours(group, groups) - {group} for group in range(groups)]
         matrix = [[0.0] * groups for _ in range(groups)]
         for s in range(groups):
@@ -46,7 +50,7 @@ class Gossip(Spec):
 
 @gossips.register("complete")
 class Complete(Gossip):
-    """Everybody with everybody: the mean of all."""
+    """Every group hears all others, so the result is the mean of all."""
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         return set(range(groups))
@@ -54,7 +58,7 @@ class Complete(Gossip):
 
 @gossips.register("ring")
 class Ring(Gossip):
-    """The two beside one."""
+    """Every group hears the two beside it."""
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         return {(group - 1) % groups, (group + 1) % groups}
@@ -62,7 +66,7 @@ class Ring(Gossip):
 
 @gossips.register("torus")
 class Torus(Gossip):
-    """The four around one, on a grid of ``rows`` rows that is closed in both directions."""
+    """Every group hears the four around it, on a grid of ``rows`` rows that is closed in both directions."""
 
     rows: int | None = Field(None, ge=1)
 
@@ -78,7 +82,7 @@ class Torus(Gossip):
 
 @gossips.register("hypercube")
 class Hypercube(Gossip):
-    """Groups whose binary numbers differ in one digit."""
+    """Every group hears those whose binary number differs from its own in one digit."""
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         if groups & (groups - 1):
@@ -88,7 +92,7 @@ class Hypercube(Gossip):
 
 @gossips.register("exponential")
 class Exponential(Gossip):
-    """Those 1, 2, 4, 8, ... places ahead (a directed graph; Assran et al. 2019), all with one weight."""
+    """Every group hears those 1, 2, 4, 8, ... places ahead, all with the same weight (a directed graph; Assran et al. 2019)."""
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         return {(group + (1 << digit)) % groups for digit in range(max(1, (groups - 1).bit_length()))}
@@ -100,7 +104,7 @@ class Exponential(Gossip):
 
 @gossips.register("matrix")
 class FromFile(Gossip):
-    """A matrix from a CSV ``file`` without a header, one row a group."""
+    """The matrix in a CSV ``file`` without a header, with one row for each group."""
 
     shorthand: ClassVar[str | None] = "file"
     file: str

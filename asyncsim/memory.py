@@ -1,4 +1,4 @@
-"""What a run surely needs of memory, known before anything is allocated."""
+"""Check that a run has enough memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from asyncsim.tasks import DataTask
 
 
 def check_memory(scenario: Scenario) -> None:
-    """Raises ``UserError`` where this machine has not the memory for the run's snapshots, or for one batch.
+    """Raise ``UserError`` if this machine has too little memory for the run's snapshots, or for one batch.
 
-    A lower bound: parameters times snapshots (one for each worker that computes on a version of its own, the server's, and a
-    gradient), and the inputs of one batch.
+    The need is a lower bound: the parameters times the number of snapshots (one for each worker that computes on a version
+    of its own, the server's, and a gradient), and the inputs of one batch.
     """
     size = 8 if scenario.dtype == "float64" else 4
     parameters, batch = scenario.task.num_parameters(), scenario.task.batch
@@ -36,7 +36,7 @@ def _fits(field: str, needed: int, what: str) -> None:
 
 
 def _physical() -> int | None:
-    """Bytes of memory in this machine; None where the system does not say."""
+    """The memory of this machine in bytes; None where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,8 @@
-"""What the parts of a method need or do: declared once by each part, checked in one place, and relied upon everywhere."""
+"""The properties of the parts of a method: what each part needs and does.
+
+Each part declares its own properties once. They are checked in one place, `asyncsim.methods.fitting`, and every other room
+relies on them.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,14 @@ class Need(enum.Flag):
 
     @property
     def decides_by_values(self) -> bool:
-        """Does the timeline depend on numbers: does a part that looks at them decide who waits, or what becomes of a push?"""
+        """Does the timeline depend on numbers? It does where a part that looks at them decides who waits, or what becomes of a
+        push."""
         return Need.VALUES in self and bool(self & DECISIONS)
+
+    @property
+    def numeric(self) -> bool:
+        """Does a part look at numbers and decide nothing but sizes, so that a push without numbers can do without it?"""
+        return Need.VALUES in self and not self & DECISIONS & ~Need.SIZES
 
     @property
     def names(self) -> list[str]:
@@ -49,7 +59,7 @@ class Need(enum.Flag):
 
 
 DECISIONS = Need.DROPS | Need.BUFFERS | Need.WAITS | Need.RECALLS | Need.SIZES
-"""What has an effect in virtual time."""
+"""The properties that have an effect in virtual time."""
 
 MEANING: dict[Need, str] = {
     Need.VALUES: "looks at gradients, parameters or losses; a part that needs them and decides nothing is left out of plans",
@@ -73,11 +83,11 @@ MEANING: dict[Need, str] = {
     Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
     Need.LAGS: "the push of a round travels while the next round is computed",
 }
-"""What each property says of a part."""
+"""What each property says about a part."""
 
 
 def joined(parts: Iterable[Need]) -> Need:
-    """Everything that any of the parts needs or does."""
+    """The union of the properties of all parts."""
     result = Need.NOTHING
     for part in parts:
         result |= part

@@ -1,4 +1,5 @@
-"""NumPy's files, read without running code, and without believing what a header announces: .npy, and .npz of plain arrays."""
+"""Read NumPy's files (.npy, and .npz of plain arrays) without running code, and without relying on the sizes that a header
+announces."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def read_npy(path: Path, most: int) -> np.ndarray:
 
 
 def read_npz(path: Path, names: Iterable[str], most: int) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of an archive of at most ``most`` bytes when unpacked. Raises ``UserError``, if one is missing too."""
+    """The arrays ``names`` of an archive of at most ``most`` bytes when unpacked. Raises ``UserError``, also if one of them is
+    missing."""
     try:
         with zipfile.ZipFile(regular(path, most)) as archive:
             members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
@@ -47,7 +49,8 @@ def read_npz(path: Path, names: Iterable[str], most: int) -> dict[str, np.ndarra
 
 
 def _array(file: IO[bytes], size: int) -> np.ndarray:
-    """The array in ``size`` bytes. ValueError, before anything is allocated, if its header announces more than there is."""
+    """The array in ``size`` bytes. Raises ``ValueError``, before anything is allocated, if its header announces more than that.
+    """
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read_header is None:

@@ -1,13 +1,19 @@
-"""Plugins: a name, a class whose fields are the plugin's settings, and one table per room.
+"""Plugins: classes with a name, whose fields are their settings in a scenario, and one registry for each role.
 
-A plugin is a frozen pydantic model with behaviour. Decorate it and a scenario may name it::
+A plugin is a frozen pydantic model with behaviour. Once it is decorated, a scenario may name it::
+
+    from asyncsim.policies import Transform, policies
 
     @policies.register("halve_when_late")
     class HalveWhenLate(Transform):
         after: int = 4
-        ...
 
-Packages register theirs through entry points of the group named in the registry (for example ``asyncsim.policy``).
+        def update(self, push, state, server):
+            if push.staleness > self.after:
+                push.penalise(2.0)
+            return push
+
+Packages register theirs through entry points of the group that is named in the registry (for example ``asyncsim.policy``).
 """
 
 from __future__ import annotations
@@ -39,14 +45,15 @@ _registries: dict[str, Registry] = {}
 
 
 class Spec(BaseModel):
-    """Settings: frozen, every key known, no NaN. The base of every section of a scenario and of every plugin."""
+    """Validated settings: frozen, without unknown keys and without NaN. The base class of every section of a scenario and of
+    every plugin."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, strict=False, protected_namespaces=(), validate_default=True
     )
     kind: ClassVar[str] = ""
     shorthand: ClassVar[str | None] = None
-    """Field that a bare value stands for: with ``shorthand = "mean"``, ``2s`` means ``{mean: 2s}``."""
+    """The field for which a bare value stands: with ``shorthand = "mean"``, ``2s`` means ``{mean: 2s}``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,7 +91,7 @@ class Spec(BaseModel):
 
 
 class Registry:
-    """One room's plugins by name; as an annotation, ``Annotated[Delay, delays]`` is a union by ``kind``."""
+    """The plugins of one role by name. As an annotation, ``Annotated[Delay, delays]``, it is a union over their kinds."""
 
     def __init__(self, what: str, default: str | None = None) -> None:
         self.what = what
@@ -96,7 +103,10 @@ class Registry:
         _registries[what] = self
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Class decorator. A second class of one name is refused, unless it redefines the first (a notebook cell run again)."""
+        """Class decorator that registers a plugin under a name.
+
+        A second class of the same name is refused, unless it redefines the first (a notebook cell that is run again).
+        """
 
         def add(cls: T) -> T:
             known = self._classes.get(name)
@@ -122,7 +132,8 @@ class Registry:
         return self._classes[name]
 
     def parse(self, value: Any, context: Any = None) -> Spec:
-        """A registered instance, a name, a bare value (for the default kind), or a mapping with ``kind``."""
+        """The plugin that a value of a scenario describes: a registered instance, a name, a bare value (for the default kind),
+        or a mapping with a ``kind``."""
         if isinstance(value, Spec) and isinstance(value, tuple(cls for _, cls in self)):
             return value
         if isinstance(value, Mapping):
@@ -170,7 +181,8 @@ class Registry:
         return {_MARK: self.what}
 
     def json_schema(self) -> dict[str, Any]:
-        """What a scenario may write here: a bare name, a bare value of the default kind, or a mapping by ``kind``."""
+        """The JSON Schema of what a scenario may write here: a bare name, a bare value of the default kind, or a mapping by
+        ``kind``."""
         options: list[dict[str, Any]] = [{"enum": [name for name, cls in self if not _required(cls)]}]
         if self.default is not None and self[self.default].shorthand:
             options.append({"type": ["number", "string"], "description": f"shorthand for kind {self.default}"})
@@ -224,7 +236,7 @@ def _required(cls: type[Spec]) -> bool:
 
 
 Problem = tuple[tuple[str | int, ...], Any, str]
-"""Where (below the model that complains), the value, and the message."""
+"""Where a problem is (below the model that complains), the value, and the message."""
 
 
 def located(title: str, problems: list[Problem]) -> ValidationError:

@@ -1,4 +1,4 @@
-"""Go on with a run that was interrupted, or make a run longer."""
+"""Continue a run that was interrupted, or make a finished run longer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recorded_scenario(path: Path) -> Scenario:
 
 
 def lengthened(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
-    """``scenario`` with another length; ``UserError`` where the run so far is not the beginning of the longer one."""
+    """``scenario`` with another length. Raises ``UserError`` where the run so far is not the beginning of the longer one."""
     other = [key for key in changes if not key.startswith(LENGTH)]
     if other:
         raise UserError(f"a run can be made longer (run.updates, run.samples, run.time), not changed in {', '.join(other)}")

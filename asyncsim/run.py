@@ -1,4 +1,4 @@
-"""From a scenario to a result: put the parts together, run, record."""
+"""Simulate a scenario: put the parts together, run, and record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 Wait = Callable[[list[Any]], None]
-"""What an engine calls to have futures computed together with those of other runs."""
+"""The function that an engine calls to have futures computed together with those of other runs."""
 
 
 def simulate(
@@ -88,7 +88,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
 
 
 def reusable(scenario: Scenario, path: Path) -> Result | None:
-    """The finished run of this very scenario in ``path``, if there is one."""
+    """The finished run of this scenario in the folder ``path``; None if there is none."""
     if not (path / "manifest.json").exists():
         return None
     manifest = read_manifest(path)
@@ -111,7 +111,7 @@ def proceed(
 
 
 def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
-    """What must be the same for a checkpoint to give the same bits."""
+    """The properties that must be the same for a checkpoint to give the same bits."""
     engine = scenario.engine_for(task).settings()
     return {
         "scenario": run_hash, "versions": versions(), "machine": platform.machine(), "device": scenario.device.partition(":")[0],
@@ -120,7 +120,7 @@ def identity(scenario: Scenario, task: Task, run_hash: str) -> dict[str, Any]:
 
 
 def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoint | None:
-    """The checkpoint from which this very run goes on; None: it has to begin, which gives the same bits."""
+    """The checkpoint from which this run can go on; None if it has to begin anew, which gives the same bits."""
     try:
         manifest = read_manifest(directory.path)
         if manifest["hash"] != scenario.hash or manifest["status"] in ("finished", "diverged"):
@@ -243,13 +243,13 @@ def _tidy(directory: RunDirectory, manifest: dict[str, Any], keeper: Keeper) -> 
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the bits."""
+    """The versions of the software that determines the bits."""
     packages = ("simpy", "numpy", "torch")
     return {"asyncsim": asyncsim.__version__, "python": platform.python_version(), **{name: installed(name) for name in packages}}
 
 
 def _drawing(scenario: Scenario) -> str:
-    """Who may have moved a global generator in the middle of a run."""
+    """The parts of a run that may move a global generator in the middle of it, for the message."""
     return f"a part of the run (task `{scenario.task.kind}`, its model, loss or evaluation, or method `{scenario.method.kind}`)"
 
 
@@ -263,7 +263,7 @@ def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> Non
 
 
 def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
-    """Save what there is of a run that ends early; a disk that is full must not hide the first error."""
+    """Save what there is of a run that ends early. A further error, such as a full disk, must not hide the first one."""
     try:
         recorder.flush(last=True)
         directory.write_json("manifest.json", manifest)

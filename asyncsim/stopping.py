@@ -1,4 +1,5 @@
-"""Signals that ask this process to end: Ctrl-C, SIGTERM, SIGHUP. The state here is the process's, as signals are."""
+"""Signals that ask this process to end: Ctrl-C, SIGTERM and SIGHUP. The module has state of its own, because signals belong to
+the process."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 ONE_REQUEST = 1.0
-"""Seconds in which several signals are one request: ``timeout`` and ``uv run`` pass on what the terminal has sent already."""
+"""Seconds within which several signals count as one request: ``timeout`` and ``uv run`` pass on a signal that the terminal has
+sent to this process already."""
 
 _asked = 0  # the signal that asked this process to end; 0: none did
 _since = 0.0
@@ -21,7 +23,8 @@ _held = 0  # sections under way that are not to be cut short
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks this process to end: what is going on saves itself, and leaves. ``number`` is that of the signal."""
+    """Raised when a signal asks this process to end, so that what is going on can save itself. ``number`` is that of the
+    signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -29,18 +32,21 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code() -> int:
-    """What the shell expects of a process that a signal ended, Ctrl-C if nothing else: 128 and the signal's number."""
+    """The exit code of a process that a signal ended, as shells expect it: 128 plus the number of the signal (of Ctrl-C if none
+    was seen)."""
     return 128 + (_asked or signal.SIGINT)
 
 
 def asked() -> bool:
-    """Was this process asked to end? Errors from then on may be no more than what the interruption did."""
+    """Was this process asked to end? Errors after that may be mere consequences of the interruption."""
     return _asked > 0
 
 
 def check() -> None:
-    """Raises ``Stopped`` if this process was asked to end. Python drops what a signal raises within ``__del__`` and the like, so
-    loops look for themselves."""
+    """Raise ``Stopped`` if this process was asked to end.
+
+    Python drops an exception that a signal raises within ``__del__`` and the like, so loops call this themselves.
+    """
     if _asked:
         raise Stopped(_asked)
 
@@ -90,20 +96,20 @@ def _heed(number: int, _: Any) -> None:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Around the call of a library that installs signal handlers of its own."""
+    """Context around the call of a library that installs signal handlers: afterwards the handlers are as they were."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                if handler is not None:  # one that Python did not install
+                if handler is not None:  # a handler that was not installed from Python
                     signal.signal(number, handler)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """What must not be cut short, such as an import: a signal that comes within is heeded at the end."""
+    """Context for what must not be cut short, such as an import: a signal that comes within is acted upon at the end."""
     global _held
     before = _asked
     _held += 1

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 BLOCK = 64
-"""Draws taken from one stream at a time. Part of the contract: another value gives other numbers."""
+"""The number of draws taken from one stream at a time. It is part of the determinism contract: another value gives other
+numbers."""
 
 
 class Streams:
@@ -28,13 +29,13 @@ class Streams:
         return np.random.Generator(np.random.Philox(key=self.integer(purpose, *key, bits=128)))
 
     def integer(self, purpose: str, *key: int, bits: int = 64) -> int:
-        """The hash itself, for generators that are not NumPy's (a ``torch.Generator`` takes it as its seed)."""
+        """The hash itself as an integer, for generators that are not NumPy's (a ``torch.Generator`` takes it as its seed)."""
         words = "/".join([str(self.seed), purpose, *map(str, key)])
         return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=bits // 8).digest(), "little")
 
 
 class Exhausted(Exception):
-    """A recorded sequence has no further value, and its end is meant: the worker leaves."""
+    """Raised where a recorded sequence has no further value, and the settings say that its worker leaves then (``end: stop``)."""
 
 
 class Draws:

@@ -96,10 +96,10 @@ Watts = _quantity("a power", POWER, "watts", "300W", ge=0)
 
 
 def nanoseconds(seconds: float) -> int:
-    """Seconds to ticks of virtual time, rounded to the nearest nanosecond.
+    """Seconds as ticks of virtual time, rounded to the nearest nanosecond.
 
     Raises:
-        UserError: they are not finite.
+        UserError: the seconds are not finite.
     """
     try:
         return round(seconds * NANOSECONDS)
@@ -108,7 +108,7 @@ def nanoseconds(seconds: float) -> int:
 
 
 def time_unit(seconds: float) -> str:
-    """The unit in which a duration reads best: about 3 to 200 of it."""
+    """The unit in which a duration is easiest to read: the number is then about 3 to 200."""
     for unit in ("d", "h", "min", "s", "ms", "us"):
         if abs(seconds) >= TIME[unit] * (3 if TIME[unit] > 1 else 1):
             return unit
@@ -116,21 +116,21 @@ def time_unit(seconds: float) -> str:
 
 
 def show_seconds(seconds: float, unit: str | None = None) -> str:
-    """A duration for people: ``1.5 ms``, ``12.3 s``, ``2.5 h``; in ``unit``, where several are to be compared."""
+    """A duration as text, such as ``1.5 ms``, ``12.3 s`` or ``2.5 h``; in ``unit``, where several are to be compared."""
     unit = unit or time_unit(seconds)
     value = seconds / TIME[unit]
     return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
 
 
 def show_dollars(dollars: float) -> str:
-    """An amount for people: ``$0.0042``, ``$12.30``, ``$1,234``."""
+    """An amount of money as text, such as ``$0.0042``, ``$12.30`` or ``$1,234``."""
     if abs(dollars) >= 1000:
         return f"${dollars:,.0f}"
     return f"${dollars:.2f}" if abs(dollars) >= 1 or not dollars else f"${dollars:.3g}"
 
 
 def show_joules(joules: float) -> str:
-    """An energy for people: ``120 J``, ``3.4 kJ``, and from 0.1 kWh on ``2.5 kWh``."""
+    """An energy as text, such as ``120 J`` or ``3.4 kJ``; from 0.1 kWh on such as ``2.5 kWh``."""
     if abs(joules) >= 360_000:
         return f"{joules / 3.6e6:,.0f} kWh" if abs(joules) >= 3.6e9 else f"{joules / 3.6e6:.3g} kWh"
     return f"{joules / 1000:.3g} kJ" if abs(joules) >= 1000 else f"{joules:.3g} J"

@@ -1,7 +1,8 @@
-"""Files that a user names, opened by one guard: regular files only, no larger than the reader says, errors as sentences.
+"""Open the files that a user names, in one way: regular files only, no larger than the reader allows, with errors that are
+sentences.
 
-A named pipe would block for ever and a device never end, so both are refused before they are opened. What is inside a file is the
-reader's matter, but for JSON, which several read.
+A named pipe would block for ever and a device would never end, so both are refused before they are opened. The contents of a
+file are checked by its reader, except for JSON, which several readers use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from asyncsim.errors import UserError
 
 MEGABYTE = 1_000_000
 MOST_DEPTH = 64
-"""Levels of nesting in anything that is read."""
+"""The largest depth of nesting in anything that is read."""
 MOST_JSON = 1_000 * MEGABYTE
 
 _KINDS = {
@@ -29,7 +30,7 @@ _KINDS = {
 def regular(path: Path, most: int) -> Path:
     """``path``, if it is a regular file (or a link to one) of at most ``most`` bytes.
 
-    Raises ``UserError`` if it is something else, larger, missing, or not to be looked at.
+    Raises ``UserError`` if it is something else, larger, missing, or not readable.
     """
     try:
         status = path.stat()
@@ -78,7 +79,8 @@ def read_text(path: Path, most: int) -> str:
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:
-    """What a JSON file says: nested no deeper than ``MOST_DEPTH``, all numbers finite. Raises ``UserError``."""
+    """The data in a JSON file, which may be nested no deeper than ``MOST_DEPTH``, with finite numbers only. Raises
+    ``UserError``."""
     text = read_text(path, most)
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
@@ -97,7 +99,7 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
 
 
 def number_problem(error: ValueError) -> str:
-    """Python's refusal to read a whole number of thousands of digits, in the words of a user."""
+    """The message for a whole number of thousands of digits, which Python refuses to read."""
     return "a whole number has too many digits" if "integer string conversion" in str(error) else str(error)
 
 

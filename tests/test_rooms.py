@@ -13,6 +13,7 @@ that importing the room does not import it. Standard library: free.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,6 +157,16 @@ def test_every_module_is_in_a_room():
     """A new room needs a floor, in the table above and in the plan."""
     assert {room_of(path) for path in MODULES} <= set(FLOORS)
     assert len(ALL) > 300  # the parser finds imports at all
+
+
+def test_the_page_about_the_architecture_has_the_same_floors():
+    """Rooms and floors in docs/architecture.md are those of the table above; files that the page names are there."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d.]+) \| `(\w+)` \|", page, re.MULTILINE)
+    assert {room: float(floor) for floor, room in rows} == FLOORS
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", page)) - {"tests/test_rooms.py"}
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_imports_go_downward():

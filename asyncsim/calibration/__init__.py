@@ -1,4 +1,4 @@
-"""Traces of real systems, and what a scenario says instead of them."""
+"""Calibration: describe the traces of real systems in the words of a scenario."""
 
 from asyncsim.calibration.calibrate import Calibration, calibrate
 from asyncsim.calibration.fitting import Candidate, Fit, fit

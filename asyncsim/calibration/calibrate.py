@@ -1,4 +1,4 @@
-"""From a trace to a piece of a scenario."""
+"""Turn a trace into a piece of a scenario."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ from asyncsim.records.directory import write_atomically
 
 FORMAT = 1
 LISTED = 32
-"""Workers up to which a factor each is written down; beyond, machines are drawn anew (`cvb`)."""
+"""Largest number of workers for which the snippet lists a factor for each. Larger fleets are described by the delay `cvb`,
+which draws its machines anew."""
 FEW = 30
-"""Durations below which a fit is not to be relied on."""
+"""Number of durations below which a fit is not to be relied on."""
 FAR = 0.1
-"""Kolmogorov-Smirnov distance above which no family describes a trace."""
+"""Kolmogorov-Smirnov distance above which none of the families describes the trace."""
 PERSISTENT = 0.2
-"""Autocorrelation above which independent draws lose something."""
+"""Autocorrelation above which independent draws would lose something that the trace has."""
 LINKS = {"upload": "uplink", "download": "downlink"}
 
 
 class Calibration(NamedTuple):
-    """A trace and what was fitted to it; ``fits`` has a name for each part of the trace."""
+    """A trace, and what was fitted to it. ``fits`` has one entry for each part of the trace, by the part's name."""
 
     trace: Trace
     fits: dict[str, Fit]
     differences: Differences | None
-    """Between the workers of a trace of durations; None for availability."""
+    """How the workers of a trace of durations differ; None for a trace of availability."""
     snippet: dict[str, Any]
     """Part of a scenario, as plain data: a section `cluster` that validates."""
     notes: tuple[str, ...]
 
     @property
     def yaml(self) -> str:
-        """``snippet``, ready to be pasted into a scenario."""
+        """The ``snippet`` as YAML text, ready to be pasted into a scenario."""
         return as_yaml(self.snippet)
 
     def document(self) -> dict[str, Any]:
-        """Plain data for JSON; the keys are the same for every trace."""
+        """Everything as plain data for JSON. The keys are the same for every trace."""
         return {
             "format": FORMAT,
             "trace": {
@@ -71,7 +72,7 @@ def calibrate(
     unit: Unit | None = None,
     times: Times = "durations",
 ) -> Calibration:
-    """Read a trace, fit every family, choose, and say it as a scenario does.
+    """Read a trace, fit every family of distributions, choose one, and express it as a piece of a scenario.
 
     Workers that differ (``Differences.heterogeneous``) are fitted together after each duration was divided by its worker's
     factor; the snippet multiplies again. ``empirical`` names a CSV file that these durations are written to, and the snippet
@@ -125,7 +126,7 @@ def write_durations(path: str | Path, workers: dict[Any, np.ndarray]) -> Path:
 
 
 def as_yaml(snippet: dict[str, Any]) -> str:
-    """Plain data as YAML, the innermost mappings in a line each."""
+    """Plain data as YAML text, with each innermost mapping on one line."""
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False
@@ -145,7 +146,8 @@ def _pool(workers: dict[Any, np.ndarray]) -> np.ndarray:
 
 
 def _checked(made: Calibration) -> Calibration:
-    """Nothing is handed out that a scenario would not take."""
+    """The snippet itself, after it has been validated as part of a scenario, so that nothing is handed out that would be
+    refused later."""
     Cluster.model_validate(made.snippet["cluster"])
     return made
 

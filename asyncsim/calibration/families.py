@@ -16,17 +16,17 @@ from scipy.special import digamma, gammainc, gammaincinv, gammaln, ndtr, ndtri, 
 
 
 class Family(ABC):
-    """A fitted distribution. ``free`` is the number of parameters that the data chose."""
+    """A fitted distribution. ``free`` is the number of parameters that were estimated from the data."""
 
     kind: ClassVar[str]
     free: ClassVar[int] = 2
     positive: ClassVar[bool] = True
-    """Whether a duration of 0 s is impossible."""
+    """Is a duration of 0 s impossible under this family?"""
 
     @classmethod
     @abstractmethod
     def fit(cls, x: np.ndarray) -> Self:
-        """The parameters of greatest likelihood."""
+        """The member of the family with the greatest likelihood for the durations ``x``, shape ``(n,)``."""
 
     @abstractmethod
     def log_density(self, x: np.ndarray) -> np.ndarray:
@@ -42,12 +42,12 @@ class Family(ABC):
 
     @abstractmethod
     def delay(self, factor: float = 1.0) -> dict[str, Any]:
-        """``factor`` times this duration as a delay of a scenario, in seconds, with six digits."""
+        """``factor`` times this duration, as a delay that a scenario can hold: in seconds, with six significant digits."""
 
 
 @dataclass(frozen=True)
 class Uniform(Family):
-    """From the shortest to the longest duration."""
+    """Uniform between the shortest and the longest duration."""
 
     kind: ClassVar[str] = "uniform"
     positive: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Uniform(Family):
 
 @dataclass(frozen=True)
 class ShiftedExponential(Family):
-    """The shift is the shortest duration, the rest of the mean is exponential."""
+    """A shift, which is the shortest duration, plus an exponential with the rest of the mean."""
 
     kind: ClassVar[str] = "shifted_exponential"
     positive: ClassVar[bool] = False
@@ -99,7 +99,7 @@ class ShiftedExponential(Family):
 
 @dataclass(frozen=True)
 class Exponential(ShiftedExponential):
-    """No shift; the mean is the trace's."""
+    """An exponential without a shift, with the mean of the trace."""
 
     kind: ClassVar[str] = "exponential"
     free: ClassVar[int] = 1
@@ -125,7 +125,7 @@ class Gamma(Family):
         mean = float(x.mean())
         y = x / mean - 1
         logs = np.where(y < -0.5, np.log(x / mean), np.log1p(np.maximum(y, -0.5)))
-        s = float((y - logs).mean())  # the right side, without the loss of digits where the spread is small
+        s = float((y - logs).mean())  # the right-hand side, computed without losing digits where the spread is small
         k = (1 + math.sqrt(1 + 4 * s / 3)) / (4 * s)  # from log k - psi(k) = 1/(2k) + 1/(12k²) - ...
         for _ in range(20 if k < 1e4 else 0):
             step = (math.log(k) - float(digamma(k)) - s) / (1 / k - float(polygamma(1, k)))
@@ -150,7 +150,7 @@ class Gamma(Family):
 
 @dataclass(frozen=True)
 class Lognormal(Family):
-    """Mean and standard deviation (of n, not n - 1) of log x."""
+    """A lognormal with the mean and the standard deviation (divided by n, not n - 1) of log x."""
 
     kind: ClassVar[str] = "lognormal"
     mu: float
@@ -249,7 +249,7 @@ class Pareto(Family):
 
 @dataclass(frozen=True)
 class Constant(Family):
-    """For durations that are all equal. It has no density."""
+    """A constant, for durations that are all equal. It has no density."""
 
     kind: ClassVar[str] = "constant"
     free: ClassVar[int] = 1
@@ -276,5 +276,5 @@ FAMILIES: tuple[type[Family], ...] = (Exponential, ShiftedExponential, Uniform, 
 
 
 def digits(value: float) -> float:
-    """Six significant digits: more than any trace tells."""
+    """``value`` rounded to six significant digits, which is more than any trace tells."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""Durations to the family that describes them best."""
+"""Choose the family of distributions that describes durations best."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from asyncsim.calibration.families import FAMILIES, Constant, Family
 from asyncsim.cluster import delays
 
 EQUAL = 1e-6
-"""Durations that differ by less than this part of their mean are a constant."""
+"""Durations that differ by less than this share of their mean are treated as a constant."""
 CLOSE = 10.0
-"""Differences of AIC from which there is no support for the worse one (Burnham and Anderson 2002, section 2.6)."""
+"""Difference of AIC from which on the worse of two models has essentially no support (Burnham and Anderson 2002, section 2.6)."""
 
 
 class Candidate(NamedTuple):
-    """A fitted family, or why there is none. ``log_likelihood`` is over all rows; AIC = 2 free - 2 log-likelihood."""
+    """A fitted family, or the reason why there is none. ``log_likelihood`` is the sum over all rows, and AIC = 2 free - 2
+    log-likelihood."""
 
     kind: str
     family: Family | None
@@ -38,7 +39,7 @@ class Candidate(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What was fitted to ``values``, shape ``(n,)``, sorted seconds. ``candidates`` come best first."""
+    """The result of fitting every family to ``values``, shape ``(n,)``, sorted seconds. ``candidates`` come best first."""
 
     values: np.ndarray
     candidates: tuple[Candidate, ...]
@@ -68,10 +69,11 @@ class Fit(NamedTuple):
 
 
 def fit(values: np.ndarray) -> Fit:
-    """Fit every family to durations, shape ``(n,)``, seconds, n >= 1, not all 0.
+    """Fit every family to durations, shape ``(n,)``, in seconds; n >= 1, and not all of them 0.
 
-    Chosen is, among the families whose AIC is within ``CLOSE`` of the lowest, one with the fewest parameters, and of those the
-    one with the lowest AIC. Durations that are all equal (``EQUAL``) are constant, which has no likelihood to compare.
+    Among the families whose AIC is within ``CLOSE`` of the lowest, those with the fewest parameters are taken, and of these
+    the one with the lowest AIC. Durations that are all equal (within ``EQUAL``) are described by a constant, which has no
+    likelihood to compare.
     """
     x = np.sort(values)
     if x[-1] - x[0] <= EQUAL * x.mean():

@@ -1,4 +1,4 @@
-"""Do the workers of a trace differ? An analysis of variance of log durations, and how much there is of it."""
+"""Test whether the workers of a trace differ (an analysis of variance of log durations), and estimate by how much."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from scipy.special import fdtrc
 
 SIGNIFICANT = 1e-3
 MATERIAL = 0.02
-"""Coefficient of variation between workers below which they count as equal, however many rows prove a difference."""
+"""Coefficient of variation between workers below which they are treated as equal, even where many rows make a difference
+significant."""
 
 
 class Differences(NamedTuple):
     """How the workers of a trace differ.
 
-    With m_i the mean of worker i and r = duration / m_i, the model is the one of `cvb`: ``cv_batch`` is the standard deviation
-    of r within workers, and ``cv_machine`` that of the m_i over their mean, less what batches alone would make of it.
+    The model is that of the delay `cvb`. With m_i the mean of worker i and r = duration / m_i, ``cv_batch`` is the standard
+    deviation of r within workers. ``cv_machine`` is the standard deviation of the m_i over their mean, after subtracting the
+    part that the variation of batches alone would cause.
     """
 
     workers: tuple[Any, ...]
@@ -26,23 +28,24 @@ class Differences(NamedTuple):
     cv_machine: float
     cv_batch: float
     p: float | None
-    """Of the F test that all workers are equal, on log durations (on durations if there are zeros); None if it cannot be made."""
+    """P-value of the F test that all workers are equal, made on log durations (on the durations themselves if some are zero).
+    None where the test cannot be made."""
     autocorrelation: float | None
-    """Of r from one row of a worker to its next."""
+    """Correlation of r between one row of a worker and its next."""
 
     @property
     def heterogeneous(self) -> bool:
-        """p below ``SIGNIFICANT`` and ``cv_machine`` at least ``MATERIAL``."""
+        """Do the workers differ? They do if p is below ``SIGNIFICANT`` and ``cv_machine`` is at least ``MATERIAL``."""
         return self.p is not None and self.p < SIGNIFICANT and self.cv_machine >= MATERIAL
 
     @property
     def mean(self) -> float:
-        """The mean of the workers' means, each worker counted once."""
+        """The mean of the workers' means, in which each worker counts once."""
         return math.fsum(self.means) / len(self.means)
 
     @property
     def factors(self) -> tuple[float, ...]:
-        """The workers' means over their mean."""
+        """The workers' means, divided by the mean of all."""
         return tuple(mean / self.mean for mean in self.means)
 
     def document(self) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def differences(workers: dict[Any, np.ndarray]) -> Differences:
 
 
 def _p(values: list[np.ndarray]) -> float | None:
-    """Upper tail of F = (between / (N - 1)) / (within / (n - N)); None where one of them has no freedom."""
+    """Upper tail of F = (between / (N - 1)) / (within / (n - N)); None where one of the two has no degrees of freedom."""
     total, number = sum(map(len, values)), len(values)
     if number < 2 or total <= number:
         return None
@@ -91,7 +94,7 @@ def _p(values: list[np.ndarray]) -> float | None:
 
 
 def _autocorrelation(ratios: list[np.ndarray]) -> float | None:
-    """None where no worker has two rows, or nothing varies."""
+    """The autocorrelation at lag one; None where no worker has two rows, or where nothing varies."""
     centred = [each - each.mean() for each in ratios if len(each) > 1]
     square = sum(float(each @ each) for each in centred)
     return sum(float(each[:-1] @ each[1:]) for each in centred) / square if square > 0 else None

@@ -1,4 +1,7 @@
-"""How long this machine takes for a gradient. The only place where wall time gets into a scenario: by way of a file."""
+"""Measure how long this machine takes for a gradient.
+
+Wall time never enters a simulation directly. It enters a scenario only by way of the file that is written here.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ class Measurement(NamedTuple):
     about: str
 
     def write(self, path: str | Path) -> tuple[Path, Path, Calibration]:
-        """Freeze the durations in ``path`` (.csv), and beside it (.yaml) the piece of a scenario that draws from them.
+        """Write the durations to ``path`` (.csv), and beside it (.yaml) the piece of a scenario that draws from them.
 
-        Neither may be there yet. Returned with the two paths is what was fitted.
+        Neither file may exist yet. Returns the two paths and what was fitted.
 
         Raises:
-            UserError: another ending, a file that is there, a folder that is not, a full disk.
+            UserError: another ending, a file that exists already, a folder that does not, or a full disk.
         """
         path = check_place(path)
         snippet = path.with_suffix(".yaml")
@@ -45,7 +48,7 @@ class Measurement(NamedTuple):
 
 
 def check_place(path: str | Path) -> Path:
-    """Where a measurement may be written: what was measured once is never replaced. Raises ``UserError``."""
+    """Raise ``UserError`` if a measurement may not be written to this place. An earlier measurement is never replaced."""
     path = Path(path).expanduser()
     if path.suffix.lower() != ".csv":
         raise UserError(f"{path}: durations are written as CSV; name a file that ends in .csv")
@@ -58,7 +61,7 @@ def check_place(path: str | Path) -> Path:
 
 
 def scenario_of(task: str, device: str | None = None, threads: int | None = None) -> Scenario:
-    """The scenario in a file (the first, if it describes several), or a small one around the name of a task."""
+    """The scenario in a file (the first one if it describes several), or a small scenario for a task that is given by name."""
     changes = {name: value for name, value in (("device", device), ("threads", threads)) if value is not None}
     if Path(task).suffix or Path(task).exists():
         return load_study(task, changes).scenarios[0]
@@ -68,10 +71,12 @@ def scenario_of(task: str, device: str | None = None, threads: int | None = None
 def measure(
     scenario: Scenario, gradients: int = 200, warm_up: int = 20, clock: Callable[[], int] = time.perf_counter_ns
 ) -> Measurement:
-    """Time ``gradients`` gradients of one batch each, with the reading of the batch, after ``warm_up`` that are not counted.
+    """Time the computation of ``gradients`` gradients, one batch each, including the reading of the batch. ``warm_up``
+    gradients before them are not counted.
 
-    They are those of worker 0 at the initial parameters, one at a time, by the reference kernel, with the scenario's device and
-    threads. ``clock`` tells nanoseconds. Other work on the machine is measured with them.
+    They are the gradients of worker 0 at the initial parameters, computed one at a time by the reference kernel on the
+    scenario's device, with its number of threads. ``clock`` returns nanoseconds. Whatever else the machine does meanwhile is
+    measured with them.
     """
     from asyncsim.engine.kernels import gradient
 
@@ -98,7 +103,8 @@ def measure(
 
 
 def _waiting(device: str) -> Callable[[], None]:
-    """What waits until a device has done what it was told; a CPU has when a call returns."""
+    """A function that waits until the device has finished all work it was given. On a CPU, work is finished when a call
+    returns."""
     if device == "cpu":
         return lambda: None
     import torch

@@ -1,4 +1,4 @@
-"""Traces: measured durations by worker, and when workers were there."""
+"""Read traces of real systems: measured durations by worker, or the times at which workers were available."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from asyncsim.units import NANOSECONDS
 
 
 class Trace(NamedTuple):
-    """``parts[name][worker]`` has shape ``(rows,)``, float64 seconds, in the file's order.
+    """A trace as arrays. ``parts[name][worker]`` has shape ``(rows,)``: float64 seconds, in the file's order.
 
-    Durations are one part, named as their span; availability is the parts ``up`` and ``down``. Where the file names no workers
-    there is one, called None. ``said`` tells how the file was read, units included.
+    A trace of durations has one part, named after the kind of span that it holds; a trace of availability has the parts
+    ``up`` and ``down``. Where the file names no workers there is one worker, called None. ``said`` tells how the file was
+    read, units included.
     """
 
     path: Path
     sha256: str
     parts: dict[str, dict[Any, np.ndarray]]
     left_out: int
-    """Spans whose end was not seen: cut short, or still going on at the end of the trace."""
+    """Number of spans that were not used because their end was not observed: they were cut short, or still went on when the
+    trace ended."""
     said: str
 
     @property
@@ -37,14 +39,15 @@ class Trace(NamedTuple):
 
 
 def read_trace(path: str | Path, layout: Layout | None = None) -> Trace:
-    """Read a trace: CSV, Parquet or JSON Lines (.jsonl, .ndjson), or a run's folder.
+    """Read a trace from CSV, Parquet or JSON Lines (.jsonl, .ndjson), or from a run's folder.
 
-    By its columns: ``start_ns`` and ``end_ns``, the events of a run, of which those of the layout's span count; ``start`` and
-    ``end`` (unless the layout's times are intervals), or ``time`` and ``event``, availability; else durations as the ``layout``
-    says. Workers are optional, except for events.
+    What it is follows from its columns. With ``start_ns`` and ``end_ns`` it is the events of a run, of which those are read
+    whose kind is the layout's span. With ``start`` and ``end`` (unless the layout says that its times are intervals), or
+    with ``time`` and ``event``, it is a trace of availability. Otherwise it is a trace of durations, as the ``layout`` says.
+    Workers are optional, except in events.
 
     Raises:
-        UserError: naming file, line, column, value and what is allowed.
+        UserError: the file cannot be used; the message names file, line, column and value, and what is allowed.
     """
     layout = layout or Layout()
     try:
@@ -82,7 +85,8 @@ def _parts(rows: Rows, layout: Layout) -> tuple[dict[str, dict[Any, np.ndarray]]
 
 
 def _from_intervals(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[str, dict[Any, np.ndarray]], int, str]:
-    """Each row is a time that a worker was there; from its end to the next start the worker was down."""
+    """Availability from rows that each give a time span in which a worker was up; it was down from the end of one to the start
+    of the next."""
     unit, said = unit_of_moments(rows, ("start", "end"), unit)
     start, end = rows.moments(("start", "end"), "file", unit)
     backwards = end < start
@@ -103,7 +107,8 @@ def _from_intervals(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[st
 
 
 def _from_changes(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[str, dict[Any, np.ndarray]], int, str]:
-    """Each row is the moment at which a worker came up or went down. The last state of a worker has no end: it is left out."""
+    """Availability from rows that each give the moment at which a worker came up or went down. The last state of a worker has
+    no known end and is left out."""
     unit, said = unit_of_moments(rows, ("time",), unit)
     (time,) = rows.moments(("time",), "file", unit)
     cells = rows.column("event", "file")
@@ -127,7 +132,7 @@ def _from_changes(rows: Rows, worker: str, unit: Unit | None) -> tuple[dict[str,
 
 
 def _places(labels: np.ndarray) -> dict[Any, np.ndarray]:
-    """The rows of each worker, in the file's order; workers in order of number or name."""
+    """The rows of each worker, in the file's order. Workers are ordered by number, or by name."""
     if len(labels) and labels[0] is None:
         return {None: np.arange(len(labels))}
     found, numbers = np.unique(labels, return_inverse=True)

@@ -1,1 +1,1 @@
-"""Resume, bit for bit: what a checkpoint holds, when one is written, and how a run goes on from it."""
+"""Checkpoints: what they hold, when they are written, and how a run goes on from one to the same bits."""

@@ -9,9 +9,11 @@ from asyncsim.units import PositiveSeconds
 
 
 class Cadence(Spec):
-    """Every so many ``updates``, virtual seconds of ``time`` or wall ``minutes`` (at most one); results do not depend on it.
+    """How often a run saves itself: every so many ``updates``, virtual seconds of ``time``, or wall ``minutes``; at most one of
+    the three.
 
-    With none of them nothing is saved on the way. ``end``: keep one of the end, from which a longer run can start.
+    Results do not depend on it. With none of the three nothing is saved on the way. ``end`` keeps a checkpoint of the end,
+    from which a longer run can start.
     """
 
     updates: int | None = Field(None, ge=1)
@@ -27,4 +29,4 @@ class Cadence(Spec):
 
 
 DEFAULT = Cadence(minutes=1.0)
-"""Where the scenario says nothing."""
+"""The cadence of a run whose scenario has no section ``checkpoint``."""

@@ -1,4 +1,4 @@
-"""When a run saves itself, and doing so."""
+"""Save a run from time to time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 SHARE = 0.05
-"""Of the wall time that the default cadence may cost: large checkpoints come less often."""
+"""Largest share of the wall time that checkpoints may cost at the default cadence; where they are large, they are written less
+often."""
 
 
 class Keeper:
     """An observer that writes checkpoints of a run at its cadence; without one, every minute of wall time, seldomer if large.
 
-    ``identity`` tells what must be the same for a checkpoint to be used; ``started`` when (``perf_counter``) the run would
-    have begun had it not been interrupted.
+    ``identity`` holds what must be the same when a checkpoint is used. ``started`` is the moment (``perf_counter``) at which
+    the run would have begun, had it never been interrupted.
     """
 
     def __init__(self, sim: Simulation, cadence: Cadence | None, identity: Callable[[], dict[str, Any]], started: float) -> None:
@@ -40,7 +41,7 @@ class Keeper:
         self._plan()
 
     def due(self) -> bool:
-        """Is it time? Asked after every event."""
+        """Is it time to save? This is asked after every event."""
         if self.off:
             return False
         if self.cadence.updates is not None:
@@ -55,7 +56,8 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """Raises ``UserError`` if the disk is full, or if something cannot be saved and the scenario asks for checkpoints."""
+        """Write a checkpoint. Raises ``UserError`` if the disk is full, or if something cannot be saved and the scenario asks
+        for checkpoints."""
         begun = time.monotonic()
         sim = self.sim
         tables = sim.recorder.position()

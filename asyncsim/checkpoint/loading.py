@@ -1,4 +1,4 @@
-"""The newest checkpoint of a run folder that is whole, and what is refused."""
+"""Find the newest checkpoint of a run folder that is whole, and refuse one that does not belong to the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``state`` and ``arrays`` as ``state.capture`` made them; ``rows`` of metrics and updates up to it."""
+    """A checkpoint that has been read: ``state`` and ``arrays`` as ``state.capture`` made them, and the ``rows`` of metrics and
+    updates up to that point."""
 
     path: Path
     identity: dict[str, Any]

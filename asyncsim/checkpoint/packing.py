@@ -1,7 +1,9 @@
-"""What changes during a run as JSON and arrays, and back: plain values, containers, tensors, pushes, snapshots, futures.
+"""Turn what changes during a run into JSON and arrays, and back: plain values, containers, tensors, pushes, snapshots and
+futures.
 
-Who shares a tensor shares it again: snapshots of one version are one tensor, and ``snapshot.params is server.params`` means that
-nothing has moved. Tensors are told apart by identity; two views of one memory become two tensors.
+What shared a tensor before shares one again afterwards: snapshots of one version are one tensor, and where ``snapshot.params
+is server.params`` held, it holds again. (The shard uses it to see that nothing has moved since the read.) Tensors are told
+apart by identity, so two views of one memory become two tensors.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ class Unsaveable(Exception):
 
 
 class Packer:
-    """``pack`` gives JSON; tensors and futures are collected beside it, each once."""
+    """Collects what is saved. ``pack`` returns plain data for JSON; tensors and futures are put aside, each of them once."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.devices: list[str] = []  # of the tensors
         self.futures: list[dict[str, Any]] = []
         self.snapshots: dict[tuple[int, int], Snapshot] = {}  # (worker, step) -> what its result may still be computed on
-        self._seen: dict[int, tuple[int, Any]] = {}  # id -> index, and the object, so that the id stays its own
+        self._seen: dict[int, tuple[int, Any]] = {}  # id -> index, and the object, which keeps the id from being reused
 
     def pack(self, value: Any, where: str) -> Any:
         """Plain data for ``value``. Raises ``Unsaveable``, naming ``where``."""
@@ -106,7 +108,8 @@ class Packer:
 
 
 class Unpacker:
-    """The way back. Work that was alive becomes a future when the replay submits it again (``submit``)."""
+    """Restores what a `Packer` has saved. Work that was unfinished becomes a future again when the replay submits it
+    (``submit``)."""
 
     def __init__(self, arrays: dict[str, np.ndarray], devices: list[str], futures: list[dict[str, Any]], engine: Engine) -> None:
         self.arrays = arrays
@@ -153,7 +156,8 @@ class Unpacker:
     def submit(
         self, kernel: Kernel, params: torch.Tensor | None, worker: int, step: int, previous: Future | None = None
     ) -> Future | None:
-        """The future of work that was alive, pending or done as it was; None for work that is over."""
+        """The future of work that was unfinished at the checkpoint, pending or done as it was then; None for work that had
+        ended before."""
         index = self._alive.get((worker, step))
         if index is None:
             return None
@@ -168,7 +172,7 @@ class Unpacker:
         if index in self._futures:
             return self._futures[index]
         entry = self.entries[index]
-        if entry["parts"] is None:  # released long ago: only its loss is left
+        if entry["parts"] is None:  # released before the checkpoint: only its loss is left
             if entry["pending"] or entry["result"]:
                 raise ValueError(f"step {entry['step']} of worker {entry['worker']} was not begun")
             return self._settle(index, Future(self.engine, None, None, entry["worker"], entry["step"]))

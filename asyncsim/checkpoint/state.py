@@ -1,4 +1,4 @@
-"""A run between two events as plain data, and a fresh simulation brought to that point."""
+"""Save a run between two events as plain data, and bring a fresh simulation to that point."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a replay does not give: server, policy, work in flight, rows that wait for a loss; as JSON, and arrays.
+    """Everything that replaying the timeline does not give: server, policy, work in flight, and rows that wait for a loss.
 
-    Raises ``Unsaveable``, naming the transform and the key.
+    Returns plain data for JSON, and arrays. Raises ``Unsaveable``, naming the transform and the key, if a state holds
+    something that cannot be saved.
     """
     packer = Packer()
     server = sim.server.state()
@@ -45,7 +46,7 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _pack_shard(packer: Packer, shard: dict[str, Any]) -> Any:
-    """A shard's state; what of a policy cannot be saved is named."""
+    """The state of a shard. If a part of the policy's state cannot be saved, the error names the transform."""
     if "rows" in shard:
         rest = {key: value for key, value in shard.items() if key != "rows"}
         return {"rest": packer.pack(rest, "the server"), "rows": [_pack_shard(packer, row) for row in shard["rows"]]}
@@ -70,9 +71,9 @@ def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
 
 
 def point(sim: Simulation) -> dict[str, Any]:
-    """Where the timeline stands: a replay must come to the same."""
+    """Counts that tell where the timeline stands; a replay must arrive at the same ones."""
     reading = [each.reading(member) for each in sim.progress for member in each.in_flight()]
-    up = sim.over and not sim.server.finished  # the time is up
+    up = sim.over and not sim.server.finished  # the run ended because its time was up
     return {
         "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
         "recalled": sim.lives.recalled, "crashes": sim.lives.crashes, "reading": reading,
@@ -81,7 +82,8 @@ def point(sim: Simulation) -> dict[str, Any]:
 
 
 def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> None:
-    """Bring a fresh simulation to the point of a checkpoint, by a replay; ``extended``: it has become longer than it was.
+    """Bring a fresh simulation to the point of a checkpoint by a replay. ``extended`` says that the run has become longer
+    since.
 
     Raises ``UserError`` if the replayed timeline is not the recorded one.
     """
@@ -128,10 +130,10 @@ def _agree(checkpoint: Checkpoint, sim: Simulation) -> None:
 
 
 def _number(value: Any) -> Any:
-    """A number that a row holds as it is, or in a tensor."""
+    """The number in a row's cell, which may be kept in a tensor."""
     return value if type(value) in (int, float) else float(value)
 
 
 def _loss(value: Any) -> Any:
-    """A loss that is known, or the future that will know it."""
+    """The loss in a row's cell: a number if it is known, otherwise the future that will give it."""
     return value if getattr(value, "pending", False) else float(value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    """The options that ``advise`` has beside those of ``sweep``."""
+    """Add the options that ``advise`` has in addition to those of ``sweep``."""
     command.add_argument(
         "--fleet", metavar="N|NAME={...}", action="append", default=[],
         help='a candidate fleet: a count of workers, or "spot={workers: 16, instance: aws_p3_2xlarge}"',
@@ -88,7 +88,7 @@ def _methods(texts: list[str]) -> dict[str, Any]:
 
 
 def _show(advice: Advice) -> None:
-    """A row a candidate, those of the Pareto front with a star; then what it comes to."""
+    """Print one row for each candidate, with a star for those on the Pareto front, and then the advice in sentences."""
     caption = f"time, cost and energy to {advice.goal}; * on the Pareto front"
     tested = next(key for key in advice.table if key.startswith("test_"))
     shows = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}

@@ -1,4 +1,4 @@
-"""What several commands read from the command line and the machine."""
+"""What several commands take from the command line and from the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asyncsim.scenario import parse_changes
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """``--set``, ``--seed`` and ``--device`` as changes of the scenario."""
+    """The changes of the scenario that ``--set``, ``--seed`` and ``--device`` ask for."""
     changes = parse_changes(arguments.set)
     if arguments.seed is not None:
         changes["seed"] = arguments.seed
@@ -20,5 +20,5 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ MEASURING = ("gradients", "warm_up", "threads", "device", "out")
 
 
 def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the command to the grammar; ``count`` parses numbers from 1."""
+    """Add the command to the parser. ``count`` parses whole numbers from 1 on."""
     text = "fit delays to measured durations, and say them as a scenario does; or measure this machine"
     calibrating = command(commands, "calibrate", calibrate, text)
     calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")
@@ -50,7 +50,7 @@ def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], co
 
 
 def calibrate(arguments: argparse.Namespace) -> int:
-    """Fit a trace, or measure one first."""
+    """Fit a trace that is given, or measure one first."""
     from asyncsim import calibration
     from asyncsim.plots.kinds import check_format
 
@@ -82,7 +82,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[Path, str, list[str]]:
-    """The trace of a measurement, what it is of, and what was written."""
+    """The trace of a measurement, a description of what was measured, and the files that were written."""
     from asyncsim.calibration.measuring import check_place, measure, scenario_of
 
     task = arguments.measure

@@ -1,4 +1,4 @@
-"""rich's console, for which a reader that goes away (``| head``) is an ordinary broken pipe, and which cuts nothing."""
+"""rich's console, which treats a reader that goes away (``| head``) as an ordinary broken pipe, and never cuts text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import rich.console
 
 
 class Console(rich.console.Console):
-    """Where commands print. ``say`` is the way to print: it wraps and cuts nothing, and takes no text for markup."""
+    """The console to which commands print. ``say`` is the method to print with: it neither wraps nor cuts lines, and does not
+    read text as markup."""
 
     @property
     def room(self) -> int | None:

@@ -27,7 +27,8 @@ def needs() -> None:
 
 
 def of_methods() -> Iterator[tuple[str, Need]]:
-    """Every method, as ``WORKERS`` workers with SGD and momentum run it; a pipeline in ``STAGES`` stages."""
+    """The needs of every method, run by ``WORKERS`` workers with SGD and momentum, and in ``STAGES`` stages if it is a
+    pipeline."""
     for name, cls in methods:
         method = example(cls)
         assert isinstance(method, Method)
@@ -36,7 +37,7 @@ def of_methods() -> Iterator[tuple[str, Need]]:
 
 
 def of_parts(registry: Registry) -> Iterator[tuple[str, Need]]:
-    """Every plugin of a registry of parts."""
+    """The needs of every plugin in a registry of parts."""
     for name, cls in registry:
         yield name, example(cls).needs
 

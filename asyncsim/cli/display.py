@@ -63,8 +63,11 @@ def shortened(name: str, most: int) -> str:
 
 
 class Display:
-    """Called with the reports of a study. On a terminal: a bar for all runs and one for each that is going on, with updates
-    per second, virtual time and time left. Elsewhere a line when a run ends. ``quiet``: only errors, on stderr."""
+    """Shows the reports of a study while it goes on.
+
+    On a terminal: one bar for all runs, and one for each run that is going on, with updates per second, virtual time and
+    time left. Elsewhere: one line when a run ends. With ``quiet``: errors only, on stderr.
+    """
 
     def __init__(self, study: Study, quiet: bool = False) -> None:
         self.study = study

@@ -1,4 +1,4 @@
-"""The commands that only look: ``validate``, ``show``, ``list``, ``schema``, ``init``."""
+"""The commands that only look at files and registries: ``validate``, ``show``, ``list``, ``schema``, ``init``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from asyncsim.cli.declared import needs
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
-from asyncsim.cluster import delays, instances, networks
+from asyncsim.cluster import delays, instances, networks, outages
 from asyncsim.consistency import consistencies
 from asyncsim.errors import UserError
 from asyncsim.methods import methods
@@ -24,7 +24,8 @@ from asyncsim.tasks import models, partitions, tasks
 
 REGISTRIES: dict[str, Registry] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "delays": delays, "networks": networks, "instances": instances, "tasks": tasks, "models": models,
+    "programs": programs, "delays": delays, "networks": networks, "outages": outages,
+    "instances": instances, "tasks": tasks, "models": models,
     "partitions": partitions,
 }  # fmt: skip
 
@@ -50,7 +51,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """A run folder's summary, or a scenario with all its defaults."""
+    """Print a run folder's summary, or a scenario with all its defaults filled in."""
     path = Path(arguments.path)
     if path.is_dir():
         from asyncsim.cli.run_tables import stages_table, summary_table
@@ -75,7 +76,8 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def listing(arguments: argparse.Namespace) -> int:
-    """Names and first lines of what is registered; or what the parts of methods have declared."""
+    """Print the names of what is registered with the first line of each description; or what the parts of methods have
+    declared."""
     if arguments.needs:
         needs()
         return 0
@@ -91,13 +93,13 @@ def listing(arguments: argparse.Namespace) -> int:
 
 
 def schema(arguments: argparse.Namespace) -> int:
-    """The JSON Schema, with what a file may say beside a single scenario."""
+    """Print the JSON Schema of a scenario file, with the sections that a file may have in addition to a single scenario."""
     print(json.dumps(study_schema(json_schema(Scenario)), indent=2))
     return 0
 
 
 def init(arguments: argparse.Namespace) -> int:
-    """Write the starter, unless the file is there."""
+    """Write a scenario to start from, unless the file exists."""
     path = Path(arguments.path)
     if path.exists():
         raise UserError(f"{path}: is there already; name another file")

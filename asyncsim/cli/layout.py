@@ -1,8 +1,8 @@
-"""Tables as text, the one place for all commands: whatever the width, every cell stands there whole.
+"""Lay out tables as text, for all commands: whatever the width of the terminal, every cell is shown whole.
 
-A table that is wider than the terminal is cut into tables under each other that begin with the same columns; where that would
-take too many, each row becomes a block with a line a column. Where there is no terminal (a pipe, a log) lines are as long as they
-must be.
+A table that is wider than the terminal is divided into several tables, one below the other, that begin with the same
+columns. Where that would take too many, each row becomes a block with one line for each column. Where there is no terminal
+(a pipe, a log), lines are as long as they have to be.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from asyncsim.cli.console import Console
 
 GAP = "  "
 TITLE = 3
-"""Lines of a title."""
+"""The largest number of lines in a title."""
 MOST_PARTS = 4
-"""Tables under each other that a reader can still hold together."""
+"""The largest number of tables below each other in which a reader can still follow a row."""
 LEAST_PROSE = 24
-"""Columns that wrapped sentences need."""
+"""The smallest width of wrapped sentences, in characters."""
 
 
 class Column(NamedTuple):
@@ -50,8 +50,10 @@ def show_table(
     styles: Sequence[str] = (),
     console: Console | None = None,
 ) -> None:
-    """Print a table; the first ``keys`` columns say what a row is. A column whose cells are all ``-`` or empty says nothing and
-    is left out. ``styles``: one a row."""
+    """Print a table. Its first ``keys`` columns name the rows, and ``styles`` has one entry for each row.
+
+    A column in which all cells are ``-`` or empty is left out.
+    """
     console = console or Console()
     kept = [place for place in range(len(columns)) if place < keys or any(row[place] not in ("-", "") for row in rows)]
     shown = [[row[place] for place in kept] for row in rows]
@@ -63,7 +65,7 @@ def show_table(
 
 
 def show_pairs(pairs: Sequence[tuple[str, str]], console: Console | None = None) -> None:
-    """Print names and values, a line each."""
+    """Print names and values, one pair on each line."""
     console = console or Console()
     wide = max((cell_len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
@@ -93,7 +95,8 @@ def lay_out(
 
 
 def _widths(columns: Sequence[Column], cells: list[list[str]], room: int | None) -> list[int]:
-    """Of each column: its longest cell, and enough for a title of few lines; prose takes what is left of the room."""
+    """The width of each column: that of its longest cell, and enough for a title of few lines. Prose takes the room that is
+    left."""
     widths = [
         max([_title_width(column.title)] + [cell_len(row[place]) for row in cells]) for place, column in enumerate(columns)
     ]
@@ -137,7 +140,7 @@ def _table(columns: list[Column], cells: list[list[str]], widths: list[int], sty
 
 
 def _blocks(columns: Sequence[Column], cells: list[list[str]], styles: Sequence[str]) -> Iterator[Line]:
-    """A block a row: its name, then a line a column; a terminal breaks what is longer."""
+    """One block for each row: its name, then one line for each column. A terminal breaks the lines that are too long for it."""
     wide = max((cell_len(column.title) for column in columns[1:]), default=0)
     for number, (row, style) in enumerate(zip(cells, styles, strict=True)):
         if number:

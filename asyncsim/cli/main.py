@@ -1,4 +1,4 @@
-"""Arguments, dispatch, and what becomes of errors."""
+"""The command line's arguments, the choice of the command, and the messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return exit_code()
         except BrokenPipeError:  # the reader of our output has gone (`| head`)
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # a stream that is no file has nothing left to write
+                with suppress(OSError, ValueError):  # a stream that is not a file has nothing to flush
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return BROKEN_PIPE
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         return parser().parse_args(argv)
-    except SystemExit:  # --help, --version, or a mistake
+    except SystemExit:  # --help, --version, or wrong arguments
         sys.stdout.flush()
         raise
 
@@ -77,7 +77,7 @@ def _code(arguments: argparse.Namespace) -> int:
 
 
 def _way_on(arguments: argparse.Namespace) -> str:
-    """How to go on after an interruption, for a command that saves what it does."""
+    """How to continue after an interruption, for a command that saves what it does."""
     if arguments.command not in (running.run, sweeping.sweep, advising.advise, resuming.resume):
         return ""
     again = "the same command without --force" if getattr(arguments, "force", False) else "the same command"
@@ -87,7 +87,7 @@ def _way_on(arguments: argparse.Namespace) -> str:
 
 @contextmanager
 def _verified(wanted: bool) -> Iterator[None]:
-    """Runs of this process, and of those that it starts, are verified."""
+    """Make the runs of this process, and of those that it starts, check the laws of the simulation."""
     before = os.environ.get("ASYNCSIM_VERIFY", "")
     os.environ["ASYNCSIM_VERIFY"] = "1" if wanted else before
     try:
@@ -97,7 +97,7 @@ def _verified(wanted: bool) -> Iterator[None]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole grammar of the command line."""
+    """The parser of the whole command line."""
     top = argparse.ArgumentParser(prog="asyncsim", description=asyncsim.__doc__.splitlines()[0])
     top.add_argument("--version", action="version", version=f"asyncsim {asyncsim.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)

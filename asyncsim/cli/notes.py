@@ -1,4 +1,4 @@
-"""Sentences at the end of a run or a plan: what its numbers do not say."""
+"""Sentences at the end of a run or a plan about what its numbers do not tell."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Ended = tuple[str, Scenario, Mapping[str, Any]]
 
 
 def tell_unreached(runs: Iterable[Ended]) -> None:
-    """Print that sentence, if there is one, on stderr."""
+    """Print the sentence of `unreached_note` on stderr, if there is one."""
     note = unreached_note(runs)
     if note is not None:
         Console(stderr=True).say(note)
 
 
 def unreached_note(runs: Iterable[Ended]) -> str | None:
-    """One sentence on what of the scenarios lies after the end of the runs: how much, and the first; None if nothing does."""
+    """One sentence about what the scenarios schedule after the end of the runs: how much that is, and what comes first. None if
+    there is nothing."""
     runs = list(runs)
     found = [(late, name, summary) for name, scenario, summary in runs for late in unreached(scenario, summary)[:1]]
     if not found:

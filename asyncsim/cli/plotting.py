@@ -17,7 +17,7 @@ OPTIONS = ("metric", "against", "x", "y", "level", "of", "baseline", "by", "star
 
 
 def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the four commands to the grammar."""
+    """Add the four commands to the parser."""
     plotting = command(commands, "plot", plot, "draw a figure of runs: PNG, PDF or SVG")
     plotting.add_argument("runs", metavar="RUNS", nargs="+", help="run folders, or folders of runs")
     plotting.add_argument("--kind", metavar="KIND", default="convergence", help="what to draw (see docs/plots.md)")
@@ -79,7 +79,7 @@ def plot(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """Compare runs with the first."""
+    """Compare each of the runs with the first."""
     from asyncsim.plots.runs import read_run
     from asyncsim.report.differences import compare_runs
 
@@ -144,7 +144,7 @@ def _trajectory(found: dict[str, Any], letter: str) -> str:
 
 
 def ls(arguments: argparse.Namespace) -> int:
-    """A line a run."""
+    """List the runs in a folder, one line each."""
     from asyncsim.report.listing import list_runs
 
     rows, broken = list_runs(arguments.folders)
@@ -174,7 +174,7 @@ def ls(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write the page."""
+    """Write the HTML page about the runs in a folder."""
     from asyncsim.report.page import write_report
 
     print(f"report: {write_report(arguments.folder, arguments.out)}")

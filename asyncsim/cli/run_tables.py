@@ -10,7 +10,7 @@ from asyncsim.units import show_dollars, show_joules, show_seconds
 
 
 def summary_table(summary: dict[str, Any]) -> None:
-    """One run, a line a number."""
+    """Print the summary of one run, with one line for each number."""
     pairs = []
     for key, value in summary.items():
         if key in ("stages", "groups", "unknown", "stops_early"):  # beside the workers; in a sentence below
@@ -39,7 +39,7 @@ def _show(key: str, value: Any) -> str:
 
 
 def stages_table(result: Result) -> None:
-    """The stages of a run whose model is cut, a row each; nothing for replicas, or where no table was kept."""
+    """Print one row for each stage of a run whose model is cut; nothing for replicas, or where no table was kept."""
     if "stages" not in result.summary or all(result.tables.get(name) is None for name in ("events", "updates")):
         return
     frame = result.stages
@@ -59,7 +59,7 @@ def _stage_cell(name: str, value: Any) -> str:
 
 
 def engine_table(timings: list[Any], best: Any, title: str) -> None:
-    """Engines side by side, of one variant; those of one numeric family have the same bits."""
+    """Print the engines side by side for one variant. Those of one numeric family give the same bits."""
     titles = ("engine", "kernel", "us an update", "against serial", "trajectory")
     columns = [Column(title, "left" if title in ("engine", "kernel", "trajectory") else "right") for title in titles]
     serial = timings[0].seconds

@@ -89,7 +89,8 @@ def _show_plans(study: Study, summaries: list[dict[str, Any]], last: Result) -> 
 
 
 def bench_engine(arguments: argparse.Namespace) -> int:
-    """Time short runs of every variant of the file (or of one) on every engine, and print what to write into it."""
+    """Time short runs of every variant of the file (or of one) on every engine, and print the line for the scenario file that
+    chooses the fastest."""
     from asyncsim.sweep.bench import ROUNDS, measure_engines
 
     study = _study(arguments)
@@ -134,7 +135,12 @@ def _untimed(study: Study, chosen: dict[str, int]) -> Iterator[str]:
 
 
 def _extend(study: Study, out: Path, arguments: argparse.Namespace) -> None:
-    """Make runs of before longer; what remains to be run is for the caller."""
+    """Continue earlier, shorter runs of these scenarios (``--extend``): each one that has a checkpoint is made as long as the
+    file now says.
+
+    Scenarios that have a run in ``out`` already are left alone; those without a shorter run to go on from are simulated by
+    the caller afterwards.
+    """
     from asyncsim.resuming import extend
     from asyncsim.sweep import run_folder
 
@@ -150,7 +156,7 @@ def _study(arguments: argparse.Namespace) -> Study:
 
 
 def _where(file: str, error: str) -> str:
-    """``file:line`` of the field that an error begins with, or the file."""
+    """``file:line`` of the field with which an error message begins; the file alone if it begins with none."""
     field = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: )", error)
     return read_document(file).where(tuple(field[0].split("."))) if field else file
 

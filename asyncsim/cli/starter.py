@@ -1,4 +1,4 @@
-"""What ``asyncsim init`` writes."""
+"""The scenario that ``asyncsim init`` writes."""
 
 STARTER = """\
 # A scenario of asyncsim: one run, or several (variants x seeds).

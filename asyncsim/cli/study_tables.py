@@ -1,4 +1,4 @@
-"""A study as a table, and what it would run."""
+"""Show a study as a table, and what it would run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
 
 
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:
-    """A study, a row a variant and point; columns that no row has are left out."""
+    """Print a study with one row for each variant and point. Columns that no row has are left out."""
     target = study.scenarios[0].run.target
     goal = "" if target is None else f"{target.metric.replace('_', ' ')} {_goal(target)}"
     times = frame["time"].dropna() if "time" in frame else ()
@@ -50,14 +50,14 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
 
 
 def cost_table(rows: list[tuple[str, Any, int]]) -> None:
-    """What a study would run: label, scenario and gradients a run."""
+    """Print what a study would run: the label, the scenario, and the number of gradients of each run."""
     titles = ("point", "workers", "method", "gradients a run")
     columns = [Column(title, "left" if title in ("point", "method") else "right") for title in titles]
     show_table(columns, [(label, f"{one.cluster.num_workers:,}", one.method.kind, f"{n:,}") for label, one, n in rows])
 
 
 def headline(metrics: tuple[str, ...]) -> list[str]:
-    """The metrics worth a column: the accuracies where there are any, else all."""
+    """The metrics that get a column: the accuracies where there are any, otherwise all."""
     return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def sweep_arguments(command: argparse.ArgumentParser) -> None:
-    """The options that ``sweep`` has beside those of ``run``."""
+    """Add the options that ``sweep`` has in addition to those of ``run``."""
     command.add_argument(
         "--grid",
         metavar="FIELD=V,V,...",
@@ -48,7 +48,7 @@ def sweep_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def executor_arguments(command: argparse.ArgumentParser) -> None:
-    """Where the runs are done; for ``run`` as well."""
+    """Add the options that say where runs are done; ``run`` has them, too."""
     command.add_argument(
         "--executor", choices=("auto", "fleet", "processes", "ray"), default="auto",
         help="fleet: in this process, sharing gradient evaluations; processes: a pool; ray: a cluster (default: by --processes)",
@@ -61,7 +61,7 @@ def executor_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """Expand, validate and price a file; then run it, print the table and write it."""
+    """Expand a file into runs, validate them and estimate their cost; then run them, print the table and write it."""
     study = study_of(arguments)
     if arguments.dry_run:
         return dry_run(arguments, study)
@@ -114,7 +114,7 @@ def ended(result: SweepResult) -> Iterator[tuple[str, Scenario, dict[str, Any]]]
 
 
 def study_of(arguments: argparse.Namespace, load: Callable[..., Study] = load_study) -> Study:
-    """The study of a file, with what the command line says on top."""
+    """The study in a file, with the changes that the command line makes to it."""
     sweep: dict[str, Any] = {"grid": parse_axes("--grid", arguments.grid), "zip": parse_axes("--zip", arguments.zip)}
     if arguments.seeds is not None:
         if arguments.seed is not None:
@@ -134,7 +134,7 @@ def executor_of(arguments: argparse.Namespace) -> Any:
 
 
 def describe(study: Study, cost: Cost) -> str:
-    """``3 variants x 7 points x 5 seeds = 105 runs, 40 finished already; about 1,300,000 gradients``."""
+    """One line such as ``3 variants x 7 points x 5 seeds = 105 runs, 40 finished already; about 1,300,000 gradients``."""
     variants, points = len(set(study.variants)), len({repr(point) for point in study.points})
     seeds = len(study) / len(set(study.labels))
     parts = [
@@ -150,7 +150,7 @@ def describe(study: Study, cost: Cost) -> str:
 
 
 def dry_run(arguments: argparse.Namespace, study: Study) -> int:
-    """Say what a study would run, and for how long."""
+    """Print what a study would run, and how long that would take."""
     from asyncsim.sweep.cost import estimate, gradients_of
 
     cost = estimate(study, Path(arguments.out), arguments.force)
@@ -245,7 +245,7 @@ def _where(file: str, error: str) -> str:
 
 
 def _round(value: float) -> int:
-    """To three digits: an estimate should look like one."""
+    """The number rounded to three digits, as an estimate should not look more exact than it is."""
     digits = max(0, len(str(int(value))) - 3)
     return int(round(value, -digits))
 

@@ -12,7 +12,7 @@ from asyncsim.units import TIME, show_seconds
 
 
 def trace(arguments: argparse.Namespace) -> int:
-    """Write a run's trace, and say where to open it."""
+    """Write the trace of a run, and print where it can be opened."""
     result = load_result(arguments.run)
     out = Path(arguments.run) / "trace.json" if arguments.out is None else Path(arguments.out)
     if out.is_dir():

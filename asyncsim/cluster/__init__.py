@@ -20,6 +20,7 @@ from asyncsim.cluster.links import Link, Server
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaHomogeneous, Preset, SpotDown, SpotUp
 from asyncsim.cluster.network import Flat, Loss, Network, Rack, networks
+from asyncsim.cluster.outage_sources import Outage, Outages, Rolling, outages
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
 from asyncsim.cluster.prices import Instance, instances
 from asyncsim.cluster.profiles import WorkerProfile
@@ -58,6 +59,8 @@ __all__ = [
     "Maintenance",
     "Mixture",
     "Network",
+    "Outage",
+    "Outages",
     "Override",
     "Pareto",
     "Part",
@@ -65,6 +68,7 @@ __all__ = [
     "Rack",
     "Recorded",
     "Region",
+    "Rolling",
     "Scaled",
     "Script",
     "Segment",
@@ -83,6 +87,7 @@ __all__ = [
     "delays",
     "instances",
     "networks",
+    "outages",
     "segments",
     "steady",
 ]

@@ -1,4 +1,4 @@
-"""Life times that end early or late: the bathtub of preemptible machines with a maximum life."""
+"""Lifetimes that often end early or late: the bathtub curve of preemptible machines with a maximum lifetime."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from asyncsim.units import PositiveSeconds, Seconds
 
 @delays.register("bathtub")
 class Bathtub(Delay):
-    """P(T <= t) = A (1 - exp(-t / early) + exp((t - b) / late)), from 0 until it is 1, which is the longest life.
+    """Lifetimes with many early and many late losses, as those of preemptible machines with a maximum lifetime.
 
-    Early losses with time constant ``early`` (the paper's tau1), late ones with ``late`` (tau2) around ``b`` (near 24 h for
-    preemptible machines of Google's cloud); ``scale`` is A. What the formula gives at 0, ``A exp(-b / late)``, are lives of no
-    length. P. Kadupitiya et al., "Modeling the temporally constrained preemptions of transient cloud VMs", arXiv 1911.05160.
+    P(T <= t) = A (1 - exp(-t / early) + exp((t - b) / late)), up to the time at which it reaches 1, which is the longest
+    lifetime. Early losses have the time constant ``early`` (the paper's tau1), late ones ``late`` (tau2) around ``b`` (near
+    24 h for preemptible machines of Google's cloud); ``scale`` is A. The formula is not 0 but ``A exp(-b / late)`` at t = 0:
+    that is the probability of a lifetime of length zero. P. Kadupitiya et al., "Modeling the temporally constrained
+    preemptions of transient cloud VMs", arXiv 1911.05160.
     """
 
     early: PositiveSeconds
@@ -39,13 +41,13 @@ class Bathtub(Delay):
 
     @cached_property
     def end(self) -> float:
-        """The longest life, in seconds."""
+        """The longest lifetime, in seconds."""
         high = self.b + self.late * max(0.0, math.log(1 / self.scale) + 1)
         return float(self._when(np.array([1.0]), high)[0])
 
     @property
     def expected(self) -> float:
-        """The integral of 1 - P from 0 to the longest life."""
+        """The expected lifetime: the integral of 1 - P from 0 to the longest lifetime."""
         early, late, end = self.early, self.late, self.end
         losses = end + early * math.expm1(-end / early) + late * (math.exp((end - self.b) / late) - math.exp(-self.b / late))
         return end - self.scale * losses

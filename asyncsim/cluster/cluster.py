@@ -17,6 +17,8 @@ from asyncsim.cluster.links import Link, Server
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import GammaHomogeneous
 from asyncsim.cluster.network import Network, networks
+from asyncsim.cluster.outage_sources import Outages
+from asyncsim.cluster.outage_sources import outages as outage_sources
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
 from asyncsim.cluster.prices import AnInstance
 from asyncsim.cluster.profiles import WorkerProfile
@@ -28,8 +30,11 @@ DEFAULT_WORKERS = 8
 
 
 class Override(Spec):
-    """What differs for one worker or one group. A field that is left out is inherited, one that is given replaces the whole:
-    ``uplink: {}`` is a free link, ``faults: {}`` a worker that never crashes."""
+    """Settings that differ for one worker or one group.
+
+    A field that is left out is inherited; one that is given replaces the whole field: ``uplink: {}`` is a link that costs no
+    time, and ``faults: {}`` a worker that never crashes.
+    """
 
     compute: ComputeDelay | None = None
     uplink: Link | None = None
@@ -40,7 +45,7 @@ class Override(Spec):
 
 
 class Group(Override):
-    """Some equal workers. Their indices follow those of the group before."""
+    """A number of equal workers. Their indices follow those of the group before."""
 
     name: str = Field(min_length=1)
     workers: WorkerCount
@@ -49,7 +54,8 @@ class Group(Override):
 class Cluster(Spec):
     """The fleet. ``workers``, or ``groups`` that inherit ``compute``, ``uplink``, ``downlink`` and ``faults`` and may override
     them; ``overrides`` by worker come last. Eight equal workers if nothing is said. ``network`` is what their links share;
-    ``all_reduce`` takes the place of messages to the server, for methods in rounds. ``script`` adds to ``events``.
+    ``all_reduce`` takes the place of messages to the server, for methods in rounds. ``script`` adds to ``events``;
+    ``outages`` are sources of a kind of one's own.
 
     Raises:
         pydantic.ValidationError: with one located line per problem.
@@ -69,6 +75,7 @@ class Cluster(Spec):
     load: Load | None = None
     zones: Zones | None = None
     maintenance: tuple[Maintenance, ...] | None = None
+    outages: tuple[Annotated[Outages, outage_sources], ...] = ()
     script: Script | None = None
     instance: AnInstance | None = None
 
@@ -117,6 +124,9 @@ class Cluster(Spec):
         if self.zones is not None:
             for where, value, message in self.zones.problems(self.num_workers):
                 yield ("zones", *where), value, message
+        for place, source in enumerate(self.outages):
+            for where, value, message in source.problems(self.num_workers):
+                yield ("outages", place, *where), value, message
         for worker, events in self._by_worker().items():
             turns = [event for event in events if event.leave or event.join]
             for before, after in pairwise(turns):
@@ -139,7 +149,7 @@ class Cluster(Spec):
 
     @property
     def priced(self) -> bool:
-        """Is there anything to pay, or any power drawn, that is to be counted?"""
+        """Does any machine have a price or a power, so that costs have to be counted?"""
         owners = (self, self.server, *self.groups, *self.overrides.values())
         return any(owner.instance is not None for owner in owners)
 
@@ -161,7 +171,7 @@ class Cluster(Spec):
         return self._special(self._common(group)._replace(index=worker), events)
 
     def worker_profiles(self) -> tuple[WorkerProfile, ...]:
-        """All profiles, by index: about 0.1 s for 100,000 workers."""
+        """The profiles of all workers, by index. It takes about 0.1 s for 100,000 workers."""
         profiles: list[WorkerProfile] = []
         for group in self.groups or (None,):
             _, *common = self._common(group)
@@ -174,7 +184,7 @@ class Cluster(Spec):
         return tuple(profiles)
 
     def _by_worker(self) -> dict[int, list[Event]]:
-        """What happens to each worker that anything happens to, by time."""
+        """The events of each worker that has any, in order of time."""
         found: dict[int, list[Event]] = {}
         for event in sorted((*self.events, *(self.script.events if self.script else ())), key=attrgetter("at")):
             for worker in event.workers:
@@ -183,13 +193,13 @@ class Cluster(Spec):
 
     @property
     def elastic(self) -> bool:
-        """Does anybody join?"""
+        """Does any worker join after the start?"""
         return any(event.join for event in (*self.events, *(self.script.events if self.script else ())))
 
     @property
     def losing(self) -> bool:
-        """May anything take a worker away, or may workers differ in that?"""
-        sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.script)
+        """Can anything take a worker away from its work (a crash, a departure, maintenance), or do workers differ in that?"""
+        sources = (self.faults, self.groups, self.overrides, self.events, self.zones, self.maintenance, self.outages, self.script)
         return any(sources)
 
     def _common(self, group: Group | None) -> WorkerProfile:

@@ -53,7 +53,7 @@ class Rows(NamedTuple):
         return (isinstance(cells, np.ndarray) and cells.dtype.kind == "M") or (len(cells) > 0 and is_date(cells[0]))
 
     def numbers(self, name: str, field: str, allowed: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """A column as float64 (whole numbers stay int64); the first value that does not fit is named."""
+        """A column as float64 (whole numbers stay int64). The first value that is not allowed is named in the error."""
         cells = self._points(name, self.column(name, field))
         typed = isinstance(cells, np.ndarray) and cells.dtype.kind != "O"
         if typed and len(cells) and cells.dtype.kind not in "iuf":

@@ -1,4 +1,4 @@
-"""Delays made of other delays."""
+"""Delays that are made of other delays."""
 
 from __future__ import annotations
 
@@ -42,14 +42,15 @@ class Mixture(Delay):
         return seconds
 
     def for_worker(self, streams: Streams, worker: int) -> Delay:
-        """A machine has one draw: parts that differ by machine are fast or slow together."""
+        """The mixture on one machine: parts that differ by machine share the machine's draw, so they are fast or slow together.
+        """
         parts = tuple(part.model_copy(update={"delay": part.delay.for_worker(streams, worker)}) for part in self.parts)
         return self.model_copy(update={"parts": parts})
 
 
 @delays.register("scaled")
 class Scaled(Delay):
-    """``base`` times ``factor``."""
+    """The delay ``base`` times ``factor``."""
 
     base: SteadyDelay
     factor: Positive
@@ -73,7 +74,7 @@ class Scaled(Delay):
 class Tiers(Delay):
     """Kinds of machines in turn: worker i takes ``base`` times ``factors[i mod len(factors)]``.
 
-    Unbound, the tier is chosen anew for every draw, each with the same probability.
+    As long as the delay is not bound to a worker, each draw takes one of the factors, all with the same probability.
     """
 
     base: SteadyDelay

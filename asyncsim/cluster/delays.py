@@ -2,6 +2,10 @@
 
 A new kind is one class::
 
+    import numpy as np
+    from asyncsim.cluster import Delay, delays
+    from asyncsim.units import Seconds
+
     @delays.register("coin")
     class Coin(Delay):
         low: Seconds
@@ -30,7 +34,8 @@ from asyncsim.streams import Draws, Streams
 from asyncsim.units import TICK
 
 MAX_SECONDS = 9e9
-"""285 years, just under 2**63 nanoseconds. Longer draws of heavy tails are cut to it."""
+"""285 years, just under 2**63 nanoseconds: virtual time has no more room. Longer draws of heavy-tailed distributions are cut to
+it."""
 
 
 class Delay(Spec):
@@ -43,7 +48,7 @@ class Delay(Spec):
     @property
     @abstractmethod
     def expected(self) -> float:
-        """Expected duration in virtual seconds; ``inf`` where it does not exist. Slowdown episodes included."""
+        """The expected duration in virtual seconds, slowdown episodes included; ``inf`` where it does not exist."""
 
     @property
     def shortest(self) -> float:
@@ -57,7 +62,8 @@ class Delay(Spec):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Draws at full speed: shape ``(size,)``, float64 virtual seconds, finite, not negative, a function of ``rng`` alone."""
+        """Draw durations at full speed: shape ``(size,)``, float64 virtual seconds, finite and not negative, as a function of
+        ``rng`` alone."""
 
     def for_worker(self, streams: Streams, worker: int) -> Delay:
         """This delay on the machine of ``worker``. Draws of a machine come from ``streams("machine", worker)`` only,
@@ -65,21 +71,25 @@ class Delay(Spec):
         return self
 
     def draws(self, streams: Streams, purpose: str, worker: int) -> Draws:
-        """The sequence of ``worker``'s durations, addressed by step. `recorded` overrides it: its values depend on the step."""
+        """``worker``'s durations as a sequence that is addressed by step. `recorded` overrides it, as its values depend on the
+        step."""
         return Draws(streams, purpose, (worker,), self.for_worker(streams, worker).sample)
 
     @property
     def elapsed(self) -> bool:
-        """Whether draws are elapsed times, the cluster's slowdown events included, and not times at full speed."""
+        """Are the draws elapsed times, which include the cluster's slowdowns already? Otherwise they are times at full speed."""
         return False
 
     @property
     def slowdown(self) -> float:
-        """Long-run ratio of elapsed time to full-speed time: ``expected`` = ``slowdown`` times the mean of ``sample``."""
+        """The long-run ratio of elapsed time to time at full speed: ``expected`` is ``slowdown`` times the mean of ``sample``."""
         return 1.0
 
     def episodes(self, streams: Streams, worker: int) -> Iterator[Episode]:
-        """When ``worker`` is slow, in order of start, without end if need be. Kinds that override this are not `steady`."""
+        """The spans of time in which ``worker`` is slow, in order of their starts; the iterator may be endless.
+
+        Kinds that override this are not `steady`.
+        """
         return iter(())
 
 
@@ -97,7 +107,7 @@ delays = Registry("delay", default="constant")
 
 
 def steady(delay: Delay) -> bool:
-    """Whether the delay has no slowdown episodes, so that its draws are all there is to it."""
+    """Does the delay have no slowdown episodes, so that its draws alone describe it?"""
     return type(delay).episodes is Delay.episodes
 
 
@@ -128,5 +138,5 @@ ComputeDelay = Annotated[_ADelay, AfterValidator(_refuse_zero)]
 
 
 def bounded(seconds: np.ndarray) -> np.ndarray:
-    """``seconds`` cut to 285 years, in place: virtual time has 63 bits of nanoseconds."""
+    """``seconds`` cut to 285 years, in place, since virtual time counts nanoseconds in 63 bits."""
     return np.minimum(seconds, MAX_SECONDS, out=seconds)

@@ -31,7 +31,7 @@ class Constant(Delay):
 
 @delays.register("uniform")
 class Uniform(Delay):
-    """Evenly between ``low`` and ``high``."""
+    """Uniform between ``low`` and ``high``."""
 
     low: Seconds = 0.0
     high: Seconds
@@ -52,7 +52,7 @@ class Uniform(Delay):
 
 @delays.register("exponential")
 class Exponential(Delay):
-    """Memoryless: P(T > t) = exp(-t / mean)."""
+    """The memoryless distribution: P(T > t) = exp(-t / mean)."""
 
     mean: PositiveSeconds
 
@@ -102,10 +102,10 @@ class Gamma(Delay):
 
 @delays.register("lognormal")
 class Lognormal(Delay):
-    """exp of a normal variable, given by ``median`` and ``sigma`` or else by ``mean`` and ``cv``.
+    """The exponential of a normal variable, given by ``median`` and ``sigma`` or else by ``mean`` and ``cv``.
 
-    The literature's mu is the logarithm of the median: lognormal(mu -0.23, sigma 1.46) in hours is
-    ``{median: 0.79h, sigma: 1.46}``. Further, mean = median · exp(sigma² / 2) and cv² = exp(sigma²) - 1.
+    The literature's mu is the logarithm of the median: lognormal(mu -0.23, sigma 1.46) in hours is ``{median: 0.79h, sigma:
+    1.46}``. Further, mean = median · exp(sigma² / 2) and cv² = exp(sigma²) - 1.
     """
 
     median: PositiveSeconds | None = None
@@ -141,7 +141,10 @@ class Lognormal(Delay):
 
 @delays.register("weibull")
 class Weibull(Delay):
-    """P(T > t) = exp(-(t / scale)^shape); mean scale · Γ(1 + 1 / shape). A shape below 1 has a heavy tail; 0.1 at least."""
+    """A Weibull distribution: P(T > t) = exp(-(t / scale)^shape).
+
+    The mean is scale · Γ(1 + 1 / shape). A shape below 1 has a heavy tail; it is 0.1 at least.
+    """
 
     scale: PositiveSeconds
     shape: Positive = Field(ge=0.1)
@@ -156,10 +159,10 @@ class Weibull(Delay):
 
 @delays.register("pareto")
 class Pareto(Delay):
-    """min(X, cap) with P(X > x) = (scale / x)^alpha for x >= scale.
+    """A Pareto distribution with a cap: min(X, cap) with P(X > x) = (scale / x)^alpha for x >= scale.
 
-    Longer draws are moved to ``cap``, not drawn again, so P(T = cap) = (scale / cap)^alpha. Plato takes alpha 1 and
-    a cap of 60 s (github.com/TL-System/plato).
+    Longer draws are moved to ``cap``, not drawn again, so P(T = cap) = (scale / cap)^alpha. Plato takes alpha 1 and a cap of
+    60 s (github.com/TL-System/plato).
     """
 
     scale: PositiveSeconds

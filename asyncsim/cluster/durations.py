@@ -32,11 +32,12 @@ _WORDS = {
 
 
 class Layout(NamedTuple):
-    """What the columns of a file mean.
+    """The meaning of the columns of a file.
 
-    ``times``: `durations` in ``column``; `stamps`, moments in ``column``, a duration being the time since the row before of the
-    same worker; `intervals`, moments in the columns `start` and `end`. Moments are dates or numbers. ``unit`` of numbers: None is
-    that of the column's name. ``span``: which rows count where there is a column `kind`, or the file holds events of a run.
+    ``times`` says what they hold: `durations` in ``column``; `stamps`, which are moments in ``column``, where a duration is
+    the time since the row before of the same worker; or `intervals`, which are moments in the columns `start` and `end`.
+    Moments are dates or numbers. ``unit`` is that of numbers; with None it is taken from the column's name. ``span`` says
+    which rows count, where there is a column `kind` or the file holds the events of a run.
     """
 
     column: str = "seconds"
@@ -47,9 +48,12 @@ class Layout(NamedTuple):
 
 
 class Durations(NamedTuple):
-    """``ticks`` (int64 nanoseconds), ``seconds`` (float64) and ``workers`` (numbers, names, or None for all) have shape
-    ``(rows,)`` and the order of the file. ``zero`` is the place of the first that is 0 s; ``left_out`` counts spans whose end was
-    not seen; ``said`` tells people how the file was read."""
+    """Durations as they were read, in the order of the file. ``ticks`` (int64 nanoseconds), ``seconds`` (float64) and
+    ``workers`` (numbers or names, or None for all) have shape ``(rows,)``.
+
+    ``zero`` is the place of the first duration of 0 s. ``left_out`` counts spans whose end was not observed. ``said`` tells
+    in words how the file was read.
+    """
 
     ticks: np.ndarray
     seconds: np.ndarray
@@ -60,10 +64,10 @@ class Durations(NamedTuple):
 
 
 def read_durations(rows: Rows, layout: Layout) -> Durations:
-    """The durations in a file.
+    """Read the durations in a file.
 
     Raises:
-        Unusable: naming file, line, column, value and what is allowed.
+        Unusable: the file cannot be used; the message names file, line, column and value, and what is allowed.
     """
     if holds_events(rows, layout):
         return _of_events(rows, layout.span)
@@ -100,7 +104,7 @@ def in_seconds(values: T, unit: Unit) -> T:
 
 
 def holds_events(rows: Rows, layout: Layout) -> bool:
-    """Is it the table of a run's events? Those are nanoseconds, and ``layout`` may not say otherwise."""
+    """Is this the table of a run's events? Its times are nanoseconds, and a ``layout`` that says otherwise is refused."""
     found = "start_ns" in rows.columns and "end_ns" in rows.columns
     if found and layout.unit not in (None, "ns"):
         raise Unusable("unit", f"{rows.path} holds the events of a run, in ns; leave `unit` out")
@@ -110,7 +114,7 @@ def holds_events(rows: Rows, layout: Layout) -> bool:
 
 
 def names_of(rows: Rows, worker: str) -> np.ndarray:
-    """Whose each row is; None for all where the file names no workers (and ``worker`` is the default)."""
+    """The worker of each row; None for all rows where the file names no workers (and ``worker`` is the default)."""
     if worker not in rows.columns and worker == "worker":
         return np.full(rows.size, None)
     return rows.names(worker, "worker")
@@ -127,7 +131,8 @@ def unit_in(name: str) -> Unit | None:
 
 
 def refuse_double_conversion(layout: Layout, scale: float) -> None:
-    """A factor beside a unit that only the column's name tells may be meant as that unit: then it has to be said."""
+    """Refuse a factor where only the column's name tells the unit: the factor may be meant to convert that unit, so the unit
+    has to be given."""
     unit = unit_in(layout.column)
     if scale != 1.0 and layout.unit is None and layout.times != "intervals" and unit not in (None, "s"):
         message = f"column {layout.column!r} is in {unit} by its name, and `scale` {scale:g} would come on top"
@@ -135,7 +140,8 @@ def refuse_double_conversion(layout: Layout, scale: float) -> None:
 
 
 def unit_of(rows: Rows, names: Iterable[str], given: Unit | None, otherwise: Unit | None = None) -> tuple[Unit, str]:
-    """The unit of columns of numbers, and a sentence about it: of their names, else as ``given``, else ``otherwise``."""
+    """The unit of columns of numbers, and a sentence about it. It is that of their names, otherwise ``given``, otherwise
+    ``otherwise``."""
     names = list(names)
     told = {name: unit for name in names if (unit := unit_in(name)) is not None}
     column = "column " + ", ".join(f"`{name}`" for name in names)
@@ -154,8 +160,8 @@ def unit_of(rows: Rows, names: Iterable[str], given: Unit | None, otherwise: Uni
 
 
 def unit_of_moments(rows: Rows, names: Iterable[str], given: Unit | None) -> tuple[Unit | None, str]:
-    """The same for moments, which are dates or numbers; None for dates. Numbers in `start`, `end` and `time` are seconds, unless
-    it is said otherwise."""
+    """The unit of moments, and a sentence about it; None for dates. Numbers in `start`, `end` and `time` are seconds, unless
+    another unit is given."""
     names = list(names)
     dates = [rows.dates(name) for name in names]
     if any(dates):
@@ -203,7 +209,7 @@ def _spans(rows: Rows, start: np.ndarray, end: np.ndarray, names: tuple[str, ...
 def _differences(
     rows: Rows, moments: np.ndarray, workers: np.ndarray, counted: np.ndarray, column: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each counted row to the row before of the same worker, and which rows have one."""
+    """The time from each counted row to the row before of the same worker, and which rows have one."""
     ticks, later, before = [0] * rows.size, np.zeros(rows.size, bool), {}
     for index, worker, now in zip(counted.tolist(), workers[counted].tolist(), moments[counted].tolist(), strict=True):
         if worker in before:
@@ -224,7 +230,7 @@ def _bounded(rows: Rows, ticks: list[int]) -> np.ndarray:
 
 
 def _of_events(rows: Rows, span: Span) -> Durations:
-    """Whole spans only: one that was cut short tells no duration."""
+    """Durations from a run's events. Spans that were cut short are left out, since their whole duration is not known."""
     for name in EVENT_COLUMNS:
         rows.column(name, "file")
     workers = rows.whole("worker", "file")

@@ -1,4 +1,4 @@
-"""Measured durations: a bootstrap from a file, or from numbers in the scenario."""
+"""Measured durations, drawn with replacement (a bootstrap) from a file, or from numbers in the scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Field types of this room. A bool is nowhere a number."""
+"""Types for the fields of this room. None of them takes a boolean for a number."""
 
 from __future__ import annotations
 
@@ -50,4 +50,4 @@ def _some(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-Several = Annotated[tuple[T, ...], AfterValidator(_some)]  # min_length would also complain when it is an entry that is wrong
+Several = Annotated[tuple[T, ...], AfterValidator(_some)]  # `min_length` would add a second message where an entry is wrong

@@ -9,11 +9,12 @@ import zlib
 from pathlib import Path
 
 MOST_BYTES = 2**30
-"""Of a file, and of what a compressed one holds."""
+"""The largest size in bytes of a file, and of what a compressed file holds."""
 
 
 class Unusable(Exception):
-    """``field`` of the delay, script or option is at fault, with this message."""
+    """A file cannot be used: ``field`` is the setting of the delay, script or option that is at fault, and the message says
+    why."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -53,7 +54,7 @@ def read_file(path: Path, most: int | None = None) -> bytes:
 
 
 def unpacked(path: Path, content: bytes, most: int | None = None) -> bytes:
-    """What a gzip file holds (it is one by its first bytes); any other content as it is. Raises ``Unusable``."""
+    """The contents of a gzip file, which is recognised by its first bytes; any other content as it is. Raises ``Unusable``."""
     if content[:2] != b"\x1f\x8b":
         return content
     most = MOST_BYTES if most is None else most
@@ -65,7 +66,7 @@ def unpacked(path: Path, content: bytes, most: int | None = None) -> bytes:
 
 
 def text_of(path: Path, content: bytes) -> str:
-    """UTF-8, or UTF-16 by its byte-order mark. Raises ``Unusable``."""
+    """The text of bytes in UTF-8, or in UTF-16 if there is a byte order mark. Raises ``Unusable``."""
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What happens once, to some workers, at a given time: in the scenario, or in a file."""
+"""Events that happen once, to some workers, at a given time, listed in the scenario or in a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from asyncsim.units import NANOSECONDS, PositiveSeconds, Seconds
 
 
 class Event(Spec):
-    """Something that happens once, to the listed workers.
+    """Something that happens once, at the time ``at``, to the listed workers. Exactly one of these fields says what:
 
-    A ``slowdown`` for ``duration`` (absent: for ever); a crash after which they are ``down`` so long; a ``stop`` for good; or
-    they ``leave`` the group until they ``join`` again. Who joins first is absent until then.
+    - ``slowdown``: work takes so many times longer, for ``duration`` (for ever if that is left out).
+    - ``down``: the workers crash, lose what they do, and are back after so long.
+    - ``stop``: the workers leave for good.
+    - ``leave``: the workers leave the group, until an event with ``join`` brings them back.
+    - ``join``: the workers join. One whose first event is a ``join`` is absent from the start until then.
     """
 
     at: Seconds
@@ -138,7 +141,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _workers(cell: str) -> list[int]:
-    """``0 2 5-7`` as indices."""
+    """The indices that ``0 2 5-7`` stands for."""
     found: list[int] = []
     for word in cell.split():
         first, _, last = word.partition("-")

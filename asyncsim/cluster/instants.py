@@ -1,4 +1,4 @@
-"""Moments in files: numbers, or dates as ISO 8601 writes them, to the nanosecond."""
+"""Moments in files: numbers, or dates in ISO 8601, to the nanosecond."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from asyncsim.units import NANOSECONDS
 
 PER_UNIT = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-"""Nanoseconds."""
+"""The number of nanoseconds in each unit."""
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?)([.,]\d{1,9})?\s*(Z|[-+]\d{2}:?\d{2})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instant(NamedTuple):
-    """Nanoseconds since 1970, or since whatever numbers count from; ``zoned``: the date had an offset from UTC."""
+    """A moment in nanoseconds since 1970, or since the moment from which the file's numbers count. ``zoned``: the date had an
+    offset from UTC."""
 
     ns: int
     zoned: bool = False
@@ -28,7 +29,7 @@ def is_date(cell: Any) -> bool:
 
 
 def instant(cell: Any, date: bool, unit: str | None) -> Instant | None:
-    """The moment that ``cell`` says, as a date or as a number of ``unit``; None if it says none."""
+    """The moment that ``cell`` names, as a date or as a number of ``unit``; None if it names none."""
     if date:
         return _of_date(cell) if isinstance(cell, str) else None
     if unit is None or (isinstance(cell, str) and "_" in cell):

@@ -1,4 +1,4 @@
-"""The parts of a worker's surroundings: links and the server."""
+"""What surrounds a worker: its links, and the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from asyncsim.units import BytesPerSecond, PositiveSeconds
 
 
 class Link(Spec):
-    """One direction between a worker and the server. A bare value is the latency; without ``bandwidth``, size costs nothing."""
+    """One direction between a worker and the server. A bare value is the latency. Without ``bandwidth``, the size of a message
+    costs no time."""
 
     shorthand: ClassVar[str | None] = "latency"
     latency: SteadyDelay = Constant(mean=0.0)
@@ -26,16 +27,17 @@ class Link(Spec):
 
 
 class ServerFaults(Spec):
-    """The server is ``up``, crashes, is ``down``, comes back, and so on."""
+    """The server is up for a time drawn from ``up``, crashes, is down for a time drawn from ``down``, comes back, and so on."""
 
     up: LastingDelay
     down: SteadyDelay
 
 
 class Server(Spec):
-    """One queue, first come, first served; ``service`` is the time to receive and apply one push; each host is an ``instance``.
+    """The server's machine. Pushes wait in one queue, first come, first served; receiving and applying one takes ``service``.
 
-    With ``faults`` it goes back to what it last saved, every ``checkpoint`` of virtual time.
+    Each host of the server is an ``instance``. With ``faults`` the server crashes, and goes back to what it saved last; it
+    saves itself every ``checkpoint`` of virtual time.
     """
 
     service: SteadyDelay = Constant(mean=0.0)

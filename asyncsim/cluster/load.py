@@ -1,4 +1,4 @@
-"""Load of others on the machines, which comes and goes with the hour."""
+"""The load that other users put on the machines, which rises and falls with the hour."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from asyncsim.units import PositiveSeconds, Seconds, nanoseconds
 
 
 class Load(Spec):
-    """Speed that repeats itself every ``period``.
+    """A speed that repeats itself every ``period``: sinusoidal, or piecewise constant.
 
-    Sinusoidal, in ``steps`` equal pieces: at the time ``peak`` (of load) a machine loses the share ``depth`` of its speed, half a
-    period later nothing; 1 - depth / 2 is its mean speed. Or piecewise: ``factors`` by which work takes longer, in equal pieces.
+    Sinusoidal: at the time ``peak`` a machine loses the share ``depth`` of its speed, half a period later it loses nothing,
+    and on average it keeps 1 - depth / 2; the curve is cut into ``steps`` equal pieces. Piecewise: ``factors`` are the
+    numbers by which work takes longer, in pieces of equal length.
     """
 
     period: PositiveSeconds = 86400.0
@@ -37,14 +38,14 @@ class Load(Spec):
         return self
 
     def pieces(self) -> tuple[float, ...]:
-        """How many times longer work takes, piece by piece from the start of a period."""
+        """The factor by which work takes longer in each piece, from the start of a period on."""
         if self.factors is not None:
             return self.factors
         middles = ((piece + 0.5) / self.steps - self.peak / self.period for piece in range(self.steps))
         return tuple(round(1 / (1 - self.depth * (1 + math.cos(2 * math.pi * middle)) / 2), 9) for middle in middles)
 
     def episodes(self) -> Iterator[Episode]:
-        """The pieces of all periods, as episodes without end."""
+        """The pieces of all periods as slowdown episodes; the iterator is endless."""
         pieces, period, begin = self.pieces(), nanoseconds(self.period), 0
         while True:
             for index, factor in enumerate(pieces):

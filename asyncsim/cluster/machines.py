@@ -49,11 +49,11 @@ class Cvb(Delay):
 
 
 class Preset(Delay):
-    """A name for a delay that could be spelled out."""
+    """A short name for a delay whose settings are known from the literature."""
 
     @abstractmethod
     def spelled_out(self) -> Delay:
-        """The delay that the name stands for."""
+        """The delay for which the name stands."""
 
     @property
     def expected(self) -> float:

@@ -1,4 +1,4 @@
-"""The network between workers and server: shared pipes, where the workers are, loss. Without it, workers share nothing."""
+"""The network between workers and server: shared pipes, the places of the workers, and loss of messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from asyncsim.units import Bytes, BytesPerSecond, Seconds
 
 
 class Loss(Spec):
-    """What is sent gets lost with ``probability`` and is sent again, ``timeout`` after the end of the try, until all has arrived.
+    """A message is lost with ``probability``; it is sent again ``timeout`` after the end of the lost try, until all of it has
+    arrived.
 
-    With ``packet``, a message is cut into packets of that size that get lost independently, and a try sends those that are
-    missing: the number of tries is the largest of so many geometric numbers. Without, all of the message is lost at once.
+    With ``packet``, a message is cut into packets of that size that are lost independently of each other, and each try sends
+    the packets that are still missing: the number of tries is the largest of so many geometric numbers. Without it, a
+    message is lost as a whole.
     """
 
     shorthand: ClassVar[str | None] = "probability"
@@ -27,7 +29,7 @@ class Loss(Spec):
     packet: Bytes | None = Field(None, gt=0)
 
     def tries(self, streams: Streams, purpose: str, worker: int, step: int, nbytes: float) -> list[float]:
-        """Bytes that each try sends; the last one is complete."""
+        """The number of bytes that each try sends; the last try is the one that completes the message."""
         rng = streams(f"loss of {purpose}", worker, step)
         if self.packet is None or nbytes <= self.packet:
             return [nbytes] * int(rng.geometric(1.0 - self.probability))
@@ -58,18 +60,18 @@ class Network(Spec):
     duplicate: float = Field(0.0, ge=0, lt=1)
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
-        """What does not fit this fleet, by field."""
+        """The settings that do not fit a fleet of so many workers, each with its field and the reason."""
         if self.shards is not None and self.shards < self.hosts:
             yield ("shards",), self.shards, f"fewer shards than the {self.hosts} hosts; allowed is one a host or more"
 
     @property
     def parts(self) -> list[float]:
-        """Share of the parameters that lies on each host; 1 together."""
+        """The share of the parameters that lies on each host; the shares add up to 1."""
         shards = self.shards or self.hosts
         return [(shards // self.hosts + (host < shards % self.hosts)) / shards for host in range(self.hosts)]
 
     def sites(self, num_workers: int) -> list[int]:
-        """Rack or region of each worker."""
+        """The index of the site (a rack or a region) of each worker."""
         return [0] * num_workers
 
     def crosses(self, site: int) -> bool:
@@ -77,11 +79,12 @@ class Network(Spec):
         return False
 
     def pipe(self, bandwidths: Sequence[float | None]) -> float | None:
-        """Bytes per second of each of the two shared pipes (out, in) of a site, given the bandwidths of its workers' links."""
+        """Bandwidth, in bytes per second, of each of the two shared pipes (out and in) of a site whose workers' links have
+        ``bandwidths``; None means that nothing limits it."""
         return None
 
     def latency(self, site: int) -> float:
-        """Seconds that a message takes between the site and the server, beside the latency of the worker's link."""
+        """Seconds that a message takes between the site and the server, in addition to the latency of the worker's link."""
         return 0.0
 
     def distance(self, one: int, other: int) -> float | None:
@@ -89,7 +92,7 @@ class Network(Spec):
         return 0.0
 
     def bandwidth(self, streams: Streams, worker: int) -> float | None:
-        """Bytes per second of each of a worker's links that has no bandwidth of its own."""
+        """Bandwidth, in bytes per second, of those links of a worker for which the scenario gives none."""
         return None
 
 
@@ -160,7 +163,7 @@ class Rack(Network):
 
 
 def blocks(counts: int | Sequence[int], num_workers: int) -> list[int]:
-    """Site of each worker, sites filled one after the other."""
+    """The site of each worker, where sites are filled one after the other."""
     if isinstance(counts, int):
         counts = [num_workers // counts + (site < num_workers % counts) for site in range(counts)]
     return [site for site, count in enumerate(counts) for _ in range(count)]

@@ -1,4 +1,5 @@
-"""What takes workers away for a while: crashes and preemption one by one, whole zones at once, maintenance; and spot presets."""
+"""What takes workers away for a while: crashes and preemptions of single workers, losses of whole zones, maintenance; and
+presets for spot machines."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from asyncsim.units import PositiveSeconds, Seconds
 
 Spot = Literal["aws_v100_availability", "aws_v100_preemption", "aws_r5"]
 AWS_WARNING = 120.0
-"""Seconds between Amazon's notice and the end of a spot instance; Google Cloud and Azure give 30."""
+"""Seconds between Amazon's notice and the end of a spot instance. Google Cloud and Azure give 30 seconds."""
 
 
 def _spot(name: str, field: str) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def _spot(name: str, field: str) -> dict[str, Any]:
 
 
 class _Preset(Spec):
-    """A bare name stands for the fields that belong to it; those that are given as well replace them."""
+    """Settings for which a bare name stands; fields that are given beside the name replace those of the preset."""
 
     shorthand: ClassVar[str | None] = "preset"
     lasting: ClassVar[str]
@@ -40,10 +41,12 @@ class _Preset(Spec):
 
 
 class Faults(_Preset):
-    """A worker is ``up``, crashes, is ``down``, comes back, and so on. With neither given, it never crashes.
+    """A worker is up for a time drawn from ``up``, crashes, is down for a time drawn from ``down``, comes back, and so on. With
+    neither given, it never crashes.
 
-    ``warning`` before the crash (spot preemption): the worker may finish and push what it has begun, and begins nothing new.
-    A preset is the fitted lives and absences of `spot_up` and `spot_down`, with a warning of two minutes.
+    With ``warning`` it learns of a crash so long before it happens (spot preemption): it may finish and push what it has
+    begun, and begins nothing new. A preset has the fitted lifetimes and absences of `spot_up` and `spot_down`, and a warning
+    of two minutes.
     """
 
     lasting: ClassVar[str] = "up"
@@ -60,12 +63,14 @@ class Faults(_Preset):
 
 
 class Zones(_Preset):
-    """Losses that come together. Each zone loses workers again and again: ``gap`` between the ends of one event and the next.
+    """Workers that are lost together. Each zone has one event after another; ``gap`` is the time from the end of one to the
+    next.
 
-    With probability ``whole`` an event takes all workers of the zone that are up, else a number of them that is uniform between
-    1 and all but one, chosen at random. Each goes at a time of its own within ``spread``, after its ``warning``, and stays
-    ``down``. ``zones``: how many of equal size, or the workers in each. In the traces behind the presets 36 to 72 % of events
-    take all, and interruptions of one event lie within three minutes.
+    With probability ``whole`` an event takes all workers of the zone that are up. Otherwise it takes a number that is
+    uniform between 1 and all but one, chosen at random. Each of them goes at a time of its own within ``spread``, after its
+    ``warning``, and stays ``down``. ``zones`` is the number of zones of equal size, or a list of the number of workers in
+    each. In the traces behind the presets 36 to 72 % of the events take all workers, and the interruptions of one event lie
+    within three minutes.
     """
 
     lasting: ClassVar[str] = "gap"
@@ -78,14 +83,14 @@ class Zones(_Preset):
     warning: Seconds | None = None
 
     def members(self, num_workers: int) -> list[list[int]]:
-        """Workers of each zone."""
+        """The workers of each zone."""
         found: dict[int, list[int]] = {}
         for worker, zone in enumerate(blocks(self.zones, num_workers)):
             found.setdefault(zone, []).append(worker)
         return list(found.values())
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
-        """What does not fit this fleet, by field."""
+        """The settings that do not fit a fleet of so many workers, each with its field and the reason."""
         if isinstance(self.zones, int):
             if not 1 <= self.zones <= num_workers:
                 yield ("zones",), self.zones, f"allowed are 1 to {num_workers} zones, each with a worker or more"
@@ -94,8 +99,11 @@ class Zones(_Preset):
 
 
 class Maintenance(Spec):
-    """Windows in which the listed ``workers`` (absent: all) are down: for ``duration``, ``every`` so often, from ``first``
-    (absent: ``every``) on. ``warning`` as for faults."""
+    """Windows of maintenance, in which the listed ``workers`` (all, if left out) are down.
+
+    A window takes ``duration``. They come at the interval ``every``, the first at ``first`` (after one interval, if left
+    out). ``warning`` is that of `Faults`.
+    """
 
     every: PositiveSeconds
     duration: PositiveSeconds

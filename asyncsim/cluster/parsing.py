@@ -1,4 +1,5 @@
-"""From the bytes of a file to columns: CSV (commas, semicolons or tabs), Parquet, JSON Lines. What is ragged is refused."""
+"""Turn the bytes of a file into columns: CSV (with commas, semicolons or tabs), Parquet, or JSON Lines. Rows of different
+lengths are refused."""
 
 from __future__ import annotations
 
@@ -16,15 +17,17 @@ from asyncsim.cluster.files import Unusable, text_of, unpacked
 
 SEPARATORS = {",": "`,`", ";": "`;`", "\t": "a tab"}
 TRIED = 100
-"""Rows that decide between separators when the header has several of them."""
+"""The number of rows that decide between separators, if the header has several of them."""
 
 
 def read_rows(path: Path, content: bytes) -> Rows:
-    """``content`` of the file ``path``, perhaps compressed by gzip: Parquet by its first bytes, JSON Lines by the ending .jsonl
-    or .ndjson or by beginning with ``{``, else CSV. Blank lines and lines that begin with ``#`` are skipped.
+    """The columns in ``content``, the bytes of the file ``path``, which may be compressed by gzip.
+
+    Parquet is recognised by its first bytes; JSON Lines by the ending .jsonl or .ndjson, or by beginning with ``{``;
+    everything else is read as CSV. Blank lines, and lines that begin with ``#``, are skipped.
 
     Raises:
-        Unusable: it is not what it should be.
+        Unusable: the content is not what it should be.
     """
     content = unpacked(path, content)
     if content[:4] == b"PAR1":
@@ -36,7 +39,7 @@ def read_rows(path: Path, content: bytes) -> Rows:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """What counts, with the number of each line."""
+    """The lines that count, each with its number."""
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line
@@ -71,7 +74,7 @@ def _csv(path: Path, text: str) -> Rows:
 
 
 def _separator(path: Path, lines: list[str]) -> str:
-    """The one that is in the header; of several, the one that cuts all rows alike."""
+    """The separator that the header has; if it has several, the one that divides all rows into equally many cells."""
     found = [each for each in SEPARATORS if lines and each in lines[0]]
     if len(found) < 2:
         return found[0] if found else ","
@@ -90,13 +93,14 @@ def _separator(path: Path, lines: list[str]) -> str:
 
 
 def _commas(separator: str, row: list[str]) -> str:
-    """A hint where decimal commas may have cut a row."""
+    """A hint for the message, where decimal commas may have divided a row."""
     cut = separator == "," and any(re.fullmatch(r"\s*-?\d+", one) and re.match(r"\d+", two) for one, two in pairwise(row))
     return "; for decimal commas, separate columns by `;`, or write decimal points" if cut else ""
 
 
 def _json_lines(path: Path, text: str) -> Rows:
-    """An object a line. A boolean becomes the word: it is no number. A field that an object lacks is None."""
+    """Columns from one object on each line. A boolean becomes the word, as it is not a number; a field that an object lacks is
+    None."""
     objects, lines, names = [], [], {}
     for line, content in _lines(text):
         try:
@@ -115,7 +119,7 @@ def _json_lines(path: Path, text: str) -> Rows:
 
 
 class _Twice(Exception):
-    """A key of an object, a second time."""
+    """An object has a key twice."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

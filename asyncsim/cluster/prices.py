@@ -14,13 +14,13 @@ instances = Registry("instance", default="custom")
 
 @instances.register("custom")
 class Instance(Spec):
-    """A machine of your own description; a bare value is its price. What is left out costs nothing and draws nothing.
+    """A machine that you describe yourself; a bare value is its price. What is left out costs nothing and draws no power.
 
-    - ``price``: dollars an hour, on demand. ``spot``: what is paid instead, as a share of it.
+    - ``price``: dollars an hour, on demand. ``spot``: the share of it that is paid for a spot machine.
     - ``idle``, ``busy``: watts while it computes nothing, and while it computes.
     - ``egress``: dollars for each gigabyte (1e9 bytes) that it sends.
-    - ``billed_while_down``: a machine that has crashed is kept (and idles) until it is back. By default nothing is paid or drawn
-      while a worker is down, as with a spot instance that was taken away.
+    - ``billed_while_down``: a machine that has crashed is kept, and idles, until it is back. By default nothing is paid or
+      drawn while a worker is down, as with a spot instance that was taken away.
     """
 
     shorthand: ClassVar[str | None] = "price"

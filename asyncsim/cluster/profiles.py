@@ -1,4 +1,4 @@
-"""What the simulation is told about one worker."""
+"""The profile of one worker: all that the simulation is told about it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from asyncsim.streams import Streams
 
 
 class WorkerProfile(NamedTuple):
-    """One worker, resolved: defaults, group and overrides are merged. Equal workers share their objects."""
+    """All settings of one worker: defaults, its group's settings and its overrides are merged. Equal workers share one object."""
 
     index: int
     group: str
     compute: Delay
-    """Not yet bound to the machine: see `Delay.for_worker`."""
+    """Its compute time, not bound to its machine yet (see `Delay.for_worker`)."""
     uplink: Link
     downlink: Link
     faults: Faults | None
-    """None: it never crashes."""
+    """Its crashes; None if it never crashes at random."""
     slowdowns: tuple[Episode, ...]
-    """One-shot slowdowns, by start."""
+    """Slowdowns that are listed as events, in order of their starts."""
     stop: int | None
     """The instant (ns) at which it leaves for good."""
     instance: Instance | None = None
-    """What it costs and draws; None: nothing."""
+    """What its machine costs and draws; None if that is nothing."""
 
     load: Load | None = None
     outages: tuple[tuple[int, int], ...] = ()
-    """When it crashes, and for how long (ns), by time."""
+    """Crashes that are listed as events: instant and length (ns), in order of time."""
     absences: tuple[tuple[int, int], ...] = ()
-    """From when until when (ns) it is not in the group, by time."""
+    """The spans (ns) in which it is not in the group, in order of time."""
 
     def speed(self, streams: Streams) -> Speed:
-        """One-shot slowdowns and the load, together with the episodes of ``compute``."""
+        """The worker's speed over time: its listed slowdowns and the load, together with the episodes of ``compute``."""
         sources: list[Source] = []
         if self.slowdowns and not self.compute.elapsed:
             sources.append(partial(iter, self.slowdowns))

@@ -112,7 +112,7 @@ class Recorded(Delay):
 
 
 class Replay:
-    """The rows of one worker, by step; like ``streams.Draws``, but read and not drawn."""
+    """The rows of one worker, addressed by step: like ``streams.Draws``, but read from the file instead of drawn."""
 
     __slots__ = ("_delay", "_durations", "_worker")
 
@@ -125,7 +125,8 @@ class Replay:
         return _seconds(self._row(step))
 
     def total(self, first: int, count: int) -> float | Fraction:
-        """What ``count`` batches from ``first`` on take: one row where rows are whole rounds, else ``count`` of them."""
+        """The time of ``count`` batches from step ``first`` on: one row where a row is a whole round, otherwise the sum of
+        ``count`` rows."""
         if self._delay.elapsed:
             return self[first // count]
         return _seconds(sum(self._row(step) for step in range(first, first + count)))

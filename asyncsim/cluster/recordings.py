@@ -1,4 +1,4 @@
-"""Reads recorded durations: a table of durations by worker, or the events of a run. Everything becomes nanoseconds by worker."""
+"""Read recorded durations, from a table of durations by worker or from the events of a run, as nanoseconds by worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Recording(NamedTuple):
     durations: dict[int, np.ndarray]
     names: dict[int, Any]
     rounds: bool
-    """True: read from events, so row s is all of step s, slowdowns included. False: a row is one batch at full speed."""
+    """Were the rows read from events? Then row s is the whole of step s, slowdowns included. Otherwise a row is one batch at
+    full speed."""
     zero: str | None
     """The place of a row that is 0 s."""
     sha256: str
@@ -58,7 +59,7 @@ def read_recording(path: Path, layout: Layout, first: int, scale: float) -> Reco
 
 
 def read_content(path: Path) -> tuple[Path, bytes]:
-    """A file, or the events of a run's folder: where they are, and the bytes."""
+    """The place and the bytes of a recording: those of the file itself, or those of the events in a run's folder."""
     if path.is_dir():
         path = path / "events.parquet"
         if not path.exists():
@@ -72,7 +73,7 @@ class _Run(NamedTuple):
 
 
 def _run(folder: Path) -> _Run | None:
-    """What the other files of a run's folder tell: how many workers there were, and when it ended."""
+    """The number of workers, and the end of the run, from the other files in a run's folder."""
     import pyarrow.parquet as pq
 
     try:
@@ -127,8 +128,8 @@ def _by_step(
 ) -> np.ndarray:  # fmt: skip
     """One worker's durations by step, shape ``(size,)``.
 
-    A span that was cut short, or was going on at the end of the run, has no duration on record. It gets one that it had not
-    reached: at least 1 ns more than was seen, and not below the mean.
+    A span that was cut short, or still went on at the end of the run, has no recorded duration. It gets one that the run did
+    not reach: at least 1 ns more than was seen, and not below the mean.
     """
     seen = steps[mine]
     spans = (end - start)[mine]

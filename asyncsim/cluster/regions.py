@@ -32,7 +32,8 @@ Regions = Annotated[
 
 
 class Regional(Network):
-    """Workers in regions, far from the server. A region's ``uplink`` is a pipe in each direction that its workers share."""
+    """A network whose workers are spread over regions, far from the server. A region's ``uplink`` is a pipe in each direction
+    that all its workers share."""
 
     regions: Regions
     server: str
@@ -40,7 +41,7 @@ class Regional(Network):
 
     @abstractmethod
     def round_trip(self, one: str, other: str) -> float | None:
-        """Seconds between two different regions and back; None where that is not known."""
+        """Seconds from one region to a different one and back; None where that is not known."""
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
         yield from super().problems(num_workers)
@@ -53,7 +54,8 @@ class Regional(Network):
                 yield ("regions",), name, f"no round-trip time is known between {name} and the server's region {self.server}"
 
     def sites(self, num_workers: int) -> list[int]:
-        """Consecutive workers where their numbers are given; else dealt to the regions in turn."""
+        """The region of each worker: consecutive workers where their numbers are given, otherwise workers are dealt to the
+        regions in turn."""
         if isinstance(self.regions, dict):
             return blocks(list(self.regions.values()), num_workers)
         return [worker % len(self.regions) for worker in range(num_workers)]
@@ -81,9 +83,10 @@ class Regional(Network):
 
 @networks.register("region")
 class Region(Regional):
-    """Regions with a matrix of round-trip times, ``rtt[one][other]`` (one of the two orders is enough); half of it a direction.
+    """Regions with a matrix of round-trip times between them.
 
-    ``regions`` maps each to its number of workers (consecutive indices), or lists them, and workers are dealt in turn.
+    A message takes half of ``rtt[one][other]``; one of the two orders is enough. ``regions`` maps each region to its number
+    of workers, whose indices are consecutive; or it lists the regions, and workers are dealt to them in turn.
     """
 
     rtt: dict[str, dict[str, Seconds]]

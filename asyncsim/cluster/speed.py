@@ -1,4 +1,4 @@
-"""How fast a worker is, as a function of virtual time: piecewise constant, generated as far as it is asked for."""
+"""A worker's speed as a function of virtual time. It is piecewise constant, and generated only as far as it is needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Episode(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A stretch of virtual time, ``end`` excluded, during which work takes ``factor`` times longer."""
+    """A span of virtual time (``end`` excluded) during which work takes ``factor`` times longer."""
 
     start: int
     end: float  # an integer number of nanoseconds, or inf
@@ -34,11 +34,11 @@ class Segment(NamedTuple):
 
 
 Source = Callable[[], Iterator[Episode]]
-"""Gives the same episodes, in order of start, each time it is called."""
+"""A function that returns an iterator of the same episodes, in order of their starts, each time it is called."""
 
 
 def segments(episodes: Iterable[Episode]) -> Iterator[Segment]:
-    """The line from 0 to infinity, cut where an episode starts or ends. Factors of overlapping episodes multiply."""
+    """The time from 0 to infinity, cut wherever an episode starts or ends. Factors of overlapping episodes are multiplied."""
     waiting = iter(episodes)
     coming = next(waiting, None)
     active: list[tuple[float, Fraction]] = []  # a heap by end
@@ -107,11 +107,11 @@ class Speed:
         raise AssertionError("the last segment has no end")
 
     def factor(self, at: int) -> float:
-        """How many times longer work takes at the instant ``at`` (ns)."""
+        """The factor by which work takes longer at the instant ``at`` (ns)."""
         return float(next(self._from(at)).factor) if self._sources else 1.0
 
     def _from(self, start: int) -> Iterator[Segment]:
-        """The segments from the one that holds ``start``."""
+        """The segments, beginning with the one that contains ``start``."""
         if self._known and start < self._known[0].start:
             self._restart()
         while self._known and self._known[0].end <= start:
@@ -132,4 +132,4 @@ class Speed:
         self._coming = segments(heapq.merge(*(source() for source in self._sources), key=attrgetter("start")))
 
     def __reduce__(self) -> tuple[type[Speed], tuple[Source, ...]]:
-        return Speed, self._sources  # what is known can be generated again
+        return Speed, self._sources  # the segments can be generated again

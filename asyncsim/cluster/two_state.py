@@ -51,7 +51,8 @@ class TwoState(Delay):
         return self.model_copy(update=parts)
 
     def episodes(self, streams: Streams, worker: int) -> Iterator[Episode]:
-        """Holding times come from streams keyed (worker, block of episodes); each is at least 1 ns."""
+        """The slow spans. Times in a state are drawn from streams keyed by (worker, block of episodes); each lasts at least 1
+        ns."""
         normal = Draws(streams, "normal_for", (worker,), self.normal.sample)
         slow = Draws(streams, "slow_for", (worker,), self.slow.sample)
         end = 0

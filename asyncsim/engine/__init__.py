@@ -1,1 +1,2 @@
-"""Gradient engines: pure kernels, futures, and what evaluates them."""
+"""Gradient engines: kernels (pure functions that compute), futures (results not computed yet), and the engines that evaluate
+them."""

@@ -1,4 +1,4 @@
-"""Late and together: when one gradient is needed, pending ones are computed with it."""
+"""The batched engine: when one gradient is needed, pending ones are computed together with it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class BatchedEngine(SerialEngine):
         self.network = network_of(task)
         self.kernel = "loop" if self.network is None else self.network.kind
         self.pending: dict[Future, None] = {}  # in order of submission
-        self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: block until others are blocked as well
+        self.wait: Callable[[list[Future]], None] | None = None  # in a fleet: waits until the other runs wait as well
 
     def batches(self, future: Future) -> bool:
-        """Can it be computed together with others?"""
+        """Can this future be computed together with others?"""
         kernel = future.kernel
         return self.network is not None and getattr(kernel, "batched", None) is not None and not kernel.carries
 
@@ -79,14 +79,14 @@ class BatchedEngine(SerialEngine):
 
 
 def network_of(task: Task) -> DenseNetwork | VectorisedModule | None:
-    """The batched kernel of a task, or None where there is none."""
+    """The object that computes many gradients of a task at once, or None where there is none."""
     if not task.additive:
         return None
     return DenseNetwork.of(task) or VectorisedModule(task)
 
 
 def flush(needed: list[Future], pending: list[Future], width: int) -> None:
-    """Settle all ``needed`` futures, and with them as many ``pending`` ones as fill whole calls."""
+    """Compute all ``needed`` futures, and with them as many of the ``pending`` ones as it takes to fill whole calls."""
     groups: dict[object, list[Future]] = {}
     for future in needed:
         groups.setdefault(_key(future), []).append(future)
@@ -101,7 +101,7 @@ def flush(needed: list[Future], pending: list[Future], width: int) -> None:
 
 
 def _key(future: Future) -> object:
-    """Futures with equal keys can share a call."""
+    """A key that is equal for futures which can share a call."""
     return future.engine.network, type(future.kernel), future.kernel.call_key
 
 
@@ -127,7 +127,7 @@ class Call:
 
 
 def _compute(jobs: list[Future], width: int) -> None:
-    """Settle up to ``width`` futures that are alike."""
+    """Compute up to ``width`` futures that can share a call."""
     padded = jobs + jobs[:1] * (width - len(jobs))
     gradients, losses = jobs[0].kernel.batched(Call(padded, jobs[0].engine.network))
     size = jobs[0].engine.network.num_parameters

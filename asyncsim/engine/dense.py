@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dense:
-    """One linear layer in the flat vector, and the activation behind it."""
+    """One linear layer within the flat vector, and the activation after it."""
 
     weight: int  # offset of the (out, in) matrix
     bias: int | None  # offset of the (out,) vector
@@ -42,7 +42,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """``layers`` and cross-entropy. Two tasks with equal networks can share a call."""
+    """The ``layers`` of a fully connected classifier with cross-entropy. Two tasks with equal networks can share a call."""
 
     layers: tuple[Dense, ...]
     num_parameters: int
@@ -51,7 +51,8 @@ class DenseNetwork:
 
     @classmethod
     def of(cls, task: Task) -> DenseNetwork | None:
-        """The network of a task whose module is a chain of Flatten, Linear, ReLU and Tanh under cross-entropy, else None."""
+        """The network of a task whose module is a chain of Flatten, Linear, ReLU and Tanh layers under cross-entropy; None for
+        other tasks."""
         module = task.module
         if type(task.objective) is not Classification or not isinstance(module, nn.Sequential):
             return None

@@ -1,4 +1,4 @@
-"""A result not computed yet."""
+"""Futures: results that are determined but not computed yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Gradient(NamedTuple):
-    """What a kernel returns."""
+    """The result of a kernel: gradient, loss, batch statistics, and what the worker carries to its next round."""
 
     gradient: Tensor  # (P,), or a pseudo-gradient: snapshot minus the worker's parameters after local steps
     loss: Tensor  # 0-d, mean over the samples, at the snapshot (mean over local steps)
@@ -21,8 +21,11 @@ class Gradient(NamedTuple):
 
 
 class Engine(Protocol):
-    """What evaluates kernels. ``submit`` does no work that anybody waits for; ``Future.result`` is the only place where numerics
-    block. ``SerialEngine`` says what each method does."""
+    """What evaluates kernels.
+
+    ``submit`` does no work that anybody waits for; ``Future.result`` is the only place where a simulation waits for numbers.
+    The methods are described in ``SerialEngine``.
+    """
 
     kind: str
     kernel: str
@@ -45,11 +48,13 @@ class Engine(Protocol):
 
 
 class Future:
-    """A gradient that is determined (snapshot, worker, step) but not computed.
+    """A gradient that is determined by its snapshot, worker and step, but not necessarily computed.
 
-    * pending: holds the snapshot, nothing has been computed;
-    * done: ``result()`` was called once, holds the ``Gradient``;
-    * released: only the loss is left, and what the worker carries on. Cancelled: never computed, the loss is NaN.
+    - pending: it holds the snapshot, and nothing has been computed;
+    - done: it has been computed, and holds the ``Gradient``;
+    - released: only the loss is left, and what the worker takes to its next round.
+
+    One that is cancelled while it is pending is never computed, and its loss is NaN.
     """
 
     __slots__ = ("_carry", "_loss", "_result", "engine", "kernel", "params", "parts", "previous", "snapshot", "step", "worker")
@@ -81,7 +86,8 @@ class Future:
         return self._result is None and (self.params is not None or self.parts is not None)
 
     def result(self) -> Gradient:
-        """Compute now if it has not been done; the same object ever after, until it is released."""
+        """The gradient; it is computed now if it has not been. The same object is returned every time, until the future is
+        released."""
         if self._result is None:
             if not self.pending:
                 raise RuntimeError("this future was cancelled or released")
@@ -90,32 +96,35 @@ class Future:
 
     @property
     def carry(self) -> Any:
-        """What the worker keeps for its next round; computed now if it has not been, and there still when it is released."""
+        """What the worker takes to its next round. It is computed now if it has not been, and is still there after the future
+        was released."""
         if self._result is None and self.pending:
             self.engine.evaluate(self)
         return self._carry
 
     def settle(self, result: Gradient) -> None:
-        """An engine hands over the result. Parts that were never computed one by one take the loss of the whole."""
+        """Take over the result; called by the engine. The parts of a mean that were not computed one by one take the loss of
+        the mean."""
         self._result = result
         self._loss = result.loss
         self._carry = result.carry
         self.params = None
-        if self.previous is not None:  # nobody else begins from what it left
+        if self.previous is not None:  # no later work begins from what this one leaves
             self.previous._carry = self.previous = None
         for part in self.parts or ():
             if part.pending:
                 part._loss = result.loss
 
     def cancel(self) -> None:
-        """Nobody will ask. A pending future is never computed."""
+        """Say that nobody will ask for the result. A future that is pending will never be computed."""
         if self.pending:
             self.engine.cancelled += 1
             self.engine.forget(self)
         self.release()
 
     def discard(self) -> None:
-        """A result that was delivered is thrown away. It is never computed, unless its worker goes on from what it leaves."""
+        """Throw a delivered result away. It is never computed, unless its worker goes on from what the computation leaves
+        behind (``carry``)."""
         if self.pending and getattr(self.kernel, "carries", False):
             self.engine.evaluate(self)
         for part in self.parts or ():
@@ -123,7 +132,7 @@ class Future:
         self.cancel()
 
     def release(self) -> None:
-        """Let go of snapshot and gradient; the loss stays."""
+        """Let go of the snapshot and of the gradient. The loss stays."""
         self._result = None
         self.params = None
         self.snapshot = None

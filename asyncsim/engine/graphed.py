@@ -1,4 +1,5 @@
-"""One gradient as a CUDA graph, replayed for every snapshot: for small models on a GPU, which launches starve."""
+"""Record one gradient as a CUDA graph and replay it for every snapshot: for small models on a GPU, where starting single
+operations would take most of the time."""
 
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ WARM_UP = 3  # runs before the capture, on a stream of their own, as CUDA graphs
 
 
 class GraphedEngine(SerialEngine):
-    """Parameters, inputs and targets are copied into fixed buffers, and one recorded gradient is replayed.
+    """Copies parameters, inputs and targets into fixed buffers, and replays one recorded gradient.
 
-    The recorded kernels are those of the serial engine. Without CUDA the same code runs on the same buffers without a graph.
-    Gradients with dropout masks and kernels that are not plain gradients are left to the serial way.
+    The recorded operations are those of the serial engine. Without CUDA the same code runs on the same buffers, without a
+    graph. Gradients with dropout masks, and kernels that are not plain gradients, are computed as the serial engine does.
     """
 
     kind = "graphed"

@@ -1,4 +1,5 @@
-"""What a worker computes: pure functions from parameters and batches to a gradient, which say themselves how they batch."""
+"""Kernels: pure functions from parameters and batches to a gradient. Each says itself how several of its results are computed
+together."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class Kernel:
 
     @property
     def call_key(self) -> Hashable:
-        """Kernels of one class with equal keys can be computed in one call of ``batched``."""
+        """A key of this kernel: kernels of one class with equal keys can be computed in one call of ``batched``."""
         return self
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
@@ -150,7 +151,7 @@ class LocalSteps(Kernel):
         return self.steps, self.momentum
 
     def batched(self, call: Call) -> tuple[Tensor, Tensor]:
-        """The same in one call of ``steps`` passes; each job has a learning rate of its own."""
+        """The local steps of all jobs of a call together, in ``steps`` passes. Each job has a learning rate of its own."""
         lr = torch.tensor([job.kernel.lr for job in call.jobs], dtype=call.params.dtype, device=call.params.device).unsqueeze(1)
         local, velocity, total = call.params, None, None
         for index in range(self.steps):

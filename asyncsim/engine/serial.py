@@ -38,13 +38,15 @@ class SerialEngine:
         self.useful = useful
         self.averaged = averaged
         self.computed = 0  # gradients evaluated so far
-        self.cancelled = 0  # futures that nobody needed
+        self.cancelled = 0  # futures that were cancelled before they were computed
 
     def submit(
         self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None
     ) -> Future:
-        """A pending future for ``kernel`` at snapshot ``params`` of shape ``(P,)``; ``previous`` is the result that the worker
-        delivered last, for a kernel that carries something on."""
+        """A pending future for ``kernel`` at the snapshot ``params`` of shape ``(P,)``.
+
+        ``previous`` is the result that the worker delivered last, for a kernel that carries something from round to round.
+        """
         carries = getattr(kernel, "carries", False)
         future = Future(self, kernel, params, worker, step, previous=previous if carries else None)
         if not (self.averaged or carries) and (self.useful is None or (worker, step) in self.useful):
@@ -52,11 +54,11 @@ class SerialEngine:
         return future
 
     def mean(self, futures: list[Future]) -> Future:
-        """The mean of several futures (at least two), as late as they are."""
+        """The mean of at least two futures, as a future that is not computed earlier than they would be."""
         return Future(self, futures[0].kernel, None, futures[-1].worker, futures[-1].step, parts=futures)
 
     def evaluate(self, future: Future) -> None:
-        """Settle a future that is asked for."""
+        """Compute a future whose result is asked for."""
         parts = future.parts
         if parts is None:
             self.compute([future])
@@ -68,28 +70,29 @@ class SerialEngine:
             future.settle(_average([part.result() for part in parts]))
 
     def gather(self, futures: list[Future]) -> None:
-        """Settle those of ``futures`` that are pending gradients, together. Means among them settle when they are asked for."""
+        """Compute together those of ``futures`` that are pending gradients. Means among them are computed when they are asked
+        for."""
         self.compute([future for future in futures if future.pending and future.parts is None])
 
     def compute(self, needed: list[Future]) -> None:
-        """Settle pending futures."""
+        """Compute pending futures."""
         for future in needed:
             result = future.kernel(self.task, self.streams, future.params, future.worker, future.step, *carried(future))
             self.computed += 1
             future.settle(result)
 
     def union(self, parts: list[Future]) -> Gradient:
-        """The mean gradient of parts on one snapshot, over the union of their batches."""
+        """The mean gradient of parts that share a snapshot, computed over the union of their batches."""
         return kernels.union_gradient(self.task, parts[0].params, [(part.worker, part.step) for part in parts])
 
     def expect(self, future: Future) -> None:
-        """A result that will be asked for; an engine may begin."""
+        """Note that a result will be asked for; an engine that computes ahead may begin now."""
 
     def forget(self, future: Future) -> None:
-        """A pending future has been cancelled."""
+        """Note that a pending future has been cancelled."""
 
     def close(self) -> None:
-        """The run is over."""
+        """End what the engine still does: the run is over."""
 
     def _is_union(self, parts: list[Future]) -> bool:
         first = parts[0].params
@@ -99,7 +102,8 @@ class SerialEngine:
 
 
 def carried(future: Future) -> tuple[Any, ...]:
-    """What a kernel is called with beside the arguments of all: what the worker's last result left, if the kernel wants that."""
+    """The additional argument of a kernel that carries something from round to round: what the worker's last result left. Empty
+    for others."""
     if not getattr(future.kernel, "carries", False):
         return ()
     return (None if future.previous is None else future.previous.carry,)

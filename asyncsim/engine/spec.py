@@ -1,4 +1,4 @@
-"""The scenario's choice of an engine. Free of torch; the engines themselves are imported when one is made."""
+"""The engines that a scenario may choose. This module is free of torch; the engine itself is imported when it is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 engines = Registry("engine", default="auto")
 
 Useful = Container[tuple[int, int]]
-"""The (worker, step) whose results will be asked for."""
+"""The set of (worker, step) whose results will be asked for."""
 
 BATCHED_BELOW = 2e7
 """Floating-point operations of a gradient below which stacking several of them pays on a CPU."""
@@ -27,18 +27,19 @@ WIDTH = 8
 
 
 def width_for(num_workers: int) -> int:
-    """A width that pending work of a fleet fills, also where workers differ in speed."""
+    """A width of calls that the pending work of a fleet fills, also where the workers differ in speed."""
     return WIDTH if num_workers >= 2 * WIDTH else WIDTH // 2 if num_workers >= WIDTH // 2 else 1
 
 
 class EngineSpec(Spec):
-    """How gradients are evaluated. Part of a run's identity: engines of different numeric families differ in the last bits."""
+    """The way in which gradients are evaluated. It is part of a run's identity: engines of different numeric families differ in
+    the last bits."""
 
     ahead: ClassVar[bool] = False
-    """Does it compute gradients before they are asked for, and so wants to know which will be?"""
+    """Does the engine compute gradients before they are asked for? Then it wants to know which of them will be."""
 
     def resolve(self, task: Task, num_workers: int) -> EngineSpec:
-        """The engine that is meant, for this task: a static rule, never load or timing."""
+        """The engine to use for this task. It follows from a static rule, never from load or timing."""
         return self
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
@@ -47,7 +48,7 @@ class EngineSpec(Spec):
 
 @engines.register("serial")
 class Serial(EngineSpec):
-    """One gradient at a time, when it is needed. The reference."""
+    """Computes one gradient at a time, when it is needed. This is the reference."""
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.serial import SerialEngine
@@ -57,7 +58,8 @@ class Serial(EngineSpec):
 
 @engines.register("batched")
 class Batched(EngineSpec):
-    """Pending gradients together, ``width`` at a call: for small models. Closed form for fully connected classifiers."""
+    """Computes pending gradients together, ``width`` in each call; for small models. Fully connected classifiers have a closed
+    form."""
 
     ahead: ClassVar[bool] = True
     width: int = Field(WIDTH, ge=1, le=1024)
@@ -70,7 +72,8 @@ class Batched(EngineSpec):
 
 @engines.register("threaded")
 class Threaded(EngineSpec):
-    """A pool of ``cores`` threads, each gradient on one of them: for gradients above a millisecond. The serial engine's bits."""
+    """Computes gradients on a pool of ``cores`` threads, for gradients that take more than a millisecond. The bits are the
+    serial engine's."""
 
     ahead: ClassVar[bool] = True
     cores: int = Field(2, ge=1, le=1024)
@@ -83,7 +86,8 @@ class Threaded(EngineSpec):
 
 @engines.register("graphed")
 class Graphed(EngineSpec):
-    """One gradient at a time, on CUDA as a graph that is recorded once and replayed. Not measured on a GPU yet."""
+    """Computes one gradient at a time; on CUDA as a graph that is recorded once and replayed. It has not been measured on a GPU
+    yet."""
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.graphed import GraphedEngine

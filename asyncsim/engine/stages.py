@@ -1,9 +1,9 @@
-"""Forward and backward passes of one stage, computed when somebody needs them.
+"""The forward and backward passes of one stage, computed when their results are needed.
 
-A backward pass works on the very graph of its forward pass, so a batch costs one forward and one backward in all, as in
-training without a simulator. The parameters are leaves of the graph: with stashed parameters they are the snapshot itself; with
-current ones a copy that is overwritten before the backward pass, so the activations are old and the parameters new (what the
-public FDG, ADL and DDG code does by changing parameters in place under a living graph).
+A backward pass uses the graph of its forward pass, so a batch costs one forward and one backward pass in all, as in training
+without a simulator. The parameters are the leaves of that graph. With stashed parameters they are the snapshot itself. With
+current ones they are a copy that is overwritten before the backward pass, so that the activations are old and the parameters
+new, as in the public code of FDG, ADL and DDG, which changes parameters in place while the graph exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Signals = dict[tuple[int, int], Tensor]
 
 
 class Source:
-    """A batch, or one of the equal parts of it, on its way through the stages."""
+    """A batch, or one of its equal parts, on its way through the stages."""
 
     def __init__(self, member: int, batch: int, parts: int) -> None:
         self.member = member
@@ -34,7 +34,7 @@ class Source:
         self._samples: tuple[Tensor, Tensor] | None = None
 
     def samples(self, task: Task) -> tuple[Tensor, Tensor]:
-        """Inputs and targets."""
+        """The inputs and the targets."""
         if self._samples is None:
             step, part = divmod(self.batch, self.parts)
             inputs, targets = task.batch(self.member, step)
@@ -61,7 +61,7 @@ class Forward:
         self.leaves: list[Tensor] = []
 
     def run(self, task: Task, streams: Streams) -> Tensor:
-        """Compute the activation, once."""
+        """Compute the activation, unless that has been done."""
         if self.output is None:
             if self.below is None:
                 self.input = self.source.samples(task)[0]
@@ -72,7 +72,8 @@ class Forward:
         return self.output
 
     def again(self, task: Task, streams: Streams, params: Tensor) -> Forward:
-        """A forward pass from the same input with other parameters. This one stays: the stage above may still need it."""
+        """A new forward pass from the same input with other parameters. This one is kept, as the stage above may still need it.
+        """
         self.run(task, streams)
         anew = copy.copy(self)
         anew.input = self.input.detach().requires_grad_(self.input.requires_grad)
@@ -116,14 +117,14 @@ class Backward:
         self.signals = signals
         self.stage = forward.stage
         self.computed: Gradient | None = None
-        self.future: Future | None = None  # of this gradient, where somebody will ask for it
+        self.future: Future | None = None  # the future of this gradient, if its result will be asked for
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
         result, self.computed = self.run(task, streams), None  # the future keeps it from here on
         return result
 
     def error(self, task: Task, streams: Streams) -> Tensor:
-        """The error signal for the stage below, for good."""
+        """The error signal for the stage below. It is handed out once."""
         if self.key not in self.signals:
             if self.future is not None and self.future.pending:
                 self.future.result()  # so that a checkpoint finds the gradient done, as its inputs may be gone by then
@@ -132,7 +133,7 @@ class Backward:
         return self.signals.pop(self.key)
 
     def run(self, task: Task, streams: Streams) -> Gradient:
-        """Compute gradient and error signal, once."""
+        """Compute the gradient and the error signal, unless that has been done."""
         if self.computed is not None:
             return self.computed
         forward = self.forward
@@ -142,7 +143,7 @@ class Backward:
             output = forward.output
         elif self.late is not None:
             for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):
-                leaf.data.copy_(value)  # under the graph, unseen by its version counters
+                leaf.data.copy_(value)  # within the graph, whose version counters do not notice
         inner = self.stage > 0
         wanted = [*forward.leaves, forward.input] if inner else forward.leaves
         if self.upper is None:

@@ -1,4 +1,4 @@
-"""Gradients on a pool of threads, begun when their snapshot is read."""
+"""The threaded engine: gradients are computed by a pool of threads, each begun when its snapshot is read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class ThreadedEngine(SerialEngine):
         self._running[future] = self._begin(future)
 
     def forget(self, future: Future) -> None:
-        """Not begun any more, or its result is thrown away (and counted as computed)."""
+        """Drop a cancelled future: it is not begun any more. If it has begun, its result is thrown away, and counted as
+        computed."""
         running = self._running.pop(future, None)
         if running is not None and not running.cancel():
             self.computed += 1
@@ -69,7 +70,7 @@ class ThreadedEngine(SerialEngine):
         return self._on_pool(future.kernel, self.streams, future.params, future.worker, future.step, *carried(future))
 
     def _on_pool(self, function: Callable[..., Gradient], *arguments: Any) -> PoolFuture[Gradient]:
-        """``function(task, *arguments)`` on a thread, with a task that no other thread has."""
+        """Call ``function(task, *arguments)`` on a thread, with a task that no other thread uses meanwhile."""
 
         def work() -> Gradient:
             task = self._tasks.pop()

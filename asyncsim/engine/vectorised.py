@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VectorisedModule:
-    """``vmap(grad(loss))`` over the rows of a matrix of flat parameters. Equal only to itself: a call serves one task."""
+    """``vmap(grad(loss))`` over the rows of a matrix of flat parameters. It compares equal to itself only, so each call serves
+    one task."""
 
     task: Task = field(repr=False)
     kind = "vmap"

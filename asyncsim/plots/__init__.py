@@ -1,4 +1,4 @@
-"""Figures, drawn from records alone. Every function takes results, one or many, and ``ax``, and returns the axes."""
+"""Figures, drawn from the records of runs alone. Every function takes results, one or many, and ``ax``, and returns the axes."""
 
 from asyncsim.plots.by_stage import by_stage
 from asyncsim.plots.convergence import convergence

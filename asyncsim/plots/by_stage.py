@@ -1,4 +1,4 @@
-"""A run seen as its stages: one result each, with the pushes of that stage's shard alone."""
+"""See a run as its stages: one result for each stage, with only the pushes of that stage's shard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from asyncsim.records.stages import stages_of
 def by_stage(
     results: Result | Sequence[Result], labels: Sequence[str] | str | None = None
 ) -> tuple[list[Result], list[str]]:  # fmt: skip
-    """The stages of all runs, and their labels: ``stage 2``, and before that the run's where there are several."""
+    """The stages of all runs as results, and their labels: ``stage 2``, preceded by the run's label where there are several
+    runs."""
     runs = [results] if isinstance(results, Result) else list(results)
     names = labels_for(runs, labels) if labels is None or isinstance(labels, str) else list(labels)
     alone = len(set(names)) == 1

@@ -1,4 +1,4 @@
-"""A metric against virtual time, updates, samples, dollars or joules."""
+"""Draw a metric against virtual time, updates, samples, dollars or joules."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def convergence(
 
 
 def axis_of(against: str) -> tuple[str, str]:
-    """Column of the metrics table, and label of the axis."""
+    """The column of the metrics table for an axis, and the label of the axis."""
     if against not in AXES:
         raise UserError(f"against: {against!r} is none of {', '.join(AXES)}")
     return AXES[against]

@@ -1,4 +1,4 @@
-"""What a run is called in a figure: fields of its scenario and summary, and which of them tell runs apart."""
+"""Labels of runs in figures: the fields of their scenarios and summaries, and which of these tell the runs apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncsim.errors import UserError, nearest, printable
 from asyncsim.records import Result
 
 SEED = frozenset({"seed", "name"})
-"""Runs that differ in nothing else are replicates of one thing."""
+"""Fields that do not tell runs apart in a figure: runs that differ in nothing else are replicates."""
 _FLEET = ("cluster.workers", "cluster.groups.")
 MISSING = "-"
 
@@ -31,7 +31,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def scenario_fields(run: Result) -> dict[str, Any]:
-    """The resolved scenario of a run, flat."""
+    """The fields of a run's resolved scenario, by dotted path."""
     return flat(run.manifest.get("scenario") or {})
 
 
@@ -42,7 +42,7 @@ def method_of(run: Result) -> str:
 
 
 def workers_of(run: Result) -> int | None:
-    """How many workers; also for a run that has no summary yet."""
+    """The number of workers of a run, which need not have a summary yet."""
     if run.summary.get("workers") is not None:
         return int(run.summary["workers"])
     cluster = (run.manifest.get("scenario") or {}).get("cluster") or {}
@@ -125,7 +125,7 @@ def baseline_label(results: Sequence[Result], variant: str | None) -> str | None
 
 
 def say(value: Any, field: str = "") -> str:
-    """A value for a legend or a table: short numbers, ``-`` for nothing."""
+    """The text of a value in a legend or a table: numbers are kept short, and ``-`` stands for nothing."""
     if value is None:
         return MISSING
     if isinstance(value, float):

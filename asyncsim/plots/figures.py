@@ -1,4 +1,4 @@
-"""The figures that a run or a study writes by itself."""
+"""The figures that a run or a study writes without being asked for."""
 
 from __future__ import annotations
 

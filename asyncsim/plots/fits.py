@@ -1,4 +1,4 @@
-"""What was fitted to a trace: distribution functions, and quantiles against quantiles."""
+"""Draw what was fitted to a trace: distribution functions, and the quantiles of the fit against those of the trace."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from asyncsim.calibration import Calibration, Fit
 
 POINTS = 1000
-"""Quantiles of the trace that are drawn; a long trace is not drawn row by row."""
+"""The number of quantiles that are drawn; a long trace is not drawn row by row."""
 SHOWN = 4
-"""Families that are drawn: the chosen one, and the best of the others."""
+"""The number of families that are drawn: the chosen one, and the best of the others."""
 
 
 def fits(calibration: Calibration) -> Figure:

@@ -1,4 +1,4 @@
-"""Who did what when: one lane a worker, from the events alone."""
+"""Draw what each worker did when, with one lane for each worker, from the events alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A metric over two swept fields."""
+"""Draw a metric over two swept fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of figures by name: what draws each, which tables it reads, which options it takes. One row a kind."""
+"""The kinds of figures by name: the function that draws each, the tables it reads, and the options it takes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """``options`` are those of ``metric, against, x, y, level, of, baseline, start, end, batches`` that ``draw`` understands, and
-    ``by``, which splits runs before they are drawn."""
+    """One kind of figure.
+
+    ``draw`` draws it, ``tables`` are those that it reads, and ``text`` describes it. ``options`` names those of ``metric,
+    against, x, y, level, of, baseline, start, end, batches`` that ``draw`` takes; the option ``by`` is not passed on, but
+    splits the runs before they are drawn.
+    """
 
     draw: Callable[..., Any]
     tables: tuple[str, ...]
@@ -66,7 +70,7 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def kind_of(name: str) -> Kind:
-    """A kind by its name, written with ``_`` or ``-``. Raises ``UserError``."""
+    """The kind of a name, which may be written with ``_`` or ``-``. Raises ``UserError`` for an unknown name."""
     kind = KINDS.get(name.replace("-", "_"))
     if kind is None:
         raise UserError(f"kind: {name!r} is unknown{nearest(name.replace('-', '_'), KINDS)}; there are: {', '.join(KINDS)}")
@@ -74,7 +78,7 @@ def kind_of(name: str) -> Kind:
 
 
 def tables_for(name: str, level: float | None = None) -> tuple[str, ...]:
-    """The tables that a kind reads; a level that is no scenario's target is looked for in the metrics."""
+    """The tables that have to be read for a figure. A ``level`` other than the scenario's target is looked up in the metrics."""
     return ("metrics",) if level is not None else kind_of(name).tables
 
 
@@ -180,7 +184,8 @@ def _different(results: Sequence[Result], labels: Sequence[str] | str | None) ->
 
 
 def distinct_timelines(runs: dict[str, Result]) -> dict[str, Result]:
-    """One run for each different timeline with more than one worker (any, if there is none), labels joined."""
+    """One run for each different timeline that has more than one worker (or any number, if there is none), with the labels of
+    equal ones joined."""
     shared: dict[str, list[str]] = {}
     several = {label: run for label, run in runs.items() if run.summary.get("workers", 2) > 1} or runs
     for label, run in several.items():
@@ -251,7 +256,7 @@ def _close(drawn: Figure) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Raises ``UserError`` for an ending that is no format of ours, or a folder that is not there."""
+    """Raise ``UserError`` for an ending that is none of the formats, or for a folder that does not exist."""
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise UserError(f"{path}: name a file that ends in {', '.join(f'.{form}' for form in FORMATS)}")
     if not path.parent.is_dir():
@@ -259,7 +264,7 @@ def check_format(path: Path) -> None:
 
 
 def headless() -> None:
-    """Draw without a display, unless a notebook or the user has chosen how to draw."""
+    """Draw without a display, unless a notebook or the user has chosen a backend."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)

@@ -1,4 +1,4 @@
-"""Staleness, gap and penalty of the pushes as a run goes on."""
+"""Draw staleness, gap and penalty of the pushes as a run goes on."""
 
 from __future__ import annotations
 

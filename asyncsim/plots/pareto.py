@@ -1,4 +1,4 @@
-"""Candidates against each other: time, cost and error, and which of them no other one beats."""
+"""Draw candidates against each other in time, cost and error, and mark those that no other candidate beats."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)", "error": "validat
 def write_front(
     table: pd.DataFrame, objectives: Sequence[str], goal: str, path: Path, tell: Callable[[str], None]
 ) -> Path | None:
-    """`pareto_front` as a file with a legend beside it; None, and no file, if no candidate has a place. ``tell`` is called with
-    what the figure leaves out."""
+    """Write `pareto_front` to a file, with a legend beside it. If no candidate can be drawn, nothing is written and None is
+    returned.
+
+    ``tell`` is called with what the figure leaves out.
+    """
     headless()
     import matplotlib.pyplot as plt
 

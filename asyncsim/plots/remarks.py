@@ -1,4 +1,4 @@
-"""What a figure leaves out, said in the figure itself: a line in small type below the axes."""
+"""Remarks: what a figure leaves out is written in the figure itself, in small type below the axes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CURVES = 10
-"""Labels that one figure shows: as many as there are pairs of a colour and a dash that differ in both."""
+"""The largest number of labels in one figure: that of the pairs of colour and dash in which both differ."""
 _MARK = "asyncsim-remark"
 LETTER = 0.047
-"""Inches that a letter of a remark takes."""
+"""The width of a letter of a remark, in inches."""
 
 
 def remark(ax: Axes, text: str) -> None:
-    """Say something below the axes, after what was said there before."""
+    """Write a remark below the axes, after those that are there already."""
     before = next((each for each in ax.texts if each.get_gid() == _MARK), None)
     whole = text if before is None else f"{' '.join(before.get_text().split())}; {text}"
     if before is not None:
@@ -33,7 +33,7 @@ def remark(ax: Axes, text: str) -> None:
 
 
 def remarks(drawn: Figure) -> list[str]:
-    """All that a figure says to have left out, each once."""
+    """All remarks of a figure, each of them once."""
     said = [" ".join(text.get_text().split()) for ax in drawn.axes for text in ax.texts if text.get_gid() == _MARK]
     return list(dict.fromkeys(said))
 
@@ -49,5 +49,5 @@ def few(groups: Groups, ax: Axes, most: int = MOST_CURVES) -> Groups:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """A text that is longer than ``most`` loses its middle."""
+    """The text; if it is longer than ``most``, without its middle."""
     return text if len(text) <= most else f"{text[: most // 2 - 1]} … {text[len(text) - most // 2 + 2 :]}"

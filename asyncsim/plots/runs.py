@@ -1,4 +1,4 @@
-"""Run folders, found and read: only the tables that a figure needs."""
+"""Find and read run folders; only the tables that a figure needs are read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from asyncsim.userfiles import read_json
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """The run folders among ``paths`` and below them, each once: those of a study in the order of its file, others by name.
-    ``UserError`` where there is none."""
+    """The run folders among ``paths`` and below them, each of them once: those of a study in the order of its file, others by
+    name. Raises ``UserError`` where there is none."""
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -75,12 +75,12 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path, tables: Iterable[str] = ()) -> Result:
-    """A run's manifest and summary, and those of its ``tables``; parameters are left where they are. Raises ``UserError``."""
+    """Read a run's manifest and summary, and those of its ``tables``; the parameters are not read. Raises ``UserError``."""
     return load_result(path, tables, parameters=False)
 
 
 def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[Result], dict[Path, str]]:
-    """All that can be read, and for the others what is wrong with them."""
+    """All runs that can be read, and the problems of the others."""
     results, broken = [], {}
     for path in paths:
         try:
@@ -91,5 +91,6 @@ def read_runs(paths: Sequence[Path], tables: Iterable[str] = ()) -> tuple[list[R
 
 
 def status_of(run: Result) -> str:
-    """``finished``, ``diverged``, ``running`` (or killed: nobody noted an end), ``interrupted`` or ``failed``."""
+    """The status of a run: ``finished``, ``diverged``, ``interrupted``, ``failed``, or ``running``, which is also that of a run
+    that was killed."""
     return str(run.manifest["status"])

@@ -1,4 +1,4 @@
-"""Axes that can be read: plain numbers on logarithmic axes, and a place for what has no number."""
+"""Axes that are easy to read: plain numbers on logarithmic axes, and a place for points that have no number."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def name_of(metric: str) -> str:
 
 
 def percent(metric: str) -> bool:
-    """Metrics that are shares, and written in per cent."""
+    """Is the metric a share, which is written in per cent?"""
     return metric.endswith(("_error", "_accuracy"))
 
 
 def logarithmic(ax: Axes, which: Literal["x", "y"], values: Iterable[float], shares: bool = False) -> None:
-    """A logarithmic axis with ticks at 1, 2, 5 (or at powers of ten, over many decades), written out: ``0.05``, ``200``, ``5 %``.
+    """Make an axis logarithmic, with ticks at 1, 2, 5 (over many decades: at powers of ten) that are written out: ``0.05``,
+    ``200``, ``5 %``.
 
-    Left linear if no value is positive.
+    The axis stays linear if no value is positive.
     """
     positive = [float(value) for value in values if value is not None and math.isfinite(value) and value > 0]
     if not positive:
@@ -93,7 +94,8 @@ def _ticks(axis: Axis, ticks: Sequence[float], shares: bool = False) -> None:
 
 
 def plain(value: float) -> str:
-    """``0.002``, ``15``, ``20,000``, ``5M``; powers of ten only where a plain number would be long."""
+    """A number as a reader wants it: ``0.002``, ``15``, ``20,000``, ``5M``; a power of ten only where a plain number would be
+    long."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if 1e6 <= abs(value) < 1e9:
@@ -104,7 +106,7 @@ def plain(value: float) -> str:
 
 
 def few_ticks(ax: Axes) -> None:
-    """At most six numbers along a linear x axis, with thousands marked."""
+    """Put at most six numbers along a linear x axis, with separators of thousands."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if ax.get_xscale() == "linear":
@@ -113,7 +115,7 @@ def few_ticks(ax: Axes) -> None:
 
 
 def in_percent(axis: Axis) -> None:
-    """Ticks of a linear axis of shares as ``20 %``."""
+    """Write the ticks of a linear axis of shares as ``20 %``."""
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
@@ -131,7 +133,7 @@ def workers_axis(ax: Axes, counts: Iterable[float]) -> None:
 
 
 def numeric(values: Iterable[object], field: str) -> np.ndarray:
-    """Values of a field that is to be an axis. Raises ``UserError`` for what is no number."""
+    """The values of a field that is to be an axis. Raises ``UserError`` for a value that is not a number."""
     found = list(values)
     wrong = [value for value in found if isinstance(value, bool) or not isinstance(value, int | float)]
     if wrong:

@@ -1,4 +1,4 @@
-"""What becomes of a run as workers are added: final metric, time to target, speed-up against N."""
+"""Draw how a run changes as workers are added: the final metric, the time to a target, and the speed-up against N."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which stage forwards and backwards which batch when, as the papers on pipelines draw it."""
+"""Draw which stage does the forward and backward pass of which batch when, as the papers on pipelines do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILL = {"forward": "#56B4E9", "backward": "#E69F00", "compute": "#009E73"}
 BATCHES = 8
 MOST_ROWS = 32
 DIGIT = 0.065
-"""Inches that a digit needs; a number that does not fit its box is left out."""
+"""The width in inches that a digit needs; a number that does not fit into its box is left out."""
 
 
 def schedule(

@@ -1,4 +1,4 @@
-"""How the workers' time was spent."""
+"""Draw how the workers' time was spent."""
 
 from __future__ import annotations
 

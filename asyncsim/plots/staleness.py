@@ -1,4 +1,4 @@
-"""How stale the pushes were."""
+"""Draw the distribution of the pushes' staleness."""
 
 from __future__ import annotations
 

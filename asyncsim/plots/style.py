@@ -1,4 +1,5 @@
-"""How figures look: colour-blind-safe, the same look for the same method in every figure, readable in print."""
+"""The style of all figures: colours that the colour-blind can tell apart, the same look for the same method everywhere, and
+readable in print."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ RC = {
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths of a figure in one and in two columns of a paper, in inches."""
 OURS = "asyncsim"
-"""Label of the figures that we made ourselves, and may change in size."""
+"""Label of the figures that were made here, whose size may be changed."""
 DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)), (0, (8, 1.5, 2, 1.5)))
 POINTS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 RAMP = ("#440154", "#3B528B", "#21918C", "#4AAF5E", "#B8A812")  # viridis, its yellow darkened
@@ -53,7 +54,7 @@ Groups = dict[str, list[Result]]
 
 
 class Look(NamedTuple):
-    """A colour, and for those who can't tell colours apart, or print in grey, a dash and a point."""
+    """The look of a label: a colour, and a dash and a marker for readers who cannot tell colours apart, or print in grey."""
 
     colour: str
     dash: str | tuple
@@ -115,7 +116,7 @@ def _numbered(labels: Iterable[str]) -> dict[str, float] | None:
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """A look for each label; dashes and points follow the order of the labels."""
+    """A look for each label. Dashes and markers follow the order of the labels."""
     return {
         label: Look(colour, DASHES[place % len(DASHES)], POINTS[place % len(POINTS)])
         for place, (label, colour) in enumerate(colours(labels).items())
@@ -168,7 +169,7 @@ def joined(labels: Sequence[str], most: int = 40) -> str:
 
 
 def axes(ax: Axes | None, width: float = SINGLE, height: float = 2.5) -> Axes:
-    """The given axes, or fresh ones."""
+    """The given axes, or new ones."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt

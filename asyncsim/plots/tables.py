@@ -1,4 +1,4 @@
-"""What a figure needs of a run, or an error that says why it is not there."""
+"""Look up what a figure needs from a run; where it is missing, the error says why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncsim.records.rows import COSTS, METRICS
 
 
 def table(run: Result, name: str) -> pd.DataFrame:
-    """A table of a run that has rows. Raises ``UserError``."""
+    """A table of a run, which must have rows. Raises ``UserError`` if it has none."""
     frame = getattr(run, name)
     if len(frame):
         return frame
@@ -37,7 +37,8 @@ def task_metrics(run: Result) -> list[str]:
 
 
 def headline(runs: Iterable[Result]) -> str:
-    """The metric to draw: the first accuracy there is, as an error, else the last metric. ``UserError`` if there is none."""
+    """The metric to draw: the first accuracy there is, as an error, otherwise the last metric. Raises ``UserError`` if there is
+    none."""
     names = list(dict.fromkeys(name for run in runs for name in task_metrics(run)))
     if not names:
         raise UserError("these runs have no metrics (`plan` simulates the timeline alone; `run` evaluates the task)")
@@ -46,7 +47,7 @@ def headline(runs: Iterable[Result]) -> str:
 
 
 def curve(run: Result, metric: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where a metric is finite: x and y. ``<split>_error`` is one minus the accuracy."""
+    """The x and y values of a metric where it is finite. ``<split>_error`` is one minus the accuracy."""
     frame = table(run, "metrics")
     if column not in frame:
         raise UserError(f"run {called(run)}: has no {column}; prices in the scenario (`cluster.instance`) give it one")
@@ -79,7 +80,7 @@ def final(run: Result, metric: str) -> float:
 
 
 def ended(run: Result) -> bool:
-    """False for a run that is going on, failed, or was killed: it has no summary."""
+    """Does the run have a summary? One that still goes on, that failed, or that was killed has none."""
     return "updates" in run.summary
 
 

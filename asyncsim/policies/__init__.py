@@ -1,8 +1,10 @@
-"""Policies: what an arriving push does. One idea a file; nothing here imports torch at run time or knows of a clock."""
+"""Policies: what happens to a push that arrives. Each file has one idea. Nothing here imports torch at run time, or knows of a
+clock."""
 
 from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
+from asyncsim.policies.data_weights import DataWeights
 from asyncsim.policies.delay_compensation import DelayCompensation
 from asyncsim.policies.discrepancy import DiscrepancyCorrection
 from asyncsim.policies.gap_aware import GapAware
@@ -25,6 +27,7 @@ __all__ = [
     "Accumulate",
     "Adam",
     "Clip",
+    "DataWeights",
     "DelayCompensation",
     "DiscrepancyCorrection",
     "DropStale",

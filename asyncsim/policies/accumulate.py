@@ -1,4 +1,4 @@
-"""Collect pushes and pass on their mean as one."""
+"""Collect several pushes and pass on their mean as one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 @policies.register("accumulate")
 class Accumulate(Transform):
-    """Average ``count`` pushes, whoever sent them, into one update (n-softsync, FedBuff, K-sync, Rennala).
+    """Average ``count`` pushes, from whichever workers, into one update (n-softsync, FedBuff, K-sync, Rennala). Without
+    ``count``, wait for ``each`` pushes of every member (with one each, this is synchronous SGD).
 
-    With ``within``, a group is closed that long after its first push has arrived, however many it has by then (the grace window
-    of asynchronous local SGD, Liu et al. 2024, arXiv 2401.09135); ``count`` closes it earlier.
+    With ``within``, a group is closed that long after its first push has arrived, however many it has by then (the grace
+    window of asynchronous local SGD, Liu et al. 2024, arXiv 2401.09135); ``count`` closes it earlier.
 
-    Without ``count`` it waits for ``each`` pushes of every member (one: synchronous SGD). With ``members`` (set by the barrier
-    methods) it is complete as well when every member has pushed, so a worker that leaves for good holds nobody up; what that one
-    had pushed before counts. Each push keeps its own penalty ``p``: the update is ``(1/count) * sum(direction / p)``. ``total``
-    applies the sum of the gradients instead of their mean (ADL's code). What is buffered when the run ends is not applied.
+    With ``members`` (which the methods with barriers set) a group is also complete when every member has pushed, so a worker
+    that leaves for good does not hold the others up; what it had pushed before counts. Each push keeps its own penalty
+    ``p``: the update is ``(1/count) * sum(direction / p)``. ``total`` applies the sum of the gradients instead of their mean
+    (as ADL's code does). Pushes that are still buffered when the run ends are not applied.
     """
 
     count: int | None = Field(None, ge=1)
@@ -66,12 +67,12 @@ class Accumulate(Transform):
         return state["closes"] if state["buffer"] else None
 
     def complete(self, buffer: list[Push], server: ServerView) -> bool:
-        """Is this all there is to wait for?"""
+        """Have all pushes come that this group waits for?"""
         if self.count is not None and len(buffer) >= self.count:
             return True
         if self.count is not None and not self.members:
             return False
         needed = self.each * server.members
-        if len(buffer) < needed:  # the count below is not for every push of a large fleet
+        if len(buffer) < needed:  # spares the count below for most pushes of a large fleet
             return False
         return sum(push.worker not in server.departed for push in buffer) >= needed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
-from asyncsim.needs import DECISIONS, Need, joined
+from asyncsim.needs import Need, joined
 from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.steps import StepRule
 from asyncsim.policies.transform import State, Transform
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DECLARED = {Verdict.DROPPED: Need.DROPS, Verdict.BUFFERED: Need.BUFFERS}
-"""What a transform has to declare to return a verdict."""
+"""The property that a transform has to declare before it may return a verdict."""
 
 
 def undeclared(transform: Transform, verdict: Verdict) -> UserError:
-    """The error of a transform that decides without having said so."""
+    """The error for a transform that returns a verdict without having declared that it may."""
     need = DECLARED[verdict]
     return UserError(
         f"policy `{transform.kind or type(transform).__name__}` returned {verdict} but has not declared Need.{need.name}; "
@@ -27,20 +27,20 @@ def undeclared(transform: Transform, verdict: Verdict) -> UserError:
 
 
 class Rule:
-    """A transform, and what it has declared."""
+    """A transform, together with what it has declared."""
 
     def __init__(self, transform: Transform) -> None:
         needs = transform.needs
         self.transform = transform
-        self.numeric = Need.VALUES in needs and not needs & DECISIONS & ~Need.SIZES  # a push without numbers has its usual size
+        self.numeric = needs.numeric
         self.verdicts = {verdict for verdict, need in DECLARED.items() if need in needs}
 
 
 def send_through(push: Push, rules: list[Rule], states: list[State], server: ServerView) -> Push | Verdict:
-    """Send a push through transforms in order: what comes out of the last one, or why nothing does.
+    """Send a push through transforms in order. Returns the push that comes out of the last one, or the verdict that ended it.
 
-    A push without payload (the timeline alone is simulated, or the run has diverged) passes those by that need numbers and
-    decide nothing. Raises ``UserError`` if a transform does what it has not declared.
+    A push without payload (the timeline alone is simulated, or the run has diverged) skips the transforms that need numbers
+    and decide nothing. Raises ``UserError`` if a transform does what it has not declared.
     """
     for rule, state in zip(rules, states, strict=True):
         if rule.numeric and push.payload is None:
@@ -55,10 +55,11 @@ def send_through(push: Push, rules: list[Rule], states: list[State], server: Ser
 
 
 class Policy:
-    """What the server does: with an arriving push (``transforms``, ended by ``step``), and with what it hands out (``step``, the
-    transforms, and last those of the ``downlink``).
+    """The policy of a server: what it does with an arriving push (``transforms``, ended by ``step``), and what it hands out
+    (``step``, then the transforms, then those of the ``downlink``).
 
-    ``state`` is ``{"transforms": [State, ...], "downlink": [State, ...], "step": State}``: everything that changes during a run.
+    ``state`` is ``{"transforms": [State, ...], "downlink": [State, ...], "step": State}``: everything that changes during a
+    run.
     """
 
     def __init__(
@@ -82,13 +83,15 @@ class Policy:
         }
 
     def arrive(self, push: Push, server: ServerView, after: int = 0) -> Push | Verdict:
-        """Send a push through the transforms from index ``after`` on: what comes out is to be applied, or why nothing does."""
+        """Send a push through the transforms from the index ``after`` on. Returns the push to apply, or the verdict that ended
+        it."""
         if len(self.transforms) == after:
             return push
         return send_through(push, self._rules[after:], self.state["transforms"][after:], server)
 
     def settle(self, server: ServerView) -> Push | None:
-        """A worker left for good, or a time has come: the push that a buffer now gives up, if any."""
+        """Called when a worker has left for good, or a time has come that a transform asked for: the push that a buffer passes
+        on because of that, or None."""
         for index, transform in enumerate(self.transforms):
             push = transform.settle(self.state["transforms"][index], server)
             if push is not None:
@@ -119,7 +122,7 @@ class Policy:
         return view
 
     def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
-        """``worker`` has been handed ``view``."""
+        """Tell the transforms that ``worker`` has been handed ``view``."""
         states = (*self.state["transforms"], *self.state["downlink"])
         for transform, state in zip((*self.transforms, *self.downlink), states, strict=True):
             transform.handed(view, state, server, worker)
@@ -129,7 +132,7 @@ class Policy:
         return self.step.velocity(self.state["step"], server)
 
     def late_view(self, params: Tensor, server: ServerView) -> Tensor:
-        """What a backward pass uses that does not use the parameters of its forward pass, shape ``(P,)``."""
+        """The parameters, shape ``(P,)``, for a late backward pass that does not use those of its forward pass."""
         for transform, state in zip(self.transforms, self.state["transforms"], strict=True):
             params = transform.late_view(params, state, server)
         return self.step.late_view(params, self.state["step"], server)

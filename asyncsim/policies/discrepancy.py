@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @policies.register("discrepancy_correction")
 class DiscrepancyCorrection(Transform):
-    """A backward pass that does not use its forward pass's parameters uses ``u = theta - tau * delta``, where::
+    """Late backward passes use a guess of the parameters that their forward passes had used.
+
+    A backward pass that does not use its forward pass's parameters uses ``u = theta - tau * delta``, where::
 
         delta <- gamma * delta + (1 - gamma) * (theta_new - theta_old)        gamma = decay ** (1 / tau)
 
@@ -50,5 +52,5 @@ class DiscrepancyCorrection(Transform):
         return params if not tau or state["velocity"] is None else params.sub(state["velocity"], alpha=tau)
 
     def _tau(self, state: State) -> float:
-        """Versions between the forward and the backward pass of a batch."""
+        """The number of versions between the forward and the backward pass of a batch."""
         return state["staleness"] if self.delay is None else self.delay

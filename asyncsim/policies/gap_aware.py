@@ -67,7 +67,7 @@ class GapAware(Transform):
             )
 
     def amplifies_rounding(self, step: StepRule) -> bool:
-        """Elementwise, where ``C`` is made of steps that were themselves divided by ``G``."""
+        """True for elementwise gaps where ``C`` is made of steps that were themselves divided by ``G``."""
         return self.per == "parameter" and (self.step_length == "applied" or getattr(step, "momentum", 1.0) > 0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:

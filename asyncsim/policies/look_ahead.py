@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @optimizers.register("look_ahead_momentum")
 class LookAheadMomentum(StepRule):
-    """Ajanthan et al. 2025 (arXiv 2505.01099)::
+    """Nesterov momentum for stale gradients: workers are handed a look-ahead, and the gradient is discounted.
+
+    The rule of Ajanthan et al. 2025 (arXiv 2505.01099)::
 
         v <- momentum * v + (1 - momentum) * d          theta <- theta - lr * v
         a worker is handed  theta - lr * momentum * v

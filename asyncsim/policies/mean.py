@@ -1,4 +1,4 @@
-"""The mean of several pushes as one push, computed as late as theirs would be."""
+"""The mean of several pushes as one push, which is not computed earlier than they would be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FedAsync: move the server part of the way to the worker's model."""
+"""FedAsync: move the server's parameters part of the way to the worker's model."""
 
 from __future__ import annotations
 

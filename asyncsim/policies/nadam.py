@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @optimizers.register("nadam")
 class NAdam(StepRule):
-    """Dozat 2016, in PyTorch's form, with the momentum ``mu_t = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay))``::
+    """NAdam: Adam with Nesterov's momentum, in PyTorch's form.
+
+    The rule of Dozat 2016, with the momentum ``mu_t = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay))``::
 
         direction = ((1 - mu_t) / (1 - M_t) * g  +  mu_{t+1} / (1 - M_{t+1}) * m) / (sqrt(v / (1 - beta2^t)) + eps)
 

@@ -17,7 +17,7 @@ Horizon = Literal["1f1b", "ticks", "spectrain", "spectrain_v2"] | Annotated[floa
 
 
 def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
-    """Updates by which the forward and a late backward pass of a stage (from 0) look ahead."""
+    """The number of updates by which the forward pass and a late backward pass of a stage (counted from 0) look ahead."""
     above = num_stages - 1 - stage
     match horizon:
         case "1f1b":
@@ -33,7 +33,9 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
 
 @optimizers.register("weight_prediction")
 class WeightPrediction(StepRule):
-    """Heavy-ball SGD whose workers are handed where it will be ``s`` updates from now, if the velocity stays::
+    """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
+
+    The rule::
 
         v <- momentum * v + d          theta <- theta - lr * v
         a worker is handed  theta - s * lr * v

@@ -1,4 +1,4 @@
-"""What travels from a worker to the server, and what a policy may see of the server."""
+"""The messages between a worker and the server, and what a policy may see of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Snapshot(NamedTuple):
-    """The parameters a worker was handed. Never written to; workers that read one version share one tensor."""
+    """The parameters that a worker was handed. They are never written to; workers that read the same version share one tensor."""
 
     params: Tensor | None  # (P,); None when only the timeline is simulated
     version: int  # updates the server had applied
@@ -24,7 +24,7 @@ class Snapshot(NamedTuple):
 
 
 class Verdict(enum.Enum):
-    """Why a push did not become an update by itself."""
+    """The reason why a push did not become an update by itself."""
 
     BUFFERED = "buffered"
     DROPPED = "dropped"
@@ -51,7 +51,7 @@ class Push:
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient (or pseudo-gradient), shape ``(P,)``; forces the computation."""
+        """The gradient (or pseudo-gradient), shape ``(P,)``. It is computed now, if that has not been done."""
         if self.replaced is not None:
             return self.replaced
         if self.payload is None:
@@ -62,19 +62,21 @@ class Push:
         return self.payload.result().gradient
 
     def take(self) -> Tensor:
-        """The gradient for good: the caller may overwrite it, and nobody reads it after."""
+        """The gradient, for a caller that may overwrite it; nobody reads it afterwards."""
         return self.gradient
 
     def note(self, name: str, value: float | Tensor) -> None:
-        """Record a number, or a tensor with one element, of this push: the column ``name`` of the updates table, which the part
-        has declared in its ``notes``. A push of which nothing was noted has NaN there."""
+        """Record a number of this push, or a tensor with one element, in the column ``name`` of the updates table.
+
+        The part must have declared the name in its ``notes``. For a push of which nothing was noted, the column has NaN.
+        """
         if self.noted is None or name not in self.noted:
             declare = f"give its class `notes = ({name!r},)`"
             raise UserError(f"a policy noted {name!r}, which no part of the method has declared; {declare}")
         self.noted[name] = value if isinstance(value, float | int) else value.detach().clone()
 
     def penalise(self, factor: float | Tensor) -> None:
-        """Divide the update by ``factor`` as well."""
+        """Divide the update by ``factor``, in addition to the penalties it has already."""
         if isinstance(self.penalty, float) and self.penalty == 1.0:
             self.penalty = factor
         else:
@@ -105,6 +107,10 @@ class ServerView(Protocol):
 
         Not to be written to. Not every step rule has one.
         """
+        ...
+
+    def data_weight(self, worker: int) -> float:
+        """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
         ...
 
     def moved(self, snapshot: Snapshot) -> Tensor:

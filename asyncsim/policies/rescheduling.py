@@ -1,4 +1,4 @@
-"""PipeMare's learning-rate rescheduling: be careful with late gradients at first, and less and less so."""
+"""PipeMare's learning-rate rescheduling: late gradients are slowed down at first, and less and less as the run goes on."""
 
 from __future__ import annotations
 

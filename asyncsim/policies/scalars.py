@@ -1,4 +1,5 @@
-"""Numbers as tensors: PyTorch takes a 0-d tensor in half the time of a Python number, to the same bits."""
+"""Numbers as tensors: PyTorch combines a tensor with a 0-dimensional tensor in half the time of a Python number, with the same
+bits."""
 
 from __future__ import annotations
 

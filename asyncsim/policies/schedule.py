@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor as a function of how much of the run is done."""
+"""Learning-rate schedules: a factor as a function of the part of the run that is done."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ class Schedule(Spec):
         return False
 
     def _given(self, field: str) -> None:
-        """The defaults of positions are fractions of the run; update counts have to be said."""
+        """Refuse a default of a position with ``unit: updates``: defaults are fractions of the run, and numbers of updates must
+        be given."""
         if self.unit == "updates" and field not in self.model_fields_set:
             raise ValueError(f"with `unit: updates`, `{field}` must be given as a number of updates")
 
     def factor(self, done: float, updates: int, num_workers: int) -> float:
-        """``done``: fraction of the run, ``updates``: count of updates, both with the arriving one. Returns a factor >= 0."""
+        """The factor, at least 0. ``done`` is the fraction of the run and ``updates`` the number of updates, both including the
+        arriving one."""
         position = done if self.unit == "run" else float(updates)
         factor = self.after_warmup(position)
         if position < self.warmup:
@@ -60,7 +62,7 @@ class Schedule(Spec):
 
 @schedules.register("constant")
 class Constant(Schedule):
-    """Factor 1."""
+    """The factor is always 1."""
 
     @property
     def constant(self) -> bool:
@@ -72,7 +74,7 @@ class Constant(Schedule):
 
 @schedules.register("multistep")
 class MultiStep(Schedule):
-    """Multiply by ``gamma`` after every milestone."""
+    """The factor is multiplied by ``gamma`` after every milestone."""
 
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = Field(0.1, gt=0, le=1)
@@ -92,7 +94,7 @@ class MultiStep(Schedule):
 
 @schedules.register("cosine")
 class Cosine(Schedule):
-    """Half a cosine from 1 to ``final`` over the run (or over ``length`` updates)."""
+    """The factor follows half a cosine from 1 to ``final``, over the run (or over ``length`` updates)."""
 
     final: float = Field(0.0, ge=0, le=1)
     length: float = Field(1.0, gt=0)
@@ -109,7 +111,7 @@ class Cosine(Schedule):
 
 @schedules.register("linear")
 class Linear(Schedule):
-    """A straight line from 1 to ``final`` over the run (or over ``length`` updates)."""
+    """The factor follows a straight line from 1 to ``final``, over the run (or over ``length`` updates)."""
 
     final: float = Field(0.0, ge=0, le=1)
     length: float = Field(1.0, gt=0)
@@ -125,7 +127,7 @@ class Linear(Schedule):
 
 @schedules.register("inverse_sqrt")
 class InverseSqrt(Schedule):
-    """``1 / sqrt(1 + position / scale)``."""
+    """The factor is ``1 / sqrt(1 + position / scale)``."""
 
     scale: float = Field(0.1, gt=0)
 

@@ -1,4 +1,4 @@
-"""Spike compensation: give a late gradient at once what it would have done by now."""
+"""Spike compensation: apply at once the part of a late gradient that would have been applied by now without the delay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @optimizers.register("spike_compensation")
 class SpikeCompensation(WeightPrediction):
-    """Kosson et al. 2021 (arXiv 2003.11666)::
+    """Spike compensation: a late gradient is applied at once as far as it would have been applied by now.
+
+    The rule of Kosson et al. 2021 (arXiv 2003.11666)::
 
         v <- momentum * v + d          theta <- theta - lr * (a * v + b * d)
         a = momentum^D                 b = (1 - momentum^D) / (1 - momentum)

@@ -1,4 +1,4 @@
-"""Treatments that look at the staleness alone."""
+"""Transforms that depend on the staleness alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step rules: what ends a chain. ``params <- params - lr * direction``."""
+"""Step rules, which end a chain of transforms: ``params <- params - lr * direction``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ optimizers = Registry("optimizer", default="sgd")
 
 
 class StepRule(Spec):
-    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not the stale snapshot.
+    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not those of the stale snapshot.
 
-    It always sees numbers, and decides nothing; ``needs`` declares what else it asks for.
+    A step rule always sees numbers, and decides nothing about the timeline. ``needs`` declares what else it asks for.
     """
 
     needs: ClassVar[Need] = Need.NOTHING
@@ -30,11 +30,12 @@ class StepRule(Spec):
     weight_decay: float = Field(0.0, ge=0)
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        """Fresh state for parameters of shape ``(P,)``."""
+        """The state at the start, for parameters of shape ``(P,)``."""
         return {}
 
     def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
-        """The step to take, shape ``(P,)``; valid until the next call. Divided by ``push.penalty`` as the rule sees fit."""
+        """The direction of the step, shape ``(P,)``; it is valid until the next call. The rule divides it by ``push.penalty``
+        where its mathematics says so."""
         raise NotImplementedError
 
     def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
@@ -43,7 +44,7 @@ class StepRule(Spec):
         return params
 
     def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
-        """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
+        """The parameters, shape ``(P,)``, that a late backward pass uses instead of those of its forward pass."""
         return params
 
     def velocity(self, state: State, server: ServerView) -> Tensor | None:
@@ -128,7 +129,7 @@ class Adam(StepRule):
 
 
 def buffer(momentum: float, velocity: Tensor | None, server: ServerView) -> Tensor | None:
-    """A velocity that is made at the first step, as the buffer of zeros that it is before; None without momentum."""
+    """The velocity that a step rule creates at its first step: a buffer of zeros before that; None without momentum."""
     if not momentum:
         return None
     return server.params.new_zeros(server.params.shape) if velocity is None else velocity

@@ -1,4 +1,4 @@
-"""The role of a transform: one treatment of an arriving push."""
+"""Transforms: treatments of an arriving push."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 policies = Registry("policy")
 
 State = dict[str, Any]
-"""State of one transform: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the transform."""
+"""The state of one transform: tensors, numbers and lists by name. It is passed in and changed in place, and never kept in the
+transform."""
 
 
 class Transform(Spec):
-    """Hyper-parameters are the fields; everything that changes during a run lives in the ``state`` that ``init`` makes.
+    """One treatment of a push. Its hyper-parameters are its fields; all that changes during a run lives in the ``state`` that
+    ``init`` makes.
 
-    ``needs`` declares what it looks at and what it does. One that looks at numbers (``Need.VALUES``) and decides nothing is left
-    out when the timeline alone is simulated. One that returns a verdict has to declare ``Need.DROPS`` or ``Need.BUFFERS``; if it
-    looks at numbers as well, the timeline depends on them: the method cannot be planned.
+    ``needs`` declares what it looks at and what it does. One that looks at numbers (``Need.VALUES``) and decides nothing is
+    left out when the timeline alone is simulated. One that returns a verdict has to declare ``Need.DROPS`` or
+    ``Need.BUFFERS``. If it does both, the timeline depends on numbers, and its method cannot be planned.
     """
 
     needs: ClassVar[Need] = Need.NOTHING
     notes: ClassVar[tuple[str, ...]] = ()
-    """Names of the numbers that it notes of a push (``push.note``): columns of the updates table."""
+    """Names of the numbers that it notes for each push (``push.note``); they are columns of the updates table."""
 
     def fits(self, step: StepRule) -> None:
-        """Raises ``ValueError`` if this transform cannot go in front of that step rule."""
+        """Raise ``ValueError`` if this transform cannot stand in front of that step rule."""
 
     def amplifies_rounding(self, step: StepRule) -> bool:
         """Does it make differences as small as a rounding grow exponentially along a run in front of that step rule, whatever the
@@ -40,11 +42,11 @@ class Transform(Spec):
         return False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
-        """Fresh state for parameters of shape ``(P,)``."""
+        """The state at the start, for parameters of shape ``(P,)``."""
         return {}
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
-        """Pass the push on (changed or replaced), or say why it ends here."""
+        """Return the push, changed or replaced, for the next transform; or a verdict, if it ends here."""
         raise NotImplementedError
 
     def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
@@ -57,8 +59,11 @@ class Transform(Spec):
         return params
 
     def nbytes(self, nbytes: float, numbers: int) -> float:
-        """Bytes of a message of ``numbers`` numbers, which had ``nbytes`` before this transform: of a push where the transform
-        works at the worker (``uplink``), of what is handed out where it is part of the ``downlink``."""
+        """Bytes of a message of ``numbers`` numbers after this transform, which had ``nbytes`` before it.
+
+        The message is a push where the transform works at the worker (``uplink``), and what is handed out where it is part
+        of the ``downlink``.
+        """
         return nbytes
 
     def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
@@ -67,18 +72,22 @@ class Transform(Spec):
         return self.nbytes(nbytes, numbers)
 
     def handed(self, view: Tensor, state: State, server: ServerView, worker: int) -> None:
-        """Called after ``worker`` has been handed ``view`` (P,), where the transform declares ``Need.WORKER_VIEW``: the server's
-        record of what each worker holds."""
+        """Called after ``worker`` has been handed ``view``, shape ``(P,)``, if the transform declares ``Need.WORKER_VIEW``. It
+        lets the server keep a record of what each worker holds."""
 
     def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
-        """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
+        """The parameters, shape ``(P,)``, that a late backward pass uses instead of those of its forward pass."""
         return params
 
     def settle(self, state: State, server: ServerView) -> Push | None:
-        """Called when a worker left for good, and at the time that ``closes`` gave: a buffer may be complete now."""
+        """Called when a worker has left for good, and at the time that ``closes`` gave: the push that a buffer passes on
+        because of that, or None."""
         return None
 
     def closes(self, state: State) -> int | None:
-        """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None for no such time. Asked
-        after every arrival, where the transform declares ``Need.CLOSES``."""
+        """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None if there is no such
+        time.
+
+        It is asked after every arrival, if the transform declares ``Need.CLOSES``.
+        """
         return None

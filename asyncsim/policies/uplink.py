@@ -1,4 +1,4 @@
-"""What a worker does to its push before it sends it: a chain of transforms whose state lives at the worker."""
+"""The uplink: what a worker does to its push before it sends it, as a chain of transforms whose state lives at the worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Uplink:
-    """The transforms of all workers of a shard, with one state for each worker that has sent something.
+    """The uplink transforms of all workers of a shard, with one state for each worker that has sent something.
 
     They are evaluated when the push arrives, in the order of arrivals, which for one worker is the order in which it sent. What a
     crash loses on its way had not been treated yet, and the worker's state is lost with it (``forget``), so that nobody can tell
@@ -39,7 +39,7 @@ class Uplink:
         self._fresh: tuple[Any, int] = params, num_workers
 
     def send(self, push: Push, server: ServerView) -> Push:
-        """The push as it leaves its worker."""
+        """The push as it leaves its worker, after the transforms."""
         states = self.states.get(push.worker)
         if states is None:
             states = self.states[push.worker] = [transform.init(*self._fresh) for transform in self.transforms]
@@ -72,12 +72,12 @@ class Uplink:
         return float(nbytes)
 
     def forget(self, worker: int) -> None:
-        """The worker has gone down: what it knew is lost."""
+        """Discard the state of a worker that has gone down."""
         self.states.pop(worker, None)
 
 
 def message_bytes(transforms: tuple[Transform, ...], nbytes: float, numbers: int) -> float:
-    """Bytes of a message of ``numbers`` numbers after ``transforms``, ``nbytes`` before."""
+    """The bytes of a message of ``numbers`` numbers after ``transforms``, which had ``nbytes`` before them."""
     for transform in transforms:
         nbytes = transform.nbytes(nbytes, numbers)
     return nbytes

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @optimizers.register("worker_momentum")
 class WorkerMomentum(StepRule):
-    """DANA-Zero; Hakimi, Barkai, Gabel, Schuster (arXiv 1907.11612)::
+    """DANA: heavy-ball SGD with a momentum for each worker, and workers that are handed a look-ahead over all of them.
+
+    The rule of DANA-Zero, Hakimi, Barkai, Gabel, Schuster (arXiv 1907.11612)::
 
         v_i <- momentum * v_i + d          theta <- theta - lr * v_i
         a worker is handed  theta - lr * momentum * sum_j v_j

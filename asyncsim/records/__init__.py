@@ -1,4 +1,4 @@
-"""Records: typed rows, the recorder, the run folder, and the result that is read from it."""
+"""Records: the rows of a run's tables, the recorder that collects them, the run folder, and the result that is read from it."""
 
 from asyncsim.records.directory import RunDirectory
 from asyncsim.records.reading import read_manifest

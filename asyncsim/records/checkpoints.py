@@ -28,7 +28,7 @@ _MAGIC = b"asyncsim checkpoint "
 
 
 class Damaged(Exception):
-    """A checkpoint that cannot be read, and why."""
+    """A checkpoint cannot be read; the message says why."""
 
 
 def checkpoint_files(run: Path) -> list[Path]:

@@ -35,14 +35,14 @@ class RunDirectory:
         self.parts = 0
 
     def open(self) -> RunDirectory:
-        """Take the folder for writing; what an earlier, unfinished run left in it goes.
+        """Take the folder for writing; what an earlier, unfinished run left in it is removed.
 
-        Raises ``UserError`` if another process writes to it, or if the folder holds something else than a run.
+        Raises ``UserError`` if another process writes to it, or if the folder holds something other than a run.
         """
         return self.lock().begin()
 
     def begin(self) -> RunDirectory:
-        """Make the folder that is held ready for a new run; an error gives it back."""
+        """Prepare the folder, which is already held, for a new run. If that fails, the folder is given back."""
         try:
             self._clear()
             (self.path / "parts").mkdir(parents=True)
@@ -55,13 +55,13 @@ class RunDirectory:
         return self
 
     def lock(self) -> RunDirectory:
-        """Hold the folder, as it is. Raises ``UserError`` if another process does."""
+        """Hold the folder and leave it as it is. Raises ``UserError`` if another process holds it."""
         busy = f"{self.path}: another process is writing this run; wait for it, or choose another --out"
         self._held.enter_context(held(lock_of(self.path), busy))
         return self
 
     def rewind(self, parts: int) -> None:
-        """Back to what was there after ``parts`` parts: what a process wrote after that, before it died, goes."""
+        """Go back to the state after ``parts`` parts: what a process wrote after that, before it died, is removed."""
         self.parts = parts
         (self.path / "parts").mkdir(exist_ok=True)
         later = [part for part in (self.path / "parts").iterdir() if part_number(part) > parts]
@@ -70,7 +70,7 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        """Remove an earlier run, aside first: at every moment there is a run in the folder, or nothing."""
+        """Remove an earlier run. It is moved aside first, so that at every moment the folder holds a whole run or nothing."""
         aside = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         if not self.path.exists():
@@ -99,7 +99,7 @@ class RunDirectory:
         self.write_bytes(f"{table}.parquet", _parquet(pa.table(dict(arrays))))
 
     def drop_parts(self) -> None:
-        """What is in the whole tables now."""
+        """Remove the parts, whose rows are in the whole tables now."""
         shutil.rmtree(self.path / "parts", ignore_errors=True)
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -107,7 +107,7 @@ class RunDirectory:
 
 
 def lock_of(run: Path) -> Path:
-    """The file that the process which writes to a run's folder holds."""
+    """The lock file that a process holds while it writes to a run's folder."""
     return run.with_name(f".{run.name}.lock")
 
 
@@ -129,7 +129,7 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder holds a run, or what a process leaves that dies before its first manifest."""
+    """Does the folder hold a run, or what a process leaves behind that died before it wrote its first manifest?"""
     if (path / "manifest.json").exists():
         try:
             return bool(read_manifest(path))

@@ -1,4 +1,4 @@
-"""Which work is used in the end, read from the timeline."""
+"""Which work is used in the end, as a finished timeline shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from asyncsim.records.rows import OUTCOMES
 
 
 class Fates:
-    """``(worker, step) in fates``: will the result of that work be applied or buffered (not dropped, and not lost)?"""
+    """A container of the work that was used: ``(worker, step) in fates`` tells whether that result was applied or buffered, and
+    not dropped or lost."""
 
     def __init__(self, updates: dict[str, np.ndarray]) -> None:
         used = updates["outcome"] != OUTCOMES.index("dropped")

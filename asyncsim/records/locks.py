@@ -1,4 +1,5 @@
-"""One process at a time. The system takes a lock back from a process that dies, however it dies: none is ever stale."""
+"""Lock files, which one process at a time can hold. The operating system releases the lock of a process that dies, however it
+dies, so a lock is never stale."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ def held(lock: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows removes no file that is open; there, releasing does it
-                lock.unlink()  # while it is held: whoever has opened it meanwhile sees that it has no name any more
+            with suppress(OSError):  # Windows does not remove an open file; there, releasing the lock removes it
+                lock.unlink()  # while the lock is held: who has opened the file meanwhile sees that it has no name any more
             file.release()
     finally:
         with suppress(OSError):
@@ -52,7 +53,7 @@ def _acquire(file: FileLock, folder: Path, busy: str, wait: float) -> None:
 
 
 def is_free(*locks: Path) -> bool:
-    """Does nobody hold any of these lock files?"""
+    """Are all of these lock files unheld?"""
     try:
         for lock in locks:
             with held(lock, ""):

@@ -1,4 +1,4 @@
-"""The files of a run folder, read and checked: what is not what a run wrote is refused in one sentence."""
+"""Read and check the files of a run folder. What no run can have written is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SCENARIO = {
     "cluster.groups": "a list of mappings", "method": _MAPPING, "evaluate": _MAPPING, "evaluate.splits": "a list of text",
     "dtype": "text", "seed": "a count", "name": "text",
 }  # fmt: skip
-"""What reports and figures look at without building the scenario, whose plugins may not be there."""
+"""The fields that reports and figures need without building the scenario, whose plugins may not be installed."""
 _SUMMARY = {
     **dict.fromkeys(("name", "method", "status"), "text"), **dict.fromkeys(("workers", "updates", "pushes"), "a count"),
     "time": "a number", "fingerprints": _WORDS,
 }  # fmt: skip
-"""What it always has; all else in it is a number, or nothing."""
+"""The fields that a summary always has. Every other field is a number or None."""
 _CODES = {"outcome": len(OUTCOMES), "kind": len(EVENT_KINDS)}
 
 
@@ -121,7 +121,7 @@ def read_rows(path: Path, table: str, count: int, parts: int) -> dict[str, np.nd
 
 
 def part_number(part: Path) -> int:
-    """Of a part, by its name; 0 for another file."""
+    """The number of a part, from its file name; 0 for any other file."""
     digits = part.stem.rpartition("-")[2]
     return int(digits) if digits.isdigit() else 0
 

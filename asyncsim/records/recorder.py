@@ -1,4 +1,4 @@
-"""Collects the rows of a run and, if it has a folder, keeps what is on disk near what has happened."""
+"""The recorder collects the rows of a run. If the run has a folder, it keeps the files there nearly up to date."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Recorder:
         """Seal full segments; now and then, and with ``everything``, all rows, and write what is sealed to disk (``to_disk``
         False: it is there already). Called at moments of the simulation's choice.
 
-        A row whose loss is still to come, and all behind it, wait for a later call, so the wall clock shows in no value.
+        It is called between events of the simulation. A row whose loss is not known yet waits for a later call, and so do
+        all rows behind it; so how fast the gradients are computed shows in no value. ``last`` seals everything at the end of
+        a run.
         """
         directory = self.directory if to_disk else None
         due = everything or (directory is not None and time.monotonic() - self._written > WRITE_EVERY)
@@ -58,7 +60,7 @@ class Recorder:
             self._written = time.monotonic()
 
     def written(self, name: str) -> bool:
-        """Do the rows of this table go to disk while the run goes on?"""
+        """Are the rows of this table written to disk while the run goes on?"""
         return getattr(self, name).keep or (self.resumable and name != "events")
 
     def position(self) -> dict[str, Any]:
@@ -72,13 +74,14 @@ class Recorder:
         }
 
     def rewrite(self, updates: dict[str, np.ndarray]) -> None:
-        """Write what is sealed to a fresh folder; ``updates`` are the rows of that table, kept or not."""
+        """Write the sealed segments to a fresh folder. ``updates`` are the rows of that table, whether it is kept or not."""
         for name, arrays in self.arrays().items():
             if self.written(name):
                 self.directory.write_part(name, updates if name == "updates" else arrays)
 
     def fingerprints(self, parameters: np.ndarray | None) -> dict[str, str]:
-        """``timeline``: kind, worker, step and times of all events. ``trajectory``: parameters, metrics, every push's numbers."""
+        """The hashes of the run: ``timeline`` covers kind, worker, step and times of all events; ``trajectory`` covers
+        parameters, metrics, and the numbers of every push."""
         timeline = self.events.digest()
         if parameters is None:
             return {"timeline": timeline}
@@ -93,7 +96,7 @@ class Recorder:
         return {name: table.arrays() if (table := getattr(self, name)).keep else None for name in TABLES}
 
     def finish(self, files: dict[str, Any]) -> None:
-        """Turn parts into whole tables; ``files`` are written before the manifest says that the run is over."""
+        """Turn the parts into whole tables. ``files`` are written before the manifest says that the run is over."""
         if self.directory is None:
             return
         for name, arrays in self.arrays().items():

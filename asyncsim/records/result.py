@@ -1,4 +1,4 @@
-"""What came out of a run."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -48,32 +48,34 @@ class Result:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """One row an evaluation: ``time``, ``version``, ``pushes``, ``samples``, ``lr``, and ``<split>_<metric>`` columns."""
+        """One row for each evaluation: ``time``, ``version``, ``pushes``, ``samples``, ``lr``, and columns
+        ``<split>_<metric>``."""
         return _frame(self.tables.get("metrics"), METRICS, {"time": "time_ns"})
 
     @cached_property
     def updates(self) -> pd.DataFrame:
-        """One row a push that arrived: staleness, gap, penalty, loss and what became of it (``records.rows.UPDATES``)."""
+        """One row for each push that arrived: staleness, gap, penalty, loss, and what became of it (``records.rows.UPDATES``)."""
         frame = _frame(self.tables.get("updates"), UPDATES, {"time": "time_ns"})
         frame["outcome"] = pd.Categorical.from_codes(frame["outcome"], OUTCOMES)
         return frame
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """One row a span of a worker's time (``records.rows.EVENTS``): a Gantt chart can be drawn from it alone."""
+        """One row for each span of a worker's time (``records.rows.EVENTS``): a Gantt chart can be drawn from this table alone.
+        """
         frame = _frame(self.tables.get("events"), EVENTS, {"start": "start_ns", "end": "end_ns"})
         frame["kind"] = pd.Categorical.from_codes(frame["kind"], EVENT_KINDS)
         return frame
 
     @cached_property
     def stages(self) -> pd.DataFrame:
-        """One row a stage (a run of replicas has one): staleness, shares of time, most activations and versions held
-        (``records.stages.stage_table``)."""
+        """One row for each stage (a run of replicas has one): staleness, shares of time, and the largest numbers of activations
+        and versions that were held (``records.stages.stage_table``)."""
         tables = (self.tables.get(name) for name in ("events", "updates"))
         return stage_table(*tables, self.manifest, self.summary["workers"], self.summary["time"])
 
     def time_to(self, metric: str = "test_accuracy", at_least: float | None = None, at_most: float | None = None) -> float | None:
-        """Virtual seconds until an evaluation first had ``metric`` at the level; None if none did."""
+        """Virtual seconds until an evaluation first had ``metric`` at the level; None if none had."""
         if (at_least is None) == (at_most is None):
             raise UserError("time_to needs exactly one of at_least, at_most")
         if metric not in self.metrics:

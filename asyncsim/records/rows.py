@@ -13,18 +13,18 @@ a pipeline does ``forward`` and ``backward`` passes; where both passes of one ba
 """
 
 WORK = ("compute", "forward", "backward")
-"""Kinds that are computing."""
+"""The kinds of spans in which a worker computes."""
 
 NOTHING_LOST = ("wait", "queue", "serve", "down")
-"""Kinds that lose no work when they are cut short: what is at the server stays there."""
+"""Kinds of spans that lose no work when they are cut short, since what has reached the server stays there."""
 
 OUTCOMES = ("applied", "buffered", "dropped")
-"""What became of a push on arrival. A ``buffered`` one is part of a later update."""
+"""What became of a push on its arrival. A ``buffered`` push is part of a later update."""
 
 EVENTS = {
     "kind": "int8",  # index into EVENT_KINDS
     "worker": "int32",
-    "step": "int64",  # which attempt of this worker
+    "step": "int64",  # the number of the attempt, counted by worker
     "version": "int64",  # of the snapshot it works on; -1 where there is none
     "start_ns": "int64",
     "end_ns": "int64",
@@ -47,7 +47,7 @@ UPDATES = {
 
 
 def with_notes(notes: Iterable[str]) -> dict[str, str]:
-    """The columns of the table of updates in a run whose method notes numbers of its own: they stand before the loss."""
+    """The columns of the updates table in a run whose method notes numbers of its own; these stand before the loss."""
     columns = dict(UPDATES)
     loss = columns.pop("loss")
     return {**columns, **dict.fromkeys(notes, "float64"), "loss": loss}
@@ -57,4 +57,4 @@ METRICS = {"time_ns": "int64", "version": "int64", "pushes": "int64", "samples":
 """Columns of the metrics table that every run has; those of the task follow, such as ``test_accuracy``."""
 
 COSTS = ("cost", "energy")
-"""Columns before those of the task in runs with prices: dollars and joules until then."""
+"""The columns of the metrics table in runs with prices: dollars and joules spent so far. They stand before those of the task."""

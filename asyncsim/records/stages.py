@@ -20,13 +20,13 @@ BYTES = {"float32": 4, "float64": 8}
 
 
 def stages_of(manifest: Mapping[str, Any]) -> int:
-    """Into how many stages the model was cut; 1 for replicas."""
+    """The number of stages into which the model was cut; 1 for replicas."""
     section = (manifest.get("scenario") or {}).get("stages")
     return int(section.get("count", 1)) if isinstance(section, Mapping) else 1
 
 
 def lane_name(worker: int, stages: int) -> str:
-    """Who a worker is: ``worker 3``, or ``group 1, stage 4``."""
+    """A name for a worker: ``worker 3``, or ``group 1, stage 4``."""
     return f"worker {worker}" if stages == 1 else f"group {worker // stages + 1}, stage {worker % stages + 1}"
 
 
@@ -102,10 +102,10 @@ def stage_summary(
 
 
 def most_at_once(starts: np.ndarray, ends: np.ndarray) -> int:
-    """The most of the spans ``[start, end)`` that share a moment; those without length are in none."""
+    """The largest number of spans ``[start, end)`` that share a moment. Spans without length share none."""
     kept = ends > starts
     starts, ends = starts[kept], ends[kept]
-    times = np.concatenate([ends, starts])  # at one time, what ends goes before what begins
+    times = np.concatenate([ends, starts])  # at the same time, ends are counted before starts
     steps = np.concatenate([np.full(len(ends), -1), np.ones(len(starts), int)])
     return int(np.cumsum(steps[np.argsort(times, kind="stable")]).max(initial=0))
 

@@ -1,4 +1,4 @@
-"""One run in a few numbers, from its tables and counts alone."""
+"""Summarise one run in a few numbers, from its tables and counts alone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unknown_to_a_plan(metrics: Sequence[str], target: bool, priced: bool) -> lis
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers JSON can hold: NaN and infinities become None."""
+    """The values as numbers that JSON can hold: NaN and infinities become None."""
     return {key: _number(value) if isinstance(value, float) else value for key, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Append-only typed tables: rows in, NumPy columns and a hash out."""
+"""Typed tables that are only appended to: rows go in, NumPy columns and a hash come out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SEGMENT_ROWS = 65_536
 
 
 class Table:
-    """Rows are appended as tuples and turned into columns a segment at a time.
+    """A table to which rows are appended as tuples. A segment of rows at a time is turned into columns.
 
-    The hash covers the columns named in ``hashed`` and does not depend on where segments end.
+    The hash covers the columns named in ``hashed``, and does not depend on where segments end.
     """
 
     def __init__(self, columns: Mapping[str, str], hashed: Iterable[str] | None = None, keep: bool = True) -> None:
@@ -31,7 +31,7 @@ class Table:
         return len(self.rows) + sum(len(next(iter(segment.values()))) for segment in self.segments)
 
     def seal(self, rows: int | None = None) -> dict[str, np.ndarray] | None:
-        """Turn the first ``rows`` pending rows (all by default) into a segment; None if there are none."""
+        """Turn the first ``rows`` pending rows (all by default) into a segment of columns; None if there are none."""
         rows = len(self.rows) if rows is None else rows
         if not rows:
             return None
@@ -50,7 +50,7 @@ class Table:
             self.segments.append(segment)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All sealed rows as one array a column."""
+        """All sealed rows, as one array for each column."""
         if not self.segments:
             return {name: np.empty(0, dtype) for name, dtype in self.columns.items()}
         return {name: np.concatenate([segment[name] for segment in self.segments]) for name in self.columns}
@@ -64,7 +64,7 @@ class Table:
 
 
 def canonical(array: np.ndarray) -> bytes:
-    """Little-endian bytes with one NaN, so that equal tables hash alike on every machine."""
+    """The bytes of a column in a form that is the same on every machine: little-endian, with only one kind of NaN."""
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), np.nan, array)
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -1,4 +1,4 @@
-"""Reading runs side by side: what differs, where timelines part, and a page that holds it all."""
+"""Compare runs: what differs between them, where their timelines part, and an HTML page about all of them."""
 
 from asyncsim.report.differences import compare_runs
 from asyncsim.report.listing import list_runs

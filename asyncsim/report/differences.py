@@ -1,4 +1,4 @@
-"""Runs compared: scenario fields, the moment at which timelines part, metrics."""
+"""Compare runs: the fields of their scenarios, the moment at which their timelines part, and their metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asyncsim.records import Result
 
 SPAN = ("kind", "step", "start_ns", "end_ns", "complete")
 NUMERIC = frozenset({"name", "engine", "device", "threads", "dtype", "records", "checkpoint"})
-"""Sections of a scenario that change results by rounding only, or not at all."""
+"""The sections of a scenario that change results by rounding only, or not at all."""
 PUSH = ("worker", "step", "staleness", "outcome", "lr", "gap", "penalty", "loss")
 
 

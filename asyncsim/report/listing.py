@@ -1,4 +1,4 @@
-"""The runs in a folder, from manifests and summaries alone."""
+"""List the runs in a folder, from manifests and summaries alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def list_runs(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict
 
 
 def row(run: Result) -> dict[str, Any]:
-    """One run in a few numbers; None for those that it has not, or not yet."""
+    """One run in a few numbers. A number that it does not have, or not yet, is None."""
     scenario = run.manifest["scenario"]
     metric = metric_of(run)
     value = final(run, metric) if metric is not None else float("nan")
@@ -35,7 +35,7 @@ def row(run: Result) -> dict[str, Any]:
 
 
 def metric_of(run: Result) -> str | None:
-    """What ``plots.headline`` draws; None for a run without metrics."""
+    """The metric that ``plots.headline`` would draw; None for a run without metrics."""
     names = [name for name, value in run.summary.items() if isinstance(value, int | float | None) and name.startswith(_SPLITS)]
     return headline([Result(dict.fromkeys(names), run.manifest, {})]) if names else None
 

@@ -1,4 +1,4 @@
-"""HTML in small: escaped text, tags, sortable tables, the frame of the page."""
+"""The HTML that the report needs: escaped text, tags, sortable tables, and the frame of the page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NONE = ("-", "never")
 
 
 class Cell(NamedTuple):
-    """Text as it is shown, and what it is sorted by; nothing sorts last."""
+    """A cell of a table: the text that is shown, and the value by which it is sorted. Empty cells are sorted last."""
 
     text: str
     key: float | str | None = None
@@ -60,13 +60,13 @@ class Cell(NamedTuple):
 
 
 def tag(name: str, inside: str | None, **attributes: str) -> str:
-    """An element around HTML; its attributes are escaped, what is inside has to be. None: an element that has no inside."""
+    """An HTML element. Its attributes are escaped; its contents must be HTML already, or None for an element without contents."""
     words = "".join(f' {key.rstrip("_")}="{escape(value, quote=True)}"' for key, value in attributes.items() if value)
     return f"<{name}{words}>" if inside is None else f"<{name}{words}>{inside}</{name}>"
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], sortable: bool = True) -> str:
-    """Columns of numbers stand to the right; those without any entry are left out."""
+    """An HTML table. Columns of numbers are aligned to the right, and columns without any entry are left out."""
     rows = [list(row) for row in rows]
     shown = [place for place in range(len(titles)) if any(row[place].text not in ("", "-") for row in rows)]
     right = {place for place in shown if all(isinstance(row[place].key, int | float) or row[place].text in NONE for row in rows)}
@@ -86,7 +86,7 @@ def _cell(cell: Cell, right: bool) -> str:
 
 
 def document(title: str, body: str) -> str:
-    """The page. Its policy forbids every request, even if a browser is asked for one."""
+    """The whole page. Its content security policy forbids every request to another place."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

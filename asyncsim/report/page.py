@@ -1,4 +1,4 @@
-"""One HTML page about the runs in a folder: no script, style, font or picture from elsewhere."""
+"""One HTML page about the runs in a folder. It loads no script, style, font or picture from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_SETTINGS = 12
 """Settings whose curves the page shows; of more, it says that they are left out."""
 MOST_TABLES = 60
-"""Of more runs than this, figures that need pushes or events show the first run of each label only."""
+"""If there are more runs than this, figures that need pushes or events show only the first run of each label."""
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -43,7 +43,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def render(folder: Path) -> str:
-    """The page as text."""
+    """The text of the page."""
     paths = find_runs([folder])
     runs, broken = read_runs(paths)
     if not runs:

@@ -1,4 +1,4 @@
-"""The parts of the page, in its order."""
+"""The sections of the page, in their order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def head(title: str, runs: list[Result], labels: list[str]) -> str:
 
 
 def troubles(folder: Path, runs: list[Result], broken: dict[Path, str]) -> str:
-    """What did not end well; empty if all did."""
+    """The section about runs that did not end well; empty if all did."""
     rows = []
     for run in runs:
         state = status_of(run)
@@ -52,7 +52,8 @@ def troubles(folder: Path, runs: list[Result], broken: dict[Path, str]) -> str:
 
 
 def methods(runs: list[Result], labels: list[str]) -> str:
-    """A row a label: means and standard deviations over its seeds. Diverged runs are counted, and are in no mean of a metric."""
+    """One row for each label, with means and standard deviations over its seeds. Diverged runs are counted, and enter no mean
+    of a metric."""
     groups: dict[str, list[Result]] = {}
     for run, label in zip(runs, labels, strict=True):
         groups.setdefault(label, []).append(run)
@@ -81,7 +82,8 @@ def methods(runs: list[Result], labels: list[str]) -> str:
 
 
 def stages(runs: list[Result], labels: list[str]) -> str:
-    """A row a stage of each run, of which the caller has chosen one a label; empty without any. They need pushes and events."""
+    """One row for each stage of each run that the caller has chosen; empty without any. The runs need the tables of pushes and
+    events."""
     tables = {label: run.stages for label, run in zip(labels, runs, strict=True)}
     names = list(dict.fromkeys(name for frame in tables.values() for name in frame))
     rows = [
@@ -138,7 +140,7 @@ def scenarios(runs: list[Result], labels: list[str]) -> str:
 
 
 def environment(runs: list[Result]) -> str:
-    """Versions, device and engine: one row for each different set."""
+    """Versions, device and engine, with one row for each different combination."""
     rows: dict[str, tuple[dict[str, str], int]] = {}
     for run in runs:
         engine = run.manifest["engine"]

@@ -1,4 +1,4 @@
-"""The section ``advise``: fleets and methods to choose between. Each pair of them is a variant of the scenario."""
+"""The section ``advise``: the fleets and methods to choose between. Each pair of them becomes a variant of the scenario."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def load_candidates(
 
 
 def with_candidates(document: Document) -> Document:
-    """The document with its section ``advise`` as variants; where it has none, as it is. Raises ``ScenarioError``."""
+    """The document with the candidates of its section ``advise`` as variants; unchanged if it has no such section. Raises
+    ``ScenarioError``."""
     if "advise" not in document.data:
         return document
     data = dict(document.data)
@@ -64,7 +65,7 @@ def with_candidates(document: Document) -> Document:
 
 
 def parse_fleets(texts: Sequence[str]) -> dict[str, Any]:
-    """``--fleet 16`` (workers) and ``--fleet "spot={workers: 16, instance: aws_p3_2xlarge}"`` as fleets by name."""
+    """Fleets by name, from ``--fleet 16`` (a number of workers) or ``--fleet "spot={workers: 16, instance: aws_p3_2xlarge}"``."""
     fleets: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -78,7 +79,7 @@ def parse_fleets(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _named(choices: Any) -> dict[str, Any]:
-    """A list of methods names each by its kind."""
+    """A list of methods as a mapping, with each under its kind."""
     return {str(name): name for name in choices} if isinstance(choices, list) else {str(k): v for k, v in (choices or {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""Scenario files as plain data that remembers its lines: YAML 1.2, TOML and JSON."""
+"""Scenario files as plain data that remembers its line numbers: YAML 1.2, TOML and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONG_ROW = 1_000  # characters in which a key is looked for
 
 @dataclass(frozen=True)
 class Document:
-    """``data`` as read; ``lines`` gives the line (from 1) of every place in it, as far as the format tells."""
+    """The ``data`` of a file. ``lines`` gives the line (from 1) of every place in it, as far as the format tells."""
 
     data: dict[str, Any]
     source: str
@@ -44,7 +44,7 @@ class Document:
         return found
 
     def where(self, location: Location) -> str:
-        """``file:line`` of a place, or of the nearest one around it that has a line."""
+        """``file:line`` of a place in the data, or of the nearest place around it whose line is known."""
         location = tuple(str(part) for part in location)
         for length in range(len(location), 0, -1):
             if location[:length] in self.lines:
@@ -53,7 +53,10 @@ class Document:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read a scenario file by its ending. Raises ``UserError`` (unreadable, not valid, duplicate keys), naming file and line."""
+    """Read a scenario file, in the format that its ending tells.
+
+    Raises ``UserError``, naming file and line, if it cannot be read, is not valid, or has a key twice.
+    """
     path = Path(path)
     readers = {".yaml": read_yaml, ".yml": read_yaml, ".json": _json, ".toml": _toml}
     if path.suffix.lower() not in readers:
@@ -79,7 +82,7 @@ def plain_document(document: Document, overridden: Iterable[str] = ()) -> Docume
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``--set key=value``, read as YAML; text that is no YAML stands for itself."""
+    """The value in ``--set key=value``, read as YAML. Text that is not YAML is taken as it is."""
     try:
         value, _ = read_yaml(text, "")
     except UserError:

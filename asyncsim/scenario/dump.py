@@ -1,4 +1,4 @@
-"""A scenario as a YAML file that loads to the same scenario."""
+"""Write a scenario as YAML that loads to an equal scenario."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asyncsim.scenario.schema import Scenario
 
 
 def dump_scenario(scenario: Scenario) -> str:
-    """Every field with its resolved value."""
+    """The scenario as YAML text, with the resolved value of every field."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False

@@ -1,4 +1,4 @@
-"""Overrides: ``--set a.b=c`` on the command line, variants in a file, ``evolve`` in a notebook."""
+"""Apply changes to plain data: ``--set a.b=c`` on the command line, variants in a file, ``evolve`` in a notebook."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _DIGITS = re.compile("[0-9]{1,18}")
 
 
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with ``changes`` on top. Keys may be dotted paths; a mapping is merged into a mapping, unless it names a ``kind``
-    (then it replaces what was there)."""
+    """``data`` with ``changes`` applied. Keys may be dotted paths. A mapping is merged into a mapping, unless it names a
+    ``kind``; then it replaces the whole mapping."""
     result = copy.deepcopy(dict(data))
     for path, value in changes.items():
         _put(result, str(path).split("."), copy.deepcopy(value), str(path))
@@ -47,7 +47,7 @@ def _enter(place: Any, key: str, path: str) -> Any:
 
 
 def _mapping(value: Any, key: str, path: str) -> dict[str, Any]:
-    """What ``value`` is short for: ``method: gap_aware`` and then ``method.per=layer``."""
+    """The mapping for which ``value`` is short, so that ``method: gap_aware`` can be followed by ``method.per=layer``."""
     if value is None or isinstance(value, dict):
         return value or {}
     if isinstance(value, str) and value.isidentifier():

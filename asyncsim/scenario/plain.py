@@ -1,4 +1,4 @@
-"""Data of a user as plain data: text, numbers, lists and mappings of bounded size, whether from a file or from Python."""
+"""Turn a user's data, from a file or from Python, into plain data: text, numbers, lists and mappings of bounded size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncsim.registry import Spec
 from asyncsim.userfiles import MOST_DEPTH
 
 MOST_VALUES = 200_000
-"""Values in one document; what an alias repeats counts again."""
+"""The largest number of values in one document; what an alias repeats is counted again."""
 MOST_DIGITS = 100
 _DATES = (datetime.date, datetime.time)  # TOML and YAML make them of unquoted text; the field that has one says what it wants
 
@@ -22,7 +22,7 @@ Place = tuple[str | int, ...]
 
 
 class NotPlain(Exception):
-    """Something that no scenario may hold: ``place`` says where, the message what."""
+    """The data hold something that no scenario may hold: ``place`` says where, the message what."""
 
     def __init__(self, place: Place, message: str) -> None:
         super().__init__(message)

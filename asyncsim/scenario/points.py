@@ -1,4 +1,5 @@
-"""The section ``sweep``: fields and values as points. ``grid`` is a product, ``zip`` goes together, ``list`` is explicit."""
+"""The section ``sweep`` as a list of points: ``grid`` takes all combinations, ``zip`` takes values together, ``list`` gives
+points explicitly."""
 
 from __future__ import annotations
 
@@ -22,11 +23,12 @@ RESERVED = {
 }
 
 Wrong = Callable[[tuple[str, ...], str], None]
-"""Told of a problem: where in the document, and what."""
+"""A function that is told of a problem: its place in the document, and the message."""
 
 
 class Point(NamedTuple):
-    """One combination of swept values; ``lines`` says where in the file each stands, ``given`` which came on the command line."""
+    """One combination of swept values. ``lines`` gives the line of each in the file; ``given`` names those from the command
+    line."""
 
     values: dict[str, Any] = {}  # noqa: RUF012
     lines: dict[str, int] = {}  # noqa: RUF012
@@ -67,7 +69,7 @@ def expand_points(section: Any, given: Mapping[str, Any], document: Document, te
     total = math.prod(map(len, grid.values())) * max(1, *lengths.values(), 1) * max(1, len(listed))
     if total > MOST_RUNS:
         wrong(("sweep",), f"describes {total:,} points; at most {MOST_RUNS:,} are allowed")
-    if problems:  # what its points would be is not known
+    if problems:  # its points cannot be known
         return [Point()]
     together = [list(row) for row in zip(*zipped.values(), strict=True)] if zipped else [[]]
     rows = [[*combined, *row, *entry] for combined in product(*grid.values()) for row in together for entry in listed]
@@ -98,7 +100,7 @@ def parse_axes(option: str, assignments: list[str]) -> dict[str, list[Any]]:
 
 
 def point_label(values: Mapping[str, Any], fields: list[str]) -> str:
-    """``workers=4,lr=0.1``: fit for a file's name. ``fields`` are all that are swept."""
+    """A label such as ``workers=4,lr=0.1``, which can be part of a file name. ``fields`` are all swept fields."""
     words = []
     for field, value in values.items():
         last = field.rpartition(".")[2]
@@ -157,7 +159,7 @@ def _listed(data: Any, document: Document, wrong: Wrong) -> list[list[_Value]]:
 
 
 def _distinct_fields(grid: Any, zipped: Any, listed: list[list[_Value]], wrong: Wrong) -> None:
-    """No field twice, and none inside another one."""
+    """Complain of a field that is swept twice, or that lies inside another swept field."""
     parts = {"grid": list(grid), "zip": list(zipped), "list": list(dict.fromkeys(v.field for row in listed for v in row))}
     seen: dict[str, str] = {}
     for key, fields in parts.items():

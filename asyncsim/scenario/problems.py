@@ -1,4 +1,4 @@
-"""Validation errors as people want them: file, line, field, value, and what is allowed."""
+"""Turn validation errors into messages with file, line, field, value, and what is allowed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BRANCH = re.compile(r"int|float|str|bool|constrained-\w+|(tuple|list|dict|liter
 
 
 class ScenarioError(UserError):
-    """A scenario that cannot be run. ``problems`` holds one line each."""
+    """A scenario is not valid, or cannot be run. ``problems`` has one line for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -76,7 +76,7 @@ def origin(location: Location, document: Document, overridden: Collection[str] =
 
 
 def shown(value: Any) -> str:
-    """A value as it may stand in a message: short, and in the file's words rather than Python's."""
+    """A value as it appears in a message: short, and written as in the file rather than as in Python."""
     if isinstance(value, list) and len(value) <= 8 and not any(map(_is_container, value)):
         return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, Mapping) and not value:
@@ -120,7 +120,8 @@ def _message(problem: Any, sections: Mapping[str, Any]) -> str:
 
 
 def _as_written(location: Location, data: Any) -> Location:
-    """The location up to where the document goes: in ``compute: -5ms`` a wrong ``compute.mean`` is a wrong ``compute``."""
+    """The part of a location that the document has: where it says ``compute: -5ms``, a wrong ``compute.mean`` is reported as a
+    wrong ``compute``."""
     for length, part in enumerate(location):
         if not _is_container(data):
             return location[:length] if data is not None else location
@@ -129,7 +130,7 @@ def _as_written(location: Location, data: Any) -> Location:
 
 
 def _value(location: Location, data: Any, otherwise: Any) -> Any:
-    """What the document says there, with its units; ``otherwise`` where it says nothing."""
+    """The value that the document has there, with its unit; ``otherwise`` where it has none."""
     for part in location:
         data = _inside(data, part) if _is_container(data) else None
     return otherwise if data is None or _is_container(data) != _is_container(otherwise) else data

@@ -1,4 +1,4 @@
-"""The scenario: everything that determines a run, validated and frozen."""
+"""The scenario: everything that determines a run, as a validated and frozen model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OVERLAPPING = Need.OVERLAPS | Need.LAGS
 
 
 class Records(Spec):
-    """Which tables are kept. The fingerprints cover all rows, kept or not."""
+    """The tables that are kept. The fingerprints cover all rows, whether they are kept or not."""
 
     events: bool = True
     updates: bool = True
@@ -108,7 +108,7 @@ class Scenario(Spec):
         return self
 
     def _pipeline_fits(self) -> None:
-        """Batches that can be cut, and an engine that can do it."""
+        """Check that batches can be divided as the pipeline wants, and that the engine computes stages."""
         program = self.bundle().program
         if self.task.batch % program.parts:
             message = f"cannot be cut into {program.parts} equal micro-batches; take a multiple"
@@ -118,7 +118,7 @@ class Scenario(Spec):
             raise located("scenario", [(("engine",), self.engine.kind, message)])
 
     def _cluster_fits(self) -> None:
-        """The cluster asks nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
+        """Check that the cluster asks for nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
         bundle, cluster = self.bundle(), self.cluster
         needs = bundle.needs | (Need.PASSES if self.stages.count > 1 else Need.NOTHING)
         asked = [
@@ -146,26 +146,26 @@ class Scenario(Spec):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metric columns of this run, such as ``test_accuracy``."""
+        """The columns of this run's metrics, such as ``test_accuracy``."""
         return tuple(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the metrics table beside those of every run."""
+        """The columns of the metrics table that this run has in addition to those of every run."""
         return (*(COSTS if self.cluster.priced else ()), *self.metrics)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Columns of the updates table beside those of every run: what the parts of the method note."""
+        """The columns of the updates table that the parts of the method add."""
         return self.bundle().notes
 
     def bundle(self) -> Bundle:
-        """The method taken apart, for this fleet and optimiser."""
+        """The parts of the method, for this fleet and optimiser."""
         return self.method.bundle(self.groups, self.optimizer, self.stages.count)
 
     @property
     def groups(self) -> int:
-        """Data-parallel replicas of the whole model: workers that share a shard."""
+        """The number of replicas of the whole model, which is the number of workers that share a shard."""
         return self.cluster.num_workers // self.stages.count
 
     def cut(self) -> Cut:
@@ -174,7 +174,7 @@ class Scenario(Spec):
 
     @property
     def staged(self) -> bool:
-        """Are passes of stages computed, rather than gradients of whole models?"""
+        """Does the run compute passes of stages, rather than gradients of whole models?"""
         return self.stages.count > 1 or Need.PASSES in self.bundle().needs
 
     def engine_for(self, task: Task) -> EngineSpec:
@@ -183,39 +183,43 @@ class Scenario(Spec):
 
     @property
     def message_bytes(self) -> float:
-        """Bytes of the parameters on their way to a worker."""
+        """The size in bytes of the parameters on their way to a worker."""
         if self.message is not None:
             return self.message
         return self.task.num_parameters() * (8 if self.dtype == "float64" else 4)
 
     @property
     def push_bytes(self) -> float:
-        """Bytes of a push."""
+        """The size of a push in bytes."""
         return self.message_bytes if self.push is None else self.push
 
     def document(self) -> dict[str, Any]:
-        """Plain data that validates to this scenario again."""
+        """Plain data from which an equal scenario can be built."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def evolve(self, changes: Mapping[str, Any] | None = None, /, **sections: Any) -> Scenario:
-        """A changed copy, validated anew::
+        """A changed copy, which is validated anew::
 
-            scenario.evolve({"cluster.workers": 64}, method="gap_aware", seed=1)
+            import asyncsim
 
-        Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises ``ScenarioError``.
+            scenario = asyncsim.load_scenario("scenarios/digits_quickstart.yaml")
+            larger = scenario.evolve({"cluster.workers": 64}, method="gap_aware", seed=1)
+
+        Keys may be dotted paths; a mapping is merged into what is there, unless it names a ``kind``. Raises
+        ``ScenarioError``.
         """
         everything = plain_document(Document({**(changes or {}), **sections}, "evolve")).data
         return build_scenario(Document(merged(self.document(), everything), "evolve"))
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits that identify everything but the name, and when checkpoints are written."""
+        """Ten hexadecimal digits that identify everything except the name, and except when checkpoints are written."""
         document = {key: value for key, value in self.document().items() if key not in ("name", "checkpoint")}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
-    """Validate plain data; relative paths in it are meant from ``folder``. Raises ``UserError``: one line a problem."""
+    """Validate plain data. Relative paths in it start at ``folder``. Raises ``UserError`` with one line for each problem."""
     document = plain_document(document, overridden)
     try:
         return Scenario.model_validate(document.data, context={"folder": folder})

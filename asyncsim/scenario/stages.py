@@ -35,7 +35,7 @@ class Stages(Spec):
     link: Link | None = None
 
     def cut(self, task: TaskSpec) -> Cut:
-        """The stages of a task's model. ValueError if it cannot be cut like that."""
+        """The stages of a task's model. Raises ``ValueError`` if it cannot be cut like that."""
         if self.count == 1:
             return Cut()
         for name in ("split", "time"):

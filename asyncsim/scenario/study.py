@@ -1,4 +1,4 @@
-"""One file, several runs: ``variants`` (named changes) times the points of a ``sweep`` times ``seeds``."""
+"""A study: several runs from one file, as ``variants`` (named changes) times the points of a ``sweep`` times ``seeds``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that belong together, by variant, point and seed, in the order of the file."""
+    """Runs that belong together, ordered by variant, point and seed, as in the file."""
 
     name: str
     scenarios: tuple[Scenario, ...]
@@ -46,7 +46,7 @@ class Study:
 
     @property
     def several(self) -> bool:
-        """Is it a sweep, if only of one run?"""
+        """Is this a sweep, even if it has only one run?"""
         return len(self) > 1 or any(self.points) or self.tune is not None
 
     @cached_property
@@ -68,7 +68,8 @@ class Study:
 
 
 def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario in a file, with ``changes`` (dotted paths allowed) on top. Raises ``UserError``, also if there are several."""
+    """The only scenario in a file, with ``changes`` applied (dotted paths are allowed). Raises ``UserError``, also if there are
+    several."""
     study = load_study(path, changes)
     if len(study) != 1:
         raise UserError(f"{path}: describes {len(study)} runs; read it with load_study")
@@ -76,8 +77,11 @@ def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) ->
 
 
 def load_study(path: str | Path, changes: Mapping[str, Any] | None = None, sweep: Mapping[str, Any] | None = None) -> Study:
-    """All runs of a file, validated as a whole; ``sweep`` has ``grid``, ``zip`` and ``seeds`` beside those of the file. Raises
-    ``UserError`` with one line a problem."""
+    """All runs of a file, validated together. ``sweep`` may have ``grid``, ``zip`` and ``seeds`` in addition to those of the
+    file.
+
+    Raises ``UserError`` with one line for each problem.
+    """
     document = read_document(path)
     return expand(document, changes or {}, str(Path(path).resolve().parent), Path(path).stem, sweep)
 
@@ -146,7 +150,7 @@ def _build(
 ) -> tuple[list[tuple[Scenario, str, Point]], list[str]]:  # fmt: skip
     """The scenarios, each with its variant's name and its point; and what is wrong with those that cannot be."""
     built: list[tuple[Scenario, str, Point]] = []
-    found: dict[str, set[int]] = {}  # problem: the points that have it
+    found: dict[str, set[int]] = {}  # problem -> the points that have it
     for variant, change in (variants or {None: {}}).items():
         for index, point in enumerate(points):
             for seed in seeds:
@@ -155,7 +159,7 @@ def _build(
                     built.append((scenario, data["name"] if variant is None else variant, point))
                 except ScenarioError as error:
                     for problem in error.problems:
-                        problem = re.sub(r"(unknown field.*) \(it is .*\)$", r"\1", problem)  # whatever value it is given
+                        problem = re.sub(r"(unknown field.*) \(it is .*\)$", r"\1", problem)  # whatever value the tuning gives it
                         found.setdefault(problem, set()).add(index)
                 except UserError as error:
                     place = ("variants", variant) if variant is not None else ("sweep",)
@@ -178,7 +182,7 @@ def _tuned(
 
 
 def _check_candidates(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> None:
-    """The candidates of a section ``advise`` must be scenarios, whatever the file is read for."""
+    """Check that the candidates of a section ``advise`` are valid scenarios, whatever the file is read for."""
     from asyncsim.scenario.candidates import with_candidates
 
     expand(with_candidates(document), changes, folder, default_name)
@@ -233,7 +237,7 @@ def _one(
                 place = tuple(part for name in location[2:] for part in name.split("."))
                 lines |= {place[:length]: line for length in range(2, len(place))} | {place: line}
         name = data["name"]
-        fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise the scenario says what is wrong with it
+        fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise validating the scenario reports the problem
         data = merged(data, change) | {"name": f"{name}-{variant}" if fits else name}
     if point.values:
         data = merged(data, point.values)
@@ -256,7 +260,7 @@ def _seeds(seeds: Any, seed: Any) -> list[Any] | None:
         return seeds if whole and 0 < len(seeds) == len(set(seeds)) <= MOST_SEEDS else None
     if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= MOST_SEEDS:
         return None
-    return list(range(seed, seed + seeds)) if type(seed) is int else [None]  # a wrong seed is the scenario's problem
+    return list(range(seed, seed + seeds)) if type(seed) is int else [None]  # validating the scenario reports a wrong seed
 
 
 def parse_changes(assignments: list[str]) -> dict[str, Any]:

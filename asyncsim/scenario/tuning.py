@@ -1,4 +1,4 @@
-"""The section ``tune``: a field chosen for every method by its result on the validation split."""
+"""The section ``tune``: a field whose value is chosen for every method by the result on the validation split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncsim.scenario.problems import scenario_error, shown
 from asyncsim.scenario.schema import Scenario
 
 FIRST_SEED = 1_000_000
-"""Tuning draws other batches and stragglers than the runs that are reported."""
+"""The first seed of tuning runs, chosen so that they draw other batches and stragglers than the runs that are reported."""
 
 
 class Tune(Spec):
@@ -76,7 +76,7 @@ class Tune(Spec):
         return Scenario.model_validate(document).evolve({self.field: value})
 
     def problem(self, scenario: Scenario) -> str | None:
-        """Why ``scenario`` cannot be tuned like this, if so."""
+        """The reason why ``scenario`` cannot be tuned like this; None if it can."""
         if self.field.partition(".")[0] in ("seed", "name", "evaluate", "run", "records"):
             return f"tune.field: `{self.field}` is nothing that can be tuned"
         if self.metric not in self._metrics(scenario):

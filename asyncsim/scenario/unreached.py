@@ -1,4 +1,4 @@
-"""What a scenario says shall happen, and what came after the end of the run and so never did."""
+"""Find what a scenario schedules after the end of its run, so that it never happened."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Unreached(NamedTuple):
 
 
 def unreached(scenario: Scenario, summary: Mapping[str, Any]) -> list[Unreached]:
-    """All that lies after the end of a run with this ``summary``, the earliest first; empty if all of it came to pass.
+    """All that lies after the end of a run with this ``summary``, the earliest first; empty if everything happened.
 
-    What is drawn at random (crashes of workers, zones, the server) is listed if none happened in the whole run.
+    What is drawn at random (crashes of workers, of zones, of the server) is listed if none happened in the whole run.
     """
     found = [each for each in _timed(scenario.cluster) if each.at >= summary["time"]]
     return sorted([*found, *_drawn(scenario.cluster, summary)], key=lambda each: each.at)
 
 
 def _timed(cluster: Cluster) -> Iterator[Unreached]:
-    """The first moment at which each field that names a time has an effect."""
+    """The first moment at which each field has an effect that names a time."""
     for place, event in enumerate(cluster.events):
         yield Unreached(f"cluster.events.{place}", _what(event), event.at)
     for place, event in enumerate(cluster.script.events if cluster.script else ()):
@@ -58,6 +58,8 @@ def _drawn(cluster: Cluster, summary: Mapping[str, Any]) -> Iterator[Unreached]:
             yield Unreached("faults", "no worker crashed", math.inf)
         if cluster.zones is not None:
             yield Unreached("cluster.zones", "no zone was lost", math.inf)
+        for place, source in enumerate(cluster.outages):
+            yield Unreached(f"cluster.outages.{place}", f"{source.kind}: no worker crashed", math.inf)
     if cluster.server.faults is not None and not summary.get("server_restarts"):
         yield Unreached("cluster.server.faults", "the server did not come back from a crash", math.inf)
 

@@ -1,4 +1,5 @@
-"""YAML 1.2 text as plain data, and the lines of every place in it; within bounds that aliases and merges cannot get round."""
+"""Read YAML 1.2 text as plain data, with the line of every place in it, within bounds on size that hold for aliases and merges,
+too."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from asyncsim.userfiles import MOST_DEPTH, number_problem
 
 Location = tuple[str | int, ...]
 MOST_NODES = 50_000
-"""Keys and values in one text, with those that merges (``<<``) repeat. About five seconds of reading."""
+"""The largest number of keys and values in one text, with those that merges (``<<``) repeat. Reading so many takes about five
+seconds."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Bounded(Composer):
-    """Counts while it composes, so that what is too much is not composed."""
+    """Counts nodes while it composes them, so that a text which is too large is never composed."""
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)

@@ -1,4 +1,4 @@
-"""Virtual time has a last instant, and nothing is scheduled after it."""
+"""The clock: virtual time has a last instant, and nothing is scheduled after it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 LONG = 10**8 * NANOSECONDS
-"""Three years. Longer durations may be time stamps: those of 1973 and later, in seconds, are above it."""
+"""Three years in seconds. Longer durations may be time stamps taken for durations: those of 1973 and later are above it."""
 
 
 class OutOfTime(UserError):
-    """Something would happen after the last instant of virtual time."""
+    """An event would happen after the last instant of virtual time."""
 
 
 class Clock(simpy.Environment):
-    """Integer nanoseconds from 0 to ``LAST_NS``. What would come later is refused at the moment at which it is scheduled;
-    ``refusal`` makes the error, given the delay."""
+    """Virtual time in integer nanoseconds from 0 to ``LAST_NS``.
+
+    An event that would come later is refused when it is scheduled; ``refusal`` makes the error from the delay.
+    """
 
     def __init__(self, refusal: Callable[[int], OutOfTime]) -> None:
         super().__init__(initial_time=0)
@@ -40,7 +42,7 @@ class Clock(simpy.Environment):
 
 
 def out_of_time(sim: Simulation, delay: int) -> OutOfTime:
-    """The error, with who does what."""
+    """The error, which says who does what at that moment."""
     active = sim.env.active_process
     who = next((worker for worker in sim.workers if active in (worker.process, worker.sending)), None)
     if active is None or who is None:

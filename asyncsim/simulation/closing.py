@@ -1,4 +1,4 @@
-"""Groups of pushes that are closed when their time has come, whatever has arrived until then."""
+"""Close groups of pushes at the time that their policy has asked for, whatever has arrived until then."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Closings:
-    """Asks the policy of a shard after every arrival when it wants to be settled, and settles it then.
+    """Asks the policy of a shard after every arrival when it wants to be settled, and settles it at that time.
 
-    A group that was complete before its time is not closed again; the event that was scheduled for it does nothing.
+    A group that was complete before its time is not closed again: the event that was scheduled for it does nothing.
     """
 
     def __init__(self, sim: Simulation) -> None:
@@ -25,11 +25,11 @@ class Closings:
 
     @property
     def pending(self) -> bool:
-        """Will anything be closed yet? Then workers that wait for an update do not wait for ever."""
+        """Will any group still be closed at a time of its own? Then workers that wait for an update do not wait for ever."""
         return any(due is not None for due in self._due)
 
     def look(self, stage: int) -> None:
-        """Schedule what the policy of the shard asks for now."""
+        """Schedule the time that the policy of the shard asks for now."""
         due = self.sim.server.closes(stage)
         if due is not None and due != self._due[stage]:
             self._due[stage] = due

@@ -1,4 +1,4 @@
-"""What a run says in which nothing more can happen, or nothing but crashes."""
+"""Find out that nothing more can happen in a run, or nothing but crashes, and say who waits for what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def deadlock(sim: Simulation, reason: str) -> Deadlock:
-    """The error, with who waits for what."""
+    """The error for a run that is stuck. Its message says who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
     expected: dict[str, list[int]] = {}
     for index in sim.admission.waiting:
@@ -74,7 +74,7 @@ def stuck(sim: Simulation) -> bool:
 
 
 def expected(sim: Simulation) -> bool:
-    """Will anybody join?"""
+    """Will any worker still join?"""
     return any(worker.absent for worker in sim.workers)
 
 
@@ -83,7 +83,7 @@ def _who(indices: list[int]) -> str:
 
 
 def _ranges(indices: list[int]) -> str:
-    """``0-3, 7`` for [0, 1, 2, 3, 7]."""
+    """The text ``0-3, 7`` for [0, 1, 2, 3, 7]."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:

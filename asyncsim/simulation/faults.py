@@ -1,4 +1,4 @@
-"""What interrupts a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
+"""The interruptions of a worker: crashes, losses of a zone, maintenance, recalls, absence and stops."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.errors import UserError
 from asyncsim.simulation.instants import ABSENCE, LOSS, NOTICE, STOPPING, at
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
-    from asyncsim.cluster import Cluster
+    import numpy as np
+
+    from asyncsim.cluster import Cluster, Outages
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
 
+MOST_AT_ONCE = 10
+
+
 class Crash(NamedTuple):
-    """The worker loses what it does and is back at ``until`` (ns)."""
+    """The worker loses what it does, and is back at the time ``until`` (ns)."""
 
     until: int
 
 
 class Absence(NamedTuple):
-    """The worker leaves the group, with the loss of what it does, and joins it again at ``until`` (ns)."""
+    """The worker leaves the group, loses what it does, and joins the group again at the time ``until`` (ns)."""
 
     until: int
 
 
 class Signal(NamedTuple):
-    """An interrupt that says all by its name."""
+    """An interrupt that needs no more information than its name."""
 
     name: str
 
@@ -60,6 +66,27 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
     for windows in cluster.maintenance or ():
         listed = range(len(sim.workers)) if windows.workers is None else windows.workers
         process(_maintenance(sim, [sim.workers[index] for index in listed], windows))
+    for place, source in enumerate(cluster.outages):
+        process(_outages(sim, source, streams("outage", place)))
+
+
+def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life:
+    """What a source says, for ever or until it ends."""
+    last, together = 0, 0
+    for outage in source.outages(len(sim.workers), rng):
+        at_ns, down, warning = (nanoseconds(each) for each in (outage.at, outage.down, outage.warning))
+        notice = max(0, at_ns - warning)
+        together = together + 1 if notice == last else 0
+        known = 0 <= outage.worker < len(sim.workers) and min(at_ns, down, warning) >= 0
+        if not known or notice < last or together > MOST_AT_ONCE * len(sim.workers):
+            raise UserError(
+                f"cluster.outages: `{source.kind}` gave {outage}; allowed are workers 0 to {len(sim.workers) - 1}, times that "
+                f"are not negative, in the order of their notices, and {MOST_AT_ONCE} notices a worker at one instant"
+            )
+        if notice > last:
+            yield at(sim.env, NOTICE if warning else LOSS, notice - last)
+        last = notice
+        sim.env.process(_strike(sim, sim.workers[outage.worker], at_ns - notice, down, warning))
 
 
 def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) -> Life:
@@ -76,9 +103,10 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
-    """After so many nanoseconds the worker is down for so many; one that is absent then is not struck.
+    """Take the worker down for ``down`` ns, ``after`` so many ns from now, unless it is absent then.
 
-    It is announced ``warning`` before, or at once if that is past. Who is down or absent meanwhile learns of it at its return.
+    The crash is announced to it ``warning`` ns before, or at once if less time is left. A worker that is down or absent when
+    a crash is announced learns of it when it returns.
     """
     if warning:
         early = max(0, after - warning)
@@ -94,7 +122,7 @@ def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int
 
 
 def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
-    """Events of one zone, for ever."""
+    """The events that take workers of one zone down together, one after the other, until all its workers have left for good."""
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
     while True:

@@ -1,4 +1,4 @@
-"""How much will happen in a run, from the means of its delays: a run that would never end is refused before it begins."""
+"""Estimate how much will happen in a run from the means of its delays, and refuse a run that would never end before it begins."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from asyncsim.simulation.worker import Costs
 from asyncsim.units import NANOSECONDS
 
 MOST_EVENTS = 100_000_000
-"""Pushes, evaluations and the like that a run may be foreseen to need, unless ``run.most_events`` says otherwise."""
+"""The largest estimated number of pushes, evaluations and the like in a run, unless ``run.most_events`` gives another one."""
 TICK = 1 / NANOSECONDS
 
 
 class Round(NamedTuple):
-    """What takes time between two pushes of a worker, expected virtual seconds; a server's queue and waiting are left out."""
+    """What takes time between two pushes of a worker, in expected virtual seconds. The server's queue and waiting are left out.
+    """
 
     download: float
     compute: float
@@ -65,7 +66,7 @@ _ADVICE = {
 
 
 def expected_round(profile: WorkerProfile, program: Program, costs: Costs) -> Round:
-    """The round of one worker on its links alone."""
+    """The round of one worker, as if it were alone on its links."""
     stage = profile.index % len(costs.shares)
     push, read = costs.push_bytes[stage], costs.message_bytes[stage]
     download = 0.0 if read is None else profile.downlink.duration(profile.downlink.latency.expected, read)
@@ -83,9 +84,10 @@ def foresee(
     costs: Costs,
     samples: int,
 ) -> Foreseen:
-    """About what a run will need. ``samples``: of one push.
+    """The approximate numbers of events that a run will need. ``samples`` is the number of samples in one push.
 
-    Where the means do not tell (lives shorter than a round, means that do not exist), fewer events are foreseen than will come.
+    Where the means do not tell (lifetimes shorter than a round, means that do not exist), the estimate is below the number
+    of events to come.
     """
     kinds = _kinds(cluster)
     stages, workers = len(costs.shares), cluster.num_workers
@@ -105,7 +107,7 @@ def foresee(
 
 
 def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:
-    """Profiles that differ in what matters here, and how many workers have each."""
+    """The profiles that differ in what matters here, each with its number of workers."""
     found: dict[tuple[int, ...], WorkerProfile] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for profile in cluster.worker_profiles():
@@ -119,7 +121,7 @@ def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:
 def _rate(
     kinds: list[tuple[WorkerProfile, int]], program: Program, consistency: Consistency, cluster: Cluster, costs: Costs
 ) -> float:
-    """Pushes a second; where workers wait for each other, all are as fast as the slowest."""
+    """Pushes a second. Where workers wait for each other, all are as fast as the slowest."""
     rounds = [(expected_round(profile, program, costs).seconds, count) for profile, count in kinds]
     if Need.WAITS in consistency.needs:
         slowest = max(seconds for seconds, _ in rounds)
@@ -130,7 +132,7 @@ def _rate(
 
 
 def _pushes(transforms: Iterable[Transform], length: RunLength, samples: int, groups: int) -> float:
-    """To each shard until the end."""
+    """The number of pushes to each shard until the end of the run."""
     each = 1
     for transform in transforms:
         if isinstance(transform, Accumulate):
@@ -146,17 +148,17 @@ def _pushes(transforms: Iterable[Transform], length: RunLength, samples: int, gr
 
 
 def _losses(kinds: list[tuple[WorkerProfile, int]], cluster: Cluster) -> float:
-    """Crashes a second, of all workers."""
+    """Crashes a second of all workers together."""
     rate = sum(count * _often(each.faults.up, each.faults.down) for each, count in kinds if each.faults is not None)
     if cluster.zones is not None:
         rate += cluster.num_workers * _often(cluster.zones.gap, cluster.zones.down)
     for windows in cluster.maintenance or ():
         rate += (cluster.num_workers if windows.workers is None else len(windows.workers)) / windows.every
-    return rate
+    return rate + sum(source.rate for source in cluster.outages)
 
 
 def _changes(kinds: list[tuple[WorkerProfile, int]]) -> float:
-    """Changes of speed a second, of all workers."""
+    """Changes of speed a second of all workers together."""
     rate = 0.0
     for profile, count in kinds:
         if profile.load is not None:

@@ -30,7 +30,7 @@ CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that insta
 
 
 def at(env: simpy.Environment, priority: Priority, after: int) -> simpy.Event:
-    """An event ``after`` so many nanoseconds from now, at its place among what happens at that instant."""
+    """An event ``after`` so many nanoseconds from now, with its place in the order of what happens at that instant."""
     event = simpy.Event(env)
     event._ok, event._value = True, None
     rank: EventPriority = priority  # type: ignore[assignment]  # SimPy compares priorities and asks no more of them

@@ -1,4 +1,4 @@
-"""When a run is over, and how much of it is done."""
+"""The length of a run, and how much of it is done."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Evaluation(Spec):
         return self
 
     def against(self, length: RunLength) -> Evaluation:
-        """This cadence, or the default one for a run of the given length."""
+        """This cadence; or the default one for a run of the given length, if no cadence was given."""
         if self.updates or self.samples or self.time:
             return self
         if length.updates is not None:

@@ -1,4 +1,5 @@
-"""What a run has cost and drawn at any moment: counted from the spans of the workers' time, the server's and the bytes sent."""
+"""The cost and the energy of a run at any moment, counted from the spans of the workers' time, the server's service, and the
+bytes sent."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ FREE = Instance()
 
 
 class Bill(NamedTuple):
-    """Dollars (``workers``, ``server``, ``transfer``), joules (``busy`` and ``idle`` workers, ``hosts`` of the server), bytes."""
+    """Dollars for ``workers``, ``server`` and ``transfer``; joules of ``busy`` and ``idle`` workers and of the server's
+    ``hosts``; bytes ``sent``."""
 
     workers: float
     server: float
@@ -49,7 +51,7 @@ class Bill(NamedTuple):
 
 
 class Use(NamedTuple):
-    """Nanoseconds for which machines were kept, and computed; and bytes that they sent."""
+    """The nanoseconds for which a worker's machine was kept (``held``) and computed (``busy``), and the bytes that it sent."""
 
     held: int
     busy: int
@@ -57,13 +59,15 @@ class Use(NamedTuple):
 
 
 class Meter:
-    """Sees every span of a worker's time as it is recorded, and every message that has been sent.
+    """Counts what is paid and drawn. It sees every span of a worker's time when that is recorded, and every message that has
+    been sent.
 
-    - A machine is paid, and idles at least, until its worker leaves for good or the run ends, without the time in which its
-      worker had not joined, or had left for a while, or was down (unless the instance says otherwise).
-    - It draws its busy power while the worker computes, also for work that is lost later; the server's while it serves.
-    - A message counts for its sender: between worker and server once it has arrived, between stages once it is under way. A
-      shard that lies on its worker's machine sends nothing.
+    - A machine is paid, and draws its idle power at least, until its worker leaves for good or the run ends. Times are left
+      out in which its worker had not joined, had left for a while, or was down (unless the instance says otherwise).
+    - It draws its busy power while the worker computes, also for work that is lost later. The server's machines draw it
+      while they serve.
+    - A message is charged to its sender: between worker and server when it has arrived, between stages when it is sent. A
+      shard that lies on its worker's own machine sends nothing.
 
     An observer. Times are integer nanoseconds and are summed before they are priced, so the parts add up whatever their order.
     """
@@ -76,7 +80,7 @@ class Meter:
         self._instances = [worker.profile.instance or FREE for worker in sim.workers]
         self._busy = [0] * len(sim.workers)
         self._down = [0] * len(sim.workers)
-        self._absent = [0] * len(sim.workers)  # of that, what it was no member for
+        self._absent = [0] * len(sim.workers)  # the part of it in which it was not a member
         self._stopped: dict[int, int] = {}  # worker -> when it left for good
         self._sent = [0.0] * len(sim.workers)
         self._handed = 0.0  # bytes that the server has sent
@@ -106,7 +110,7 @@ class Meter:
         self._sent[worker.index] += nbytes
 
     def use(self, worker: int, now: int) -> Use:
-        """What one worker's machine did until ``now`` (ns), with what it is at."""
+        """What one worker's machine did until ``now`` (ns), including the span that it is in."""
         at = self._sim.workers[worker]
         going_on = now - at.since
         busy = self._busy[worker] + (going_on if at.activity in BUSY else 0)
@@ -140,7 +144,7 @@ class Meter:
 
 
 def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: bool) -> dict[str, float | None]:
-    """The bill at the end for a summary, and with a ``target`` what had been spent when it was reached.
+    """The bill at the end, as numbers of the summary; with a ``target`` also what had been spent when it was reached.
 
     ``metrics`` is the table of the run, by columns.
     """

@@ -1,4 +1,5 @@
-"""Groups that keep models of their own and mix them with their neighbours': one shard as many rows."""
+"""Groups that keep parameters of their own and mix them with their neighbours': one shard with one row of parameters for each
+group."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Row(Shard):
-    """The parameters of one group. An update waits, as what it would make of them, until the groups mix."""
+    """The parameters of one group. An update is kept, as the parameters it would lead to, until the groups mix."""
 
     half: tuple[Tensor | None, int] | None = None  # parameters after the group's own step, and its samples
 
@@ -23,7 +24,7 @@ class Row(Shard):
         self.half = params, samples
 
     def mix(self, params: Tensor | None, samples: int, now: int) -> None:
-        """The next version."""
+        """Take over the mixed parameters as the next version."""
         self.half = None
         super().advance(params, samples, now)
 
@@ -126,7 +127,8 @@ class Mixed:
         self.rows[0].drop(work)
 
     def settle(self, now: int) -> bool:
-        """A group has left for good: the round may be complete now."""
+        """Called when a group has left for good, or a time has come that a policy asked for: the round may be complete now.
+        Returns whether it was, and has been ended."""
         for row in self.rows:
             row.settle(now)
         return self._mix(now)
@@ -139,7 +141,7 @@ class Mixed:
             row.check_finite()
 
     def _mix(self, now: int) -> bool:
-        """End the round, if everybody is there."""
+        """End the round if every group has made its step. Returns whether they had."""
         left = [index for index in range(len(self.rows)) if index not in self.progress.departed]
         if not left or any(self.rows[index].half is None for index in left):
             return False
@@ -160,7 +162,7 @@ class Mixed:
         return True
 
     def _among(self, left: list[int]) -> list[list[float]]:
-        """The weights of those that are left."""
+        """The weights among the groups that are left."""
         rows = [[self.matrix[s][r] for r in left] for s in left]
         for place, row in enumerate(rows):
             row[place] += sum(weight for r, weight in enumerate(self.matrix[left[place]]) if r not in left)
@@ -168,7 +170,7 @@ class Mixed:
 
 
 def combined(weights: list[float], vectors: list[Tensor]) -> Tensor:
-    """The weighted sum, in order; vectors without weight are left out."""
+    """The weighted sum of vectors, added in order. Vectors whose weight is 0 are left out."""
     terms = [vector * weight for weight, vector in zip(weights, vectors, strict=True) if weight]
     total = terms[0]
     for term in terms[1:]:

@@ -1,4 +1,4 @@
-"""In which order a stage of a pipeline does its passes. Stages ``k`` and batches count from 0 here."""
+"""Orders: the sequence in which a stage of a pipeline does its passes. Stages ``k`` and batches count from 0 here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ orders = Registry("order")
 
 
 class Pass(enum.Enum):
-    """What a stage does next."""
+    """The kinds of steps in an order."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -24,7 +24,7 @@ class Pass(enum.Enum):
 
 
 class Action(NamedTuple):
-    """One thing to do, for one (micro-)batch."""
+    """One step of an order: what to do, and for which (micro-)batch."""
 
     what: Pass
     batch: int = -1
@@ -34,25 +34,25 @@ MEET = Action(Pass.MEET)
 
 
 class Order(Spec):
-    """An endless sequence of passes for every stage."""
+    """An endless sequence of passes for every stage of a pipeline."""
 
     flushes: ClassVar[bool] = False
     """Is every batch finished before the next begins?"""
 
     def lag(self, stage: int, num_stages: int) -> int:
-        """Forward passes that a stage is ahead of its backward passes, in steady state."""
+        """How many forward passes a stage is ahead of its backward passes in the steady state."""
         return 0
 
     def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
         raise NotImplementedError
 
     def delays(self, stage: int, num_stages: int) -> bool:
-        """Does the stage hold its update back until it goes on to the next pass?"""
+        """Does the stage hold its update back until it proceeds to the next pass?"""
         return False
 
 
 def _paired(lag: int) -> Iterator[Action]:
-    """Forward ``n``, then backward ``n - lag``."""
+    """The sequence "forward pass of batch ``n``, then backward pass of batch ``n - lag``"."""
     for batch in count():
         if lag == 0:
             yield Action(Pass.BOTH, batch)
@@ -143,7 +143,7 @@ class Flush(Order):
     def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
         ahead = min(self.lag(stage, num_stages), micro_batches - 1) if self.interleaved else micro_batches - 1
         for first in count(0, micro_batches):
-            if ahead == 0:  # nothing lies between the two passes of the last stage
+            if ahead == 0:  # no other pass lies between the two passes of the last stage
                 alone = stage == num_stages - 1
                 for batch in range(first, first + micro_batches):
                     for what in (Pass.BOTH,) if alone else (Pass.FORWARD, Pass.BACKWARD):

@@ -1,4 +1,4 @@
-"""What connects the stages of a group: channels with room for so many messages, and meeting points."""
+"""What connects the stages of a group: channels with limited room for messages, and meeting points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Message(NamedTuple):
-    """An activation on its way up, or an error signal on its way down; ``content`` is what computes it (None in a plan)."""
+    """An activation on its way up, or an error signal on its way down. ``content`` is what computes it (None in a plan)."""
 
     batch: int
     version: int  # of the snapshot that the first stage read for this batch
@@ -53,7 +53,8 @@ class Channel:
         return event
 
     def send(self, message: Message, duration: int | Generator[Any, Any, None]) -> None:
-        """The message arrives ``duration`` ns from now, or when it has passed a network, but after those before it."""
+        """Send a message that takes ``duration`` ns, or the time a network takes. It arrives after all messages sent before it.
+        """
         if not self.room:
             raise RuntimeError(f"a message for a channel that holds {self.capacity} already")
         if not isinstance(duration, int):
@@ -76,7 +77,7 @@ class Channel:
         self._arrive(message)
 
     def take(self) -> Message:
-        """The oldest message, which has been dealt with."""
+        """Take the oldest message, after it has been used."""
         message = self.inbox.popleft()
         self._wake()
         return message
@@ -94,7 +95,8 @@ class Channel:
 
 
 class Meeting:
-    """Stages of a group wait here for each other. Who is interrupted while it waits is not counted twice."""
+    """A barrier: the stages of a group wait here for each other. A stage that is interrupted while it waits is not counted
+    twice."""
 
     def __init__(self, env: simpy.Environment, size: int) -> None:
         self.env = env
@@ -103,7 +105,8 @@ class Meeting:
         self._event = env.event()
 
     def join(self, stage: int) -> simpy.Event | None:
-        """The event to wait for; None for the last to come, which sets all free."""
+        """Arrive at the barrier. Returns the event to wait for; None for the last stage to arrive, which lets all of them go
+        on."""
         self.present.add(stage)
         if len(self.present) < self.size:
             return self._event
@@ -115,7 +118,7 @@ class Meeting:
 
 @dataclass
 class Stashed:
-    """A batch between its forward and its backward pass at one stage."""
+    """What a stage keeps of a batch between its forward and its backward pass."""
 
     snapshot: Snapshot
     version: int  # of the snapshot that the first stage read
@@ -124,7 +127,7 @@ class Stashed:
 
 @dataclass
 class Place:
-    """Where one worker is in its sequence of passes, and what it holds. It survives a crash of the worker."""
+    """One worker's position in its sequence of passes, and what it holds. Both survive a crash of the worker."""
 
     actions: Iterator[Action]
     action: Action
@@ -162,11 +165,11 @@ class Pipeline:
             yield Place(actions, next(actions), meeting, at(up, k - 1), at(up, k), at(down, k), at(down, k - 1))
 
     def channels(self) -> list[Channel]:
-        """All of them, each once."""
+        """All channels, each of them once."""
         return [channel for place in self.places for channel in (place.above, place.answers) if channel is not None]
 
     def stop(self, worker: Worker) -> None:
-        """A worker has left for good, and so does its whole group: what it holds is lost."""
+        """Called when a worker has left for good. Its whole group leaves with it, and what the group holds is lost."""
         sim, stages = self.sim, len(self.sim.progress)
         first = worker.index - worker.stage
         for batch in self.places[worker.index].stash:

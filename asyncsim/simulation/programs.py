@@ -1,4 +1,4 @@
-"""What a worker does between two reads: one round of its work, as a generator that reads like the paper."""
+"""Programs: what a worker does between two reads. One round of its work is a generator that reads like the paper."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ programs = Registry("program")
 
 
 class Program(Spec):
-    """A round: read, compute, push. An interrupt (crash, recall) may end it anywhere; the worker's life goes on after it."""
+    """One round of a worker: read, compute, push.
+
+    An interrupt (a crash or a recall) may end a round at any point; the worker then begins the next round when it can.
+    """
 
     needs: ClassVar[Need] = Need.NOTHING
 
     @property
     def parts(self) -> int:
-        """Equal parts of a batch that are pushed one by one."""
+        """The number of equal parts of a batch that are pushed one by one."""
         return 1
 
     @property
     def batches(self) -> int:
-        """Batches (compute times) a round."""
+        """The number of batches, and so of compute times, in a round."""
         return 1
 
     def keep(self, stage: int) -> int:
-        """Versions of its parameters that a shard has to keep."""
+        """The number of versions of its parameters that the shard of ``stage`` has to keep."""
         return 1
 
     def kernel(self, snapshot: Snapshot) -> Kernel:
-        """What is computed on the snapshot."""
+        """The kernel that is computed on the snapshot."""
         from asyncsim.engine.kernels import gradient
 
         return gradient
@@ -56,7 +59,7 @@ class Program(Spec):
             yield from sim.push(worker, snapshot, work)
 
     def abandon(self, sim: Simulation, worker: Worker) -> None:
-        """The round has been interrupted: what it was about is lost."""
+        """Give up the work of a round that has been interrupted."""
         sim.give_up(worker)
 
 

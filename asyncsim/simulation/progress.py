@@ -1,4 +1,4 @@
-"""Who is where: clocks, versions and membership of the workers, as a consistency rule sees them."""
+"""The progress of a shard's workers (clocks, versions, membership), as a consistency rule sees it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from asyncsim.units import NANOSECONDS
 
 
 class WorkerProgress:
-    """Counts only; every operation is O(1) amortised, so 100,000 workers cost nothing more."""
+    """Counts rounds, versions and members for one shard.
+
+    Every operation takes constant amortised time, so that rules work for 100,000 workers as for ten.
+    """
 
     def __init__(self, num_workers: int, rule: Consistency | None = None, streams: Streams | None = None) -> None:
         self.version = 0
@@ -47,15 +50,15 @@ class WorkerProgress:
 
     @property
     def standing(self) -> int:
-        """Updates that the parameters have had."""
+        """The number of updates that are in the parameters now: those that a crash of the server took back do not count."""
         return self.version - self.undone
 
     def depart(self, worker: int) -> None:
-        """The worker, which is down or has just left the group, will not come back, or is not a member until it does."""
+        """Take the worker out of the group, for good or until it is readmitted. It must be down already, or have just left."""
         self.departed |= {worker}
 
     def readmit(self, worker: int) -> None:
-        """The worker is a member again; it is down until it joins."""
+        """Make the worker a member of the group again. It counts as down until it joins."""
         self.departed -= {worker}
 
     def clock(self, worker: int) -> int:
@@ -75,18 +78,19 @@ class WorkerProgress:
         return count if version == self.version else 0
 
     def in_flight(self) -> KeysView[int]:
-        """Workers that hold a snapshot whose result has not reached the server, in the order of their reads."""
+        """The workers that hold a snapshot whose result has not reached the server, in the order of their reads."""
         return self._reading.keys()
 
     def read(self, worker: int) -> None:
         self._reading[worker] = self.version
 
     def sent(self, worker: int) -> None:
-        """The worker's result has reached the server; it may still queue there."""
+        """Note that the worker's result has reached the server, where it may still have to queue."""
         self._reading.pop(worker, None)
 
     def push(self, worker: int, read_version: int, counts: bool) -> None:
-        """A result computed on ``read_version`` was received. ``counts``: its worker is in the group (up)."""
+        """Note that a result computed on ``read_version`` was received. ``counts`` says that its worker is up and in the group.
+        """
         if read_version > self._delivered[worker]:
             self._delivered[worker] = read_version
         self._pushes[worker] = self.version, self.pushes(worker) + 1
@@ -100,12 +104,12 @@ class WorkerProgress:
             self._arrived(worker, self)
 
     def leave(self, worker: int) -> None:
-        """The worker crashed or left: its clock holds nobody up any more. (It stays a member until it departs.)"""
+        """Note that the worker has crashed or left: nobody waits for its clock any more. (It stays a member until it departs.)"""
         self._reading.pop(worker, None)
         self._remove(self._clock[worker])
 
     def join(self, worker: int) -> None:
-        """The worker is back. It starts at the slowest clock, if its own is behind that."""
+        """Note that the worker is back. It starts at the slowest clock, if its own is behind that."""
         clock = self._clock[worker] = max(self._clock[worker], self._slowest)
         if not self._up:
             self._slowest = clock

@@ -1,8 +1,9 @@
-"""The timeline once more, up to a checkpoint: decisions are read, not made, and nothing is computed.
+"""Replay the timeline up to a checkpoint. Decisions are read from the checkpoint instead of being made, and nothing is
+computed.
 
-Generators cannot be saved, but the same scenario gives the same events. What a policy decided (applied, buffered, dropped) stands
-in the checkpoint, one byte an arrival, so it does not matter what the policy looked at. The snapshots and futures that workers
-held at the checkpoint are handed out when they are read and submitted again.
+Generators cannot be saved, but the same scenario gives the same events again. What a policy decided (applied, buffered,
+dropped) stands in the checkpoint, with one byte for each arrival, so it does not matter what the policy looked at. The
+snapshots and futures that workers held at the checkpoint are handed out when they are read, and submitted again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
 
 Held = tuple[int, int]
-"""(worker, step) of work that a worker has begun."""
+"""The (worker, step) of work that a worker has begun."""
 
 
 class OtherTimeline(Exception):
@@ -81,7 +82,9 @@ class StandIn:
         self.sim.progress[at.stage].read(at.member)
         held = self.snapshots.get((worker, at.step))
         version = self.versions[at.stage] if version is None else version
-        return Snapshot(None, version, now, 1.0) if held is None else held
+        if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again
+            return Snapshot(None, version, now, 1.0)
+        return held
 
     def current(self, worker: int) -> Tensor | None:
         return self.late.get((worker, self.sim.workers[worker].step))
@@ -106,7 +109,7 @@ class StandIn:
         """What was under way at the end stands in the checkpoint."""
 
     def forget(self, worker: int) -> None:
-        """What is left of it stands in the checkpoint."""
+        """Do nothing: what is left of the worker's state stands in the checkpoint."""
 
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
@@ -119,16 +122,16 @@ class StandIn:
         self._decide(stage)
 
     def save(self) -> None:
-        """What was saved last stands in the checkpoint."""
+        """Do nothing: what the server saved last stands in the checkpoint."""
 
     def crash(self) -> None:
-        """What is left stands in the checkpoint."""
+        """Do nothing: what the crash left stands in the checkpoint."""
 
     def restart(self, now: int) -> None:
         self._advance(0)
 
     def evaluate(self, now: int) -> None:
-        """Its row stands in the checkpoint."""
+        """Do nothing: the row of the evaluation stands in the checkpoint."""
 
     def _next(self) -> int:
         if self._decided == len(self.decisions):
@@ -153,6 +156,7 @@ def replay(sim: Simulation, stand_in: StandIn, steps: int) -> None:
     try:
         with sim.standing_in(stand_in, stand_in):
             for count in range(steps):
+                sim.steps = count
                 sim.env.step()
                 if not count & 0xFFF:
                     sim.recorder.flush(to_disk=False)

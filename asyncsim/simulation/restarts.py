@@ -1,4 +1,4 @@
-"""The server goes down, and comes back with what it saved last."""
+"""Crashes of the server, after which it comes back with what it saved last."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FRUITLESS = 10_000  # restarts without any progress of the model after which a r
 
 
 class Restarts:
-    """Saves, crashes and restarts of the server of ``sim``, and what waits for it meanwhile.
+    """Saves, crashes and restarts the server of ``sim``, and keeps what waits for it meanwhile.
 
-    * up: it saves itself at time 0 and at every multiple of ``checkpoint``;
-    * crash: parameters and policy are again those of the last save, and what was buffered is lost;
-    * down: nothing is served or read; a service that was cut goes on afterwards;
-    * restart: one new version, so that a version still names one set of parameters.
+    - up: it saves itself at time 0 and at every multiple of ``checkpoint``;
+    - crash: parameters and policy are again those of the last save, and what was buffered is lost;
+    - down: nothing is served or read; a service that was interrupted goes on afterwards;
+    - restart: it makes one new version, so that a version still names one set of parameters.
     """
 
     def __init__(self, sim: Simulation, server: Server, streams: Streams) -> None:
@@ -38,9 +38,9 @@ class Restarts:
         self.back: simpy.Event | None = None  # the next restart, while the server is down
         self._progress = sim.progress[0]
         self._saved = 0  # updates that the saved parameters have had
-        self._best = 0  # the most that any have had
+        self._best = 0  # the largest number of updates that any parameters have had
         self._fruitless = 0
-        self._due: dict[Worker, int] = {}  # when their pushes have been served (ns), as it looks now
+        self._due: dict[Worker, int] = {}  # when their pushes will have been served (ns), as far as is known now
         self._up = Draws(streams, "server up", (), server.faults.up.sample)
         self._down = Draws(streams, "server down", (), server.faults.down.sample)
         sim.server.save()
@@ -53,7 +53,8 @@ class Restarts:
             yield from self.sim.wait(worker, self.back)
 
     def serve(self, worker: Worker, due: int, served: Callable[[simpy.Event], None]) -> simpy.Event:
-        """Call ``served`` at ``due`` (ns), or so much later as the server is down until then; gives an event just after it."""
+        """Call ``served`` at ``due`` (ns), or later by the time for which the server is down until then. Returns an event that
+        happens just after it."""
         event = self.sim.env.event()
         self._due[worker] = due
         self._watch(worker, event, served)
@@ -124,7 +125,7 @@ def kept(state: Any) -> Any:
 
 
 def discard(state: Any) -> int:
-    """Cancel the work of all pushes in a policy's state; how many there are."""
+    """Cancel the work of all pushes in a policy's state. Returns how many there are."""
     if isinstance(state, Push):
         if state.payload is not None:
             state.payload.discard()

@@ -1,4 +1,4 @@
-"""A push that travels while its worker computes the next one."""
+"""Send a push while its worker computes the next one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future 
 
 
 def cut_off(worker: Worker) -> None:
-    """The worker crashes or leaves: what has not reached the server is lost."""
+    """Stop the sending of a worker that crashes or leaves: what has not reached the server is lost."""
     if worker.sending is not None and worker.served is None:
         worker.sending.interrupt(faults.STOP)
 

@@ -1,4 +1,5 @@
-"""The parameter server: its shards, and what is counted and evaluated over all. It knows the time but never changes it."""
+"""The parameter server: its shards, and what is counted and evaluated over all of them. It knows the time but never changes it.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
             "_next_evaluation", "_evaluated")  # fmt: skip
-"""What an update or an evaluation changes of a server, and a checkpoint keeps beside its shards."""
+"""The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
            ((None, "applied"), (Verdict.BUFFERED, "buffered"), (Verdict.DROPPED, "dropped"))}  # fmt: skip
 APPLIED = OUTCOME[None]
 
 
 class Server:
-    """One shard for a whole model; for a pipeline one a stage: worker ``w`` is member ``w // K`` of shard ``w % K``.
+    """The shards of a model: one for a whole model; one for each stage of a pipeline, where worker ``w`` is member ``w // K``
+    of shard ``w % K``.
 
-    An update of the model is complete when every shard has it, so its version and samples are the smallest of the shards'. A
-    shard that has all updates of the run ignores what else arrives, and the others end with as many. ``task`` None simulates
-    the timeline alone. When a shard diverges nothing is computed from then on, and the timeline goes on as it would have.
+    An update of the model is complete when every shard has made it, so the model's version and samples are the smallest of
+    the shards'. A shard that has made all updates of the run ignores what else arrives, so that all shards end with the same
+    number. With ``task`` None the timeline alone is simulated. When a shard diverges nothing is computed from then on, and
+    the timeline goes on as it would have.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Server:
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes during a run, but for the progress of the workers."""
+        """Everything that changes during a run, except the progress of the workers."""
         return {name: getattr(self, name) for name in CHANGING} | {"shards": [shard.state() for shard in self.shards]}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -93,17 +96,17 @@ class Server:
 
     @property
     def updates(self) -> int:
-        """Those that the model has had: no crash of the server took them back."""
+        """The number of updates that the model has had. Those that a crash of the server took back do not count."""
         return self.version - self.shards[0].progress.undone
 
     @property
     def lr(self) -> float:
-        """Learning rate of the last arrival (at the first shard)."""
+        """The learning rate of the last arrival (at the first shard)."""
         return self.shards[0].lr
 
     @property
     def numeric(self) -> bool:
-        """Are gradients (still) computed?"""
+        """Are gradients computed (still)? They are not in a plan, nor after the run has diverged."""
         return self.shards[0].numeric
 
     @property
@@ -124,12 +127,12 @@ class Server:
         return shards[worker % len(shards)].read(worker // len(shards), now, version)
 
     def current(self, worker: int) -> Tensor | None:
-        """What a backward pass that begins now uses, unless it uses the parameters of its forward pass."""
+        """The parameters for a backward pass that begins now, if it does not use those of its forward pass."""
         shards = self.shards
         return shards[worker % len(shards)].current(worker // len(shards))
 
     def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
-        """A result has been received: let its shard act, and note what came of it."""
+        """Take a result that has been received: its shard acts on it, and what became of it is recorded."""
         count = len(self.shards)
         shard = self.shards[worker % count]
         self.pushes += 1
@@ -168,18 +171,20 @@ class Server:
         self.shards[worker % count].lose(worker // count, step)
 
     def forget(self, worker: int) -> None:
-        """The worker has gone down: what it kept from round to round is lost."""
+        """Discard what a worker that has gone down kept from round to round."""
         shards = self.shards
         shards[worker % len(shards)].forget(worker // len(shards))
 
     def settle(self, worker: int, now: int) -> None:
-        """A worker left for good: its shard applies what a buffer now gives up."""
+        """Called when a worker has left for good, or a time has come that its shard asked for: the shard applies the push that
+        a buffer passes on because of that, if any."""
         shard = self.shards[worker % len(self.shards)]
         self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
         self._after(shard, now)
 
     def closes(self, stage: int) -> int | None:
-        """When (ns) the shard of a stage asks to be settled, whatever arrives until then."""
+        """The virtual time (ns) at which the shard of a stage asks to be settled, whatever arrives until then; None if there is
+        no such time."""
         due = self.shards[stage].closes()
         self.closings.append(-1 if due is None else due)
         return due
@@ -191,15 +196,15 @@ class Server:
         self._after(shard, now)
 
     def save(self) -> None:
-        """Keep what a crash leaves."""
+        """Save what a crash of the server goes back to."""
         self.shards[0].save()
 
     def crash(self) -> None:
-        """Lose what was not saved. Only a server with one shard does that."""
+        """Lose what has not been saved. Only a server with one shard crashes."""
         self.shards[0].crash()
 
     def restart(self, now: int) -> None:
-        """What was saved becomes a new version, which is evaluated."""
+        """Make what was saved a new version, and evaluate it."""
         shard = self.shards[0]
         shard.advance(shard.params, 0, now)
         self.version = shard.version
@@ -209,7 +214,7 @@ class Server:
         self.evaluate(now)
 
     def evaluate(self, now: int) -> None:
-        """Add a row to the metrics, unless this version has one at this time."""
+        """Add a row to the metrics, unless this version was already evaluated at this time."""
         if self._evaluated == (now, self.version):
             return
         self._evaluated = (now, self.version)
@@ -237,7 +242,7 @@ class Server:
         self._share_divergence()
 
     def _after(self, shard: Shard, now: int) -> None:
-        """Is the run over, is an evaluation due?"""
+        """After an update: end the run if it is over, and evaluate if that is due."""
         if not shard.numeric and self.task is not None:
             self._share_divergence()
         version = shard.version if len(self.shards) == 1 else min(each.version for each in self.shards)
@@ -254,7 +259,7 @@ class Server:
             self.evaluate(now)
 
     def _counted(self) -> int:
-        """What the cadence of the evaluations counts."""
+        """The count by which evaluations are spaced."""
         return self.updates if self.evaluation.updates else self.samples
 
     def _share_divergence(self) -> None:
@@ -263,7 +268,7 @@ class Server:
                 shard.numeric = False
 
     def _statistics(self) -> Tensor | None:
-        """Batch-norm statistics for an evaluation; None leaves them to the task."""
+        """The batch-norm statistics for an evaluation; None leaves them to the task."""
         task = self.task
         if not self.numeric or not task.statistics_size:
             return None

@@ -1,10 +1,11 @@
-"""One parameter shard: parameters with a version, and the policy that decides what an arrival does to them."""
+"""One parameter shard: parameters with a version, and the policy that decides what an arriving push does to them."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asyncsim.errors import UserError
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
 from asyncsim.simulation.length import RunLength
@@ -21,13 +22,13 @@ CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
     "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
-"""What arrivals change of a shard, and a checkpoint keeps."""
+"""The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
 SAVED = ("params", "statistics", "samples", "lr_max")
-"""What a server that crashes has saved of a shard, beside the state of its policy."""
+"""The attributes of a shard that the server saves, in addition to the state of the policy, and goes back to after a crash."""
 
 
 class Arrival(NamedTuple):
-    """What became of a push, for the records."""
+    """What became of a push, as the records hold it."""
 
     verdict: Verdict | None  # None: an update
     staleness: int
@@ -41,8 +42,8 @@ class Arrival(NamedTuple):
 class Shard(Parameters):
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
-    Also the ``ServerView`` of the policies. When an update leaves non-finite parameters the shard has diverged: the update and
-    its time are noted.
+    It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
+    update and its time are noted.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Shard(Parameters):
         *,
         uplink: Uplink | None = None,
         notes: tuple[str, ...] = (),
+        shard_sizes: tuple[int, ...] = (),
         scheduled: bool = True,
         keep: int = 1,
         stage: int = 0,
@@ -65,6 +67,7 @@ class Shard(Parameters):
         super().__init__(params)
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
+        self.shard_sizes = shard_sizes  # training samples of each worker, where each has a shard of its own
         self.notes = notes  # names of the numbers that the method notes of every push
         self.layers = layers
         self.schedule = schedule
@@ -83,12 +86,12 @@ class Shard(Parameters):
         self.lr_max = 0.0
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
-        self.saved: dict[str, Any] | None = None  # what a crash leaves
-        self.lost_pushes = 0  # that a crash found in a buffer
+        self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
+        self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes during a run, but for the progress of the workers."""
+        """Everything that changes during a run, except the progress of the workers."""
         policy = self.policy
         kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
         values = {name: getattr(self, name) for name in CHANGING}
@@ -123,7 +126,7 @@ class Shard(Parameters):
 
     @property
     def buffered(self) -> int:
-        """Pushes that wait for others."""
+        """The number of pushes that wait in a buffer for others."""
         return sum(len(state.get("buffer") or ()) for state in self.policy.state["transforms"])
 
     def view(self, worker: int = -1) -> Tensor | None:
@@ -140,8 +143,13 @@ class Shard(Parameters):
         """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
         return self.policy.velocity(self)
 
+    def data_weight(self, worker: int) -> float:
+        """Samples of the worker's own shard over the mean of all workers'."""
+        sizes = self.shard_sizes
+        return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
+
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
-        """Hand out the parameters: the newest, or those of a ``version`` that is still kept."""
+        """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
@@ -149,14 +157,20 @@ class Shard(Parameters):
             if self.policy.worker_view and self.numeric:
                 self.policy.handed(view, self, member)
             return Snapshot(view, self.version, now, factor)
+        if not 0 < self.version - version <= len(self.older):
+            raise UserError(
+                f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
+                f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
+                "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
+            )
         return Snapshot(self.older[version - self.version], version, now, factor)
 
     def current(self, member: int) -> Tensor | None:
-        """What a late backward pass uses in place of the parameters that its forward pass read, shape ``(P,)``."""
+        """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
         return self.policy.late_view(self.params, self) if self.numeric else None
 
     def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
-        """A result has been received: send it through the policy and apply what comes out."""
+        """Take a result that has been received: send it through the policy, and apply what comes out."""
         staleness = self.version - snapshot.version
         self.now = now
         self._set_rate(self.samples_per_push, now)
@@ -199,19 +213,19 @@ class Shard(Parameters):
             self.uplink.sent.pop((member, step), None)
 
     def forget(self, member: int) -> None:
-        """The member has gone down, and what it kept from round to round is lost."""
+        """Discard what a member that has gone down kept from round to round."""
         if self.uplink is not None:
             self.uplink.forget(member)
 
     def drop(self, work: Future) -> None:
-        """A result that nobody applies: it is never computed, unless a stage below still needs the error signal, or its worker
-        goes on from what it leaves."""
+        """Drop a result that nobody applies. It is never computed, unless a stage below still needs the error signal, or its
+        worker goes on from what the computation leaves behind."""
         if self.stage and work.pending:
             work.result()
         work.discard()
 
     def take(self, push: Push, now: int) -> Verdict | None:
-        """Act on a push; None if it became an update."""
+        """Act on a push. Returns None if it became an update, otherwise the verdict."""
         result = self.policy.arrive(push, self)
         if isinstance(result, Verdict):
             return result
@@ -219,7 +233,8 @@ class Shard(Parameters):
         return None
 
     def settle(self, now: int) -> bool:
-        """A worker left for good, or a time has come: apply what a buffer now gives up, if anything."""
+        """Called when a worker has left for good, or a time has come that the policy asked for: apply the push that a buffer
+        passes on because of that. Returns whether there was one."""
         self.now = now
         push = self.policy.settle(self)
         if push is not None:
@@ -241,7 +256,7 @@ class Shard(Parameters):
         self.advance(params, push.samples, now)
 
     def advance(self, params: Tensor | None, samples: int, now: int) -> None:
-        """The next version."""
+        """Make the parameters after an update the next version."""
         if self.keep > 1:
             self.older.append(self.view())
         self.params = params
@@ -251,11 +266,11 @@ class Shard(Parameters):
         self.progress.version = self.version
 
     def save(self) -> None:
-        """Keep parameters and policy for a crash to go back to; pushes in buffers are not kept."""
+        """Save parameters and policy for a crash to go back to. Pushes in buffers are not saved."""
         self.saved = {name: getattr(self, name) for name in SAVED} | {"policy": kept(self.policy.state)}
 
     def crash(self) -> None:
-        """Go back to what was saved last. Divergence stands: it is the result of a run."""
+        """Go back to what was saved last. That the shard has diverged stays noted, since it is a result of the run."""
         self.check_finite()
         self.lost_pushes += discard(self.policy.state)
         self.policy.state = kept(self.saved["policy"])
@@ -268,7 +283,7 @@ class Shard(Parameters):
             self.statistics = payload.engine.task.average_statistics(self.statistics, payload.result().statistics)
 
     def _set_rate(self, samples: int, now: int) -> None:
-        """The learning rate of an update by ``samples`` more samples."""
+        """Set the learning rate for an update by ``samples`` more samples."""
         lr = self.policy.step.lr
         if self._varies:
             lr *= self._factor(self.version + 1, self.samples + samples, now)

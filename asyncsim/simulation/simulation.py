@@ -102,7 +102,8 @@ class Simulation(Verbs):
         self.arrivals = Arrivals(self, cluster, streams)
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.lives = Lives(self)
-        self.observers.add(Patience(self))
+        self.patience = Patience(self)
+        self.observers.add(self.patience)
         self._start(streams)
 
     def _start(self, streams: Streams) -> None:
@@ -130,6 +131,7 @@ class Simulation(Verbs):
                 step()
                 self.steps += 1
                 if not self.steps & 0xFF or (due is not None and due()):
+                    self.patience.look()
                     self.recorder.flush()
                     yield self.env.now
         except EmptySchedule:

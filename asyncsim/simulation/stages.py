@@ -57,7 +57,7 @@ class Stage(Program):
         return self.micro_batches
 
     def keep(self, stage: int) -> int:
-        """Versions of its parameters that stage ``stage`` (from 0) has to keep."""
+        """The number of versions of its parameters that the stage (counted from 0) has to keep."""
         return {"latest": 1, "first": stage + 1, "double": 2}[self.versions]
 
     def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
@@ -87,7 +87,7 @@ class Stage(Program):
             sim.lose(worker, step)
 
     def _forward(self, sim: Simulation, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
-        """The forward pass of a batch; at the last stage mostly with the backward pass in one go."""
+        """Do the forward pass of a batch. At the last stage, the backward pass mostly follows in the same span."""
         below = place.below
         yield from self._ready(sim, worker, below, place.answers if both else place.above)
         message = below.inbox[0] if below is not None else None
@@ -109,7 +109,7 @@ class Stage(Program):
         place.advance()
 
     def _backward(self, sim: Simulation, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
-        """The backward pass of a batch whose error signal comes from the stage above."""
+        """Do the backward pass of a batch, whose error signal comes from the stage above."""
         errors = place.errors
         yield from self._ready(sim, worker, errors, place.answers)
         upper = errors.inbox[0].content if errors is not None else None
@@ -128,7 +128,7 @@ class Stage(Program):
     def _finish(
         self, sim: Simulation, worker: Worker, place: Place, batch: int, stashed: Stashed, upper: Any, late: Any
     ) -> Generator[Any, Any, None]:
-        """Both passes are done: the error signal goes down, the gradient to the shard."""
+        """Send the error signal to the stage below and the gradient to the shard, after both passes of a batch."""
         del place.stash[batch]
         content, work = self._gradient(sim, worker, stashed, upper, late)
         if place.answers is not None:
@@ -159,7 +159,7 @@ class Stage(Program):
     def _ready(
         self, sim: Simulation, worker: Worker, source: Channel | None, target: Channel | None
     ) -> Generator[Any, Any, None]:
-        """Wait for a message, and for room for the one that will come of it."""
+        """Wait for a message, and for room for the message that will result from it."""
         while source is not None and not source.inbox:
             yield from sim.wait(worker, source.changes())
         while target is not None and not target.room:
@@ -169,7 +169,7 @@ class Stage(Program):
         return self.order.delays(worker.stage, len(sim.progress))
 
     def _wanted(self, batch: int, message: Message | None) -> int | None:
-        """The version that the forward pass of a batch reads; None: the newest."""
+        """The version that the forward pass of a batch reads; None means the newest."""
         if self.versions == "double":
             return max(batch // self.micro_batches - 1, 0)
         return message.version if self.versions == "first" and message is not None else None
@@ -178,7 +178,7 @@ class Stage(Program):
         return whole * sim.costs.shares[worker.stage] * share / self.micro_batches
 
     def _activation(self, sim: Simulation, worker: Worker, batch: int, snapshot: Snapshot, message: Message | None) -> Any:
-        """What computes the activation, once it is needed; None in a plan."""
+        """The object that computes the activation when it is needed; None in a plan."""
         if sim.engine is None or not sim.server.numeric:
             return None
         from asyncsim.engine.stages import Forward
@@ -188,7 +188,7 @@ class Stage(Program):
         return Forward(worker.stage, worker.member, batch, self.micro_batches, snapshot.params, below, copy)
 
     def _gradient(self, sim: Simulation, worker: Worker, stashed: Stashed, upper: Any, late: Any) -> tuple[Any, Any]:
-        """What computes error signal and gradient, and the future of the gradient."""
+        """The object that computes error signal and gradient, and the future of the gradient."""
         if sim.engine is None or not sim.server.numeric:
             return None, None
         from asyncsim.engine.stages import Backward
@@ -197,5 +197,5 @@ class Stage(Program):
         kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
         work = kernel.future = sim.submit(worker, stashed.snapshot, lambda _: kernel)
         if work is not None and late is not None:
-            work.result()  # now, so that nobody has to keep the parameters of this moment
+            work.result()  # at once, so that the present parameters need not be kept
         return kernel, work

@@ -1,4 +1,4 @@
-"""Laws that every run obeys, checked while it goes on (`--verify`). A broken one is a bug, of the simulator or of a plugin."""
+"""Laws that every run obeys, checked while it goes on (`--verify`). If one is broken, the simulator or a plugin has a bug."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOVING = AT_THE_SERVER | {EVENT_KINDS.index(kind) for kind in ("upload", "downlo
 
 
 class LawBroken(UserError):
-    """Something happened that cannot happen: a bug of the simulator, or of a plugin."""
+    """A run has broken a law that no run can break: the simulator or a plugin has a bug."""
 
 
 class Verifier:
@@ -89,7 +89,7 @@ class Verifier:
         self.reads.pop((worker.index, step), None)
 
     def finish(self) -> None:
-        """The run is over: are the books balanced?"""
+        """Check at the end of the run that all counts add up."""
         sim, staged = self.sim, self.sim.pipeline is not None
         pushes, dropped = sim.server.pushes - self.before[0], sim.server.dropped - self.before[1]
         recorded = sum(self.outcomes.values())
@@ -105,7 +105,8 @@ class Verifier:
                 self._broken("a channel holds no more than it may", channel.fullest)
 
     def same_decisions(self, plan: Simulation) -> None:
-        """A timeline without numbers comes to the same decisions, unless a part looks at numbers and has not declared it."""
+        """Check that simulating the timeline without numbers leads to the same decisions. If not, a part looks at numbers and
+        has not declared it."""
         for _ in plan.run():
             pass
         mine, planned = self.sim.server.decisions, plan.server.decisions

@@ -1,4 +1,4 @@
-"""One worker: its machine, its links, and what it is doing right now."""
+"""One worker: its machine, its links, and what it is doing at the moment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Costs(NamedTuple):
-    """What the stages of a model cost in time, one entry a stage; a whole model is one stage.
+    """What the stages of a model cost in time and bytes, with one entry for each stage; a whole model is one stage.
 
-    Stage ``k`` takes ``shares[k]`` of the time of a gradient of the whole model, ``forward`` of that in the forward pass.
-    ``message_bytes`` of parameters travel from shard to worker, ``push_bytes`` back; None: the shard lies on the worker itself.
-    ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``, over ``link`` (None: the sender's uplink).
+    Stage ``k`` takes ``shares[k]`` of the time of a gradient of the whole model, and the share ``forward`` of that in the
+    forward pass. ``message_bytes`` of parameters travel from shard to worker and ``push_bytes`` back; None says that the
+    shard lies on the worker's own machine. ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``
+    over ``link`` (the sender's uplink if it is None).
     """
 
     shares: tuple[float, ...] = (1.0,)
@@ -31,10 +32,10 @@ class Costs(NamedTuple):
 
 
 class Worker:
-    """Durations come from the worker's own streams, addressed by what they are for and the step.
+    """The state of one worker.
 
-    ``activity`` (index into ``EVENT_KINDS``, or ``IDLE``) and ``since`` say what it does and from when, so that an
-    interrupt can record the part that was done.
+    Its durations come from streams of its own, addressed by purpose and step. ``activity`` (an index into ``EVENT_KINDS``,
+    or ``IDLE``) and ``since`` say what it does and from when, so that an interrupt can record the part that was done.
     """
 
     __slots__ = (
@@ -68,7 +69,7 @@ class Worker:
         self.member, self.stage = divmod(index, num_stages)  # the member of its shard, and which shard
         self.profile = profile
         self.times = profile.compute.draws(streams, "compute", index)
-        self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # steps far behind
+        self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # late passes
         self.speed = profile.speed(streams)
         self.step = 0
         self.activity = IDLE
@@ -87,10 +88,10 @@ class Worker:
         self.process: Process | None = None
 
     def seconds(self, batches: int) -> float:
-        """Compute time of this step, ``batches`` draws, at full speed."""
+        """The compute time of this step at full speed, the sum of ``batches`` draws."""
         first = self.step * batches
         return self.times[first] if batches == 1 else self.times.total(first, batches)
 
     def finish(self, now: int, seconds: float) -> int:
-        """When work of that many seconds at full speed, begun now, is done; 1 ns later at least."""
+        """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""
         return max(now + 1, self.speed.finish(now, seconds))

@@ -1,4 +1,4 @@
-"""Studies: many runs, side by side."""
+"""Studies: run many scenarios, and put their results into tables."""
 
 from asyncsim.sweep.fleet import simulate_many
 from asyncsim.sweep.result import SweepResult, load_sweep, simulate_sweep

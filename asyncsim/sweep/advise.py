@@ -1,4 +1,4 @@
-"""Which fleet and method to take: what a small sweep of candidates says about time, cost and error."""
+"""Advise which fleet and method to take, from a small sweep of candidates: their time, cost and error."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Advice:
     sentences: tuple[str, ...]
 
     def write(self, folder: Path) -> None:
-        """``advice.csv`` and ``advice.json``; each appears whole or not at all."""
+        """Write ``advice.csv`` and ``advice.json``; each appears whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "advice.csv", self.table.to_csv(index=False).encode())
         write_atomically(folder / "advice.json", (json.dumps(self.document(), indent=1, allow_nan=False) + "\n").encode())
 
     def document(self) -> dict[str, Any]:
-        """Everything as plain data; what is not a number or never happened is None."""
+        """Everything as plain data. A value that is not a number, or that never came about, is None."""
         rows = [{key: _plain(value) for key, value in row.items()} for row in self.table.to_dict("records")]
         chosen = [row["candidate"] for row in rows if row["pareto"]]
         return {
@@ -62,7 +62,7 @@ def judged(study: Study) -> Study:
 
 
 def advise(result: SweepResult) -> Advice:
-    """What a finished sweep of a `judged` study says. Raises ``UserError`` if no run of it ended."""
+    """The advice that follows from a finished sweep of a `judged` study. Raises ``UserError`` if none of its runs ended."""
     study, frame = result.study, result.table
     if frame.empty:
         raise UserError("no run of any candidate ended; there is nothing to advise")
@@ -145,7 +145,7 @@ def _sentences(table: pd.DataFrame, objectives: Sequence[str], goal: str, target
 
 
 def _close(table: pd.DataFrame, best: pd.Series, name: str) -> str:
-    """Who cannot be told apart from the best by intervals over seeds."""
+    """The candidates that the intervals over seeds do not tell apart from the best one."""
     if max(table["runs"]) < 2:
         return "; one seed each: run more with --seeds before you trust it"
     near = table[(table["candidate"] != best["candidate"]) & (table[f"{name}_low"] <= best[f"{name}_high"])]

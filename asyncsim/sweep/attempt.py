@@ -1,4 +1,4 @@
-"""One run of a study, whatever becomes of it."""
+"""Try one run of a study, and report whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asyncsim.scenario import Scenario
 
 
 class Outcome(NamedTuple):
-    """A result, an error, or (``busy``) nothing yet, as another process is writing this run."""
+    """What became of a run: a result, an error, or (``busy``) nothing yet, because another process is writing this run."""
 
     result: Result | None = None
     error: str | None = None
@@ -35,8 +35,11 @@ def attempt(
     wait: Wait | None = None,
     shared: bool = True,
 ) -> Outcome:
-    """Simulate, or take the finished run that another sweep left in ``folder`` meanwhile. Never raises for what is wrong with
-    one run: the others go on. ``shared``: other sweeps may work on the same folder, and are waited for."""
+    """Simulate a run, or take the finished run that another sweep has left in ``folder`` meanwhile.
+
+    It never raises for a fault of this run, so that the others go on. ``shared`` says that other sweeps may work on the same
+    folder; they are waited for.
+    """
     try:
         with claimed(folder if shared else None):
             found = reusable(scenario, folder) if folder is not None and shared and not force else None
@@ -46,16 +49,16 @@ def attempt(
     except Busy as error:
         return Outcome(busy=True) if shared else Outcome(error=str(error))
     except Exception as error:
-        stopping.check()  # what an interruption breaks is no error of the run
+        stopping.check()  # an error that an interruption causes is not an error of the run
         if isinstance(error, UserError):
             return Outcome(error=str(error))
-        if not shared:  # a plugin's mistake, memory
+        if not shared:  # for example a fault of a plugin, or no memory left
             raise
         return Outcome(error=described(error))
 
 
 def described(error: BaseException) -> str:
-    """An unexpected error in one line, with the place it comes from."""
+    """An unexpected error in one line, with the place in the code where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
@@ -63,7 +66,8 @@ def described(error: BaseException) -> str:
 
 @contextmanager
 def claimed(folder: Path | None) -> Iterator[None]:
-    """Hold a run for this sweep, from the look at what is there to the last file. Raises ``Busy``, ``UserError``."""
+    """Context in which a run is held for this sweep, from looking at what exists to writing the last file. Raises ``Busy`` or
+    ``UserError``."""
     if folder is None:
         yield
         return
@@ -72,7 +76,7 @@ def claimed(folder: Path | None) -> Iterator[None]:
 
 
 def is_idle(folder: Path) -> bool:
-    """Is no sweep, and no other process, busy with the run of this folder?"""
+    """Is no sweep and no other process working on the run of this folder?"""
     return is_free(_claim_of(folder), lock_of(folder))
 
 

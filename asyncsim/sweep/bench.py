@@ -1,4 +1,4 @@
-"""Which engine is fastest for a scenario on this machine."""
+"""Find out which engine is fastest for a scenario on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDS = 3
 
 
 class Timing(NamedTuple):
-    """One engine's whole runs: ``seconds`` is wall time an update, the median of the rounds."""
+    """The whole runs of one engine. ``seconds`` is the wall time of an update: the median over the rounds."""
 
     engine: dict[str, Any]
     kernel: str
@@ -22,8 +22,8 @@ class Timing(NamedTuple):
 
 
 def measure_engines(scenario: Scenario, updates: int, cores: int) -> list[Timing]:
-    """Short runs of ``scenario`` on every engine that it can take (serial alone for a model in stages), serial first, in
-    interleaved rounds after one to warm up."""
+    """Time short runs of ``scenario`` on every engine that it can take (the serial one alone for a model in stages), in
+    interleaved rounds after one round of warming up. The serial engine comes first."""
     run = {"updates": updates}
     engines: list[dict[str, Any]] = [{"kind": "serial"}]
     if not scenario.staged:

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds is: percentile bootstrap, the same numbers every time."""
+"""Confidence intervals of means over seeds by the percentile bootstrap; the same values give the same interval every time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ RESAMPLES = 10_000
 
 
 def bootstrap_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Bounds between which ``level`` of the means of resamples of ``values`` (n,) lie; NaN for fewer than two values.
+    """The bounds between which the share ``level`` of the means of resamples of ``values``, shape ``(n,)``, lies; NaN for fewer
+    than two values.
 
-    Up to five values all n^n resamples are counted, each once; beyond, 10,000 are drawn from a stream with a fixed seed. With
-    two values the bounds are these, with few values they are narrow: an interval over three seeds is no proof.
+    Up to five values, all n^n resamples are counted, each once; for more, 10,000 are drawn from a stream with a fixed seed.
+    With two values the bounds are the values themselves, and with few values they are too narrow: an interval over three
+    seeds proves nothing.
     """
     sample = np.asarray(values, dtype=np.float64)
     size = len(sample)

@@ -1,4 +1,5 @@
-"""What a study will cost, before it runs: counted from short timelines, timed on short runs."""
+"""Estimate what a study will cost before it runs: gradients are counted on short timelines, and times are measured on short
+runs."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.sweep.runner import run_folder
 
 MOST_PLANS = 64
-"""Points whose timelines are looked at; of more, as many evenly spread ones stand for all."""
+"""The largest number of points whose timelines are simulated. If there are more, so many of them, evenly spread, stand for all.
+"""
 MOST_TIMED = 6
-"""Different kinds of work that are timed."""
+"""The largest number of different kinds of work that are timed."""
 ENOUGH = 0.2
-"""Seconds that a timed stretch should take."""
+"""The number of seconds that a timed stretch should take."""
 
 
 class Cost(NamedTuple):
@@ -32,7 +34,7 @@ class Cost(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Wall seconds: to begin and end a run, a gradient, an evaluation."""
+    """Wall seconds to begin and end a run, for a gradient, and for an evaluation."""
 
     run: float
     gradient: float
@@ -40,7 +42,8 @@ class Speed(NamedTuple):
 
 
 def estimate(study: Study, out: Path | None = None, force: bool = False, measured: bool = True) -> Cost:
-    """The cost of what is not finished in ``out``. Raises ``UserError`` if a timed run cannot be done (data missing)."""
+    """Estimate the cost of the runs that are not finished in ``out``. Raises ``UserError`` if a timed run cannot be done (for
+    lack of data)."""
     todo = [
         index
         for index, scenario in enumerate(study.scenarios)
@@ -69,7 +72,7 @@ def estimate(study: Study, out: Path | None = None, force: bool = False, measure
 
 
 def gradients_of(scenario: Scenario) -> float:
-    """About how many gradients a run computes, from a short stretch of its timeline. Needs no torch."""
+    """The approximate number of gradients that a run computes, from a short stretch of its timeline. It needs no torch."""
     batches = scenario.bundle().program.batches
     stretch = scenario.task.batch * batches * max(200, 2 * scenario.cluster.num_workers)
     length = scenario.run
@@ -99,7 +102,7 @@ def _counts(study: Study, todo: list[int]) -> dict[str, float]:
 
 
 def _kind(scenario: Scenario) -> str:
-    """What decides how long a gradient takes."""
+    """The settings that decide how long a gradient takes."""
     document = scenario.document()
     return json.dumps([document.get(key) for key in ("task", "engine", "device", "dtype", "threads")], sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""Many simulations in one process, sharing the evaluation of their gradients."""
+"""Many simulations in one process, which share the evaluation of their gradients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from asyncsim.engine.futures import Future
 
 AT_ONCE = 8
-"""Runs of a sweep that are under way together: each holds its own parameters, optimiser state and records in memory."""
+"""The number of runs of a sweep that are under way at the same time; each holds its parameters, optimiser state and records in
+memory."""
 
 Wait = Callable[[list[Any]], None]
 
@@ -61,15 +62,15 @@ def interleave(
         groups.setdefault((scenarios[index].threads, scenarios[index].device), []).append(index)
     for group in groups.values():
         first = scenarios[group[0]]
-        with sheltered(first.device, first.threads):  # a run that ends must not set back what the others need
+        with sheltered(first.device, first.threads):  # a run that ends must not restore settings that the others need
             yield from _together(group, run, at_once)
 
 
 def _together(indices: Sequence[int], run: Callable[[int, Wait], Any], at_once: int) -> Iterator[tuple[int, Any]]:
-    """The runs of one group.
+    """Run the runs of one group. A run that calls ``wait`` stands still until all others wait, too, and one flush has served
+    all of them.
 
-    A run that calls ``wait`` stands still until all others do, too, and one flush has served them. On Ctrl-C every run that has
-    begun is told, and can save its records.
+    On Ctrl-C every run that has begun is told, and can save its records.
     """
     waiting = deque(indices)
     ended: deque[tuple[int, Any]] = deque()

@@ -1,4 +1,7 @@
-"""Runs on a Ray cluster. Run folders must lie on a file system that all of its machines see; results without a folder travel."""
+"""Run the scenarios of a study on a Ray cluster.
+
+Run folders must lie on a file system that all machines of the cluster see. Results of runs without a folder are sent back.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ from asyncsim.sweep.attempt import Outcome, attempt, described
 from asyncsim.sweep.runner import KILLED, Job, missing
 
 RETRIES = 3
-"""Times that Ray starts a run again whose process or machine died; the bits are those of a run that nothing happened to."""
+"""How often Ray starts a run again whose process or machine died. Its bits are those of a run to which nothing happened."""
 GRACE = 30.0
 """Seconds that runs have to save their records after Ctrl-C."""
 
 
 def on_ray(job: Job) -> Iterator[tuple[int, Outcome]]:
-    """All runs as Ray tasks; Ray decides where, by the CPUs and GPUs that a run asks for. Raises ``UserError``."""
+    """Run all scenarios as Ray tasks. Ray decides where, by the CPUs and GPUs that a run asks for. Raises ``UserError``."""
     try:
         import ray
     except ImportError:
@@ -76,7 +79,8 @@ def _ended(ray: Any, reference: Any, folder: Path | None) -> Outcome:
 
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """Use the connection there is, or make one: to ``address``, to RAY_ADDRESS, or to a cluster of this machine's own."""
+    """Use the connection that exists, or make one: to ``address``, to RAY_ADDRESS, or to a cluster that is started on this
+    machine."""
     if ray.is_initialized():
         yield
         return
@@ -100,7 +104,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _satisfiable(ray: Any, job: Job) -> None:
-    """Ray waits for ever for what no machine has; say so instead."""
+    """Raise an error for resources that no machine of the cluster has; Ray itself would wait for them for ever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, wanted in (("CPU", job.executor.cpus), ("GPU", max(_gpus(job, index) for index in job.waiting))):
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
@@ -109,7 +113,7 @@ def _satisfiable(ray: Any, job: Job) -> None:
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:
-    """Ctrl-C in every run; those that have begun save their records."""
+    """Interrupt every run as Ctrl-C does; those that have begun save their records."""
     for reference in references:
         with suppress(Exception):
             ray.cancel(reference)

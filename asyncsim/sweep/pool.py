@@ -1,8 +1,9 @@
-"""Runs on a pool of processes of this machine.
+"""Run the scenarios of a study on a pool of processes of this machine. If one process is killed, only the run that it was doing
+is affected.
 
-A process that is killed takes no other run with it. Ending goes through a pipe: the processes watch one end of it, and save their
-runs and leave when the other end closes, because this process wants them to or because it died. Ctrl-C at a terminal, which goes
-to all of them, they leave to this process.
+Each process of the pool watches one end of a pipe. When the other end closes, because this process closes it or has died,
+the processes save their runs and end. Ctrl-C at a terminal reaches all of them; they ignore it, and this process tells them
+what to do.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from asyncsim.sweep.runner import KILLED, Job, Report
 GRACE = 20.0
 """Seconds that a process has to save its run when it is asked to end."""
 ORPHAN_GRACE = 5.0
-"""The same where nobody is left who waits for it."""
+"""Seconds that a process has to save its run when the process that started it is gone, so that nobody waits for it."""
 TERMINATED = 128 + signal.SIGTERM
 
 
 def on_pool(job: Job) -> Iterator[tuple[int, Outcome]]:
-    """All runs on a pool; those that were under way when a process was killed again, each on a process of its own."""
+    """Run all scenarios on a pool. Those that were under way when a process was killed are run again, each in a process of its
+    own."""
     suspects: list[int] = []
     waiting = list(job.waiting)
     while waiting:
@@ -50,7 +52,8 @@ def on_pool(job: Job) -> Iterator[tuple[int, Outcome]]:
 
 
 def _round(job: Job, waiting: list[int], processes: int) -> Any:
-    """Outcomes of ``waiting``, until a process is killed; then (what was under way, what had not begun)."""
+    """Yield outcomes of ``waiting`` until all are done or a process is killed. Returns the runs that were under way then, and
+    those that had not begun."""
     context = multiprocessing.get_context("spawn")
     pending: dict[Future[Any], int] = {}
     begun: set[int] = set()
@@ -78,7 +81,7 @@ def _round(job: Job, waiting: list[int], processes: int) -> Any:
                     broken[index not in begun].append(index)
                     continue
                 yield index, _ended(task, job.folders[index])
-    if broken[1] and not broken[0]:  # it died before it could say what it had begun
+    if broken[1] and not broken[0]:  # it died before it could report which run it had begun
         return broken[1], []
     return broken
 
@@ -100,7 +103,8 @@ def _drain(moments: Any) -> Iterator[Any]:
 
 @contextmanager
 def _stopping(pool: ProcessPoolExecutor, alive: connection.Connection) -> Iterator[None]:
-    """On an error or Ctrl-C, let the processes save what they have and go; otherwise wait for them."""
+    """Context that ends the pool: on an error or Ctrl-C its processes save what they have and leave; otherwise they are waited
+    for."""
     try:
         yield
         pool.shutdown(wait=True)
@@ -121,7 +125,8 @@ def _stopping(pool: ProcessPoolExecutor, alive: connection.Connection) -> Iterat
 
 @contextmanager
 def _shielded() -> Iterator[None]:
-    """Signals wait. Processes that start here inherit that, and begin without being disturbed."""
+    """Context in which signals are held back. Processes that start within inherit that, so they begin without being
+    interrupted."""
     with stopping.undisturbed():
         if not hasattr(signal, "pthread_sigmask"):  # Windows
             yield
@@ -140,7 +145,7 @@ _running = False
 
 
 def _start(moments: Any, parent: connection.Connection) -> None:
-    """A process of the pool begins: from now on it ends with its parent, or when SIGTERM asks it to."""
+    """Begin a process of the pool: from now on it ends when its parent does, or when SIGTERM asks it to."""
     global _moments, _ending
     _moments = moments
     ending, _ending = multiprocessing.Pipe(duplex=False)
@@ -153,7 +158,8 @@ def _start(moments: Any, parent: connection.Connection) -> None:
 
 
 def _ask_for_a_signal() -> None:
-    """Linux sends SIGTERM when the parent dies. The pipe tells as much, unless a process that the parent forked holds it open."""
+    """Ask Linux to send SIGTERM when the parent dies. The pipe tells the same, unless another process that the parent forked
+    holds its end open."""
     if sys.platform == "linux":
         import ctypes
 
@@ -162,7 +168,8 @@ def _ask_for_a_signal() -> None:
 
 
 def _watch(parent: connection.Connection, ending: connection.Connection) -> None:
-    """In a thread: ask this process to end when its parent wants that or has died, and end it if it does not in time."""
+    """Wait, in a thread, until the parent wants this process to end or has died; ask the process to end, and end it if it does
+    not in time."""
     if parent in connection.wait([parent, ending]):
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
@@ -174,7 +181,7 @@ def _watch(parent: connection.Connection, ending: connection.Connection) -> None
 
 
 def _end(*_: Any) -> None:
-    """On SIGTERM. A run that is going on is stopped, once, and saves its records; without one there is nothing to wait for."""
+    """Act on SIGTERM: stop the run that is going on, once, so that it saves its records; without a run, end at once."""
     if not _running:
         os._exit(TERMINATED)
     if not stopping.asked():

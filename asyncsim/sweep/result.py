@@ -1,4 +1,4 @@
-"""A sweep that is over, in memory and on disk."""
+"""The results of a sweep, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -44,17 +44,19 @@ class SweepResult:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a run (`runs_table`)."""
+        """A table with one row for each run (`runs_table`)."""
         return runs_table(self.study, self.results, self.undecided)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a variant and point (`comparison`); after tuning the columns ``..._common`` are those at the common value."""
+        """A table with one row for each variant and point (`comparison`). After tuning the columns ``..._common`` are those at
+        the common value."""
         table = comparison(self.study, self.results)
         return table if self.common is None else tuned_table(self, table)
 
     def write(self, folder: Path) -> None:
-        """``runs.csv``, ``table.csv``, after tuning ``choices.csv``, and ``sweep.json``; each appears whole or not at all."""
+        """Write ``runs.csv``, ``table.csv``, ``sweep.json`` and, after tuning, ``choices.csv``; each appears whole or not at
+        all."""
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"runs.csv": self.runs, "table.csv": self.table}
         if self.choices is not None:

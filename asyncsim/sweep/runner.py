@@ -1,4 +1,4 @@
-"""Run the scenarios of a study: in this process, on a pool of processes, or on Ray. The bits are the same wherever."""
+"""Run the scenarios of a study: in this process, on a pool of processes, or on Ray. The bits are the same everywhere."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ POLL = 0.5
 
 
 class Report(NamedTuple):
-    """What happened to run ``index`` of a study: a moment of it, that it is ``waiting`` for another process which does the same
-    run, or its end (a result or an error)."""
+    """What happened to the run ``index`` of a study: a moment of it, that it is ``waiting`` for another process which is doing
+    the same run, or its end (a result or an error)."""
 
     index: int
     moment: Moment | None = None
@@ -49,11 +49,11 @@ class Executor:
     processes: int = 1
     address: str | None = None
     cpus: float = 1.0
-    gpus: float | None = None  # None: one for a scenario on cuda, else none
+    gpus: float | None = None  # None: one GPU for a scenario on cuda, otherwise none
 
 
 class Job(NamedTuple):
-    """What an executor is given: a study, the folder of each run, and which of them to do."""
+    """The work of an executor: a study, the folder of each run, and which of the runs to do."""
 
     study: Study
     folders: list[Path | None]
@@ -110,7 +110,7 @@ def simulate_study(
 
 
 def _until_free(busy: list[int], folders: list[Path | None], reused: Callable[[int], bool]) -> list[int]:
-    """Wait for other processes; then what they left undone (they were killed, or interrupted)."""
+    """Wait for other processes, and then do what they have left undone (because they were killed or interrupted)."""
     while busy:
         free = [index for index in busy if is_idle(folders[index])]
         undone = [index for index in free if not reused(index)]
@@ -146,7 +146,7 @@ def _executor(executor: Executor, count: int) -> Callable[[Job], Any]:
 
 
 def on_fleet(job: Job) -> Iterator[tuple[int, Outcome]]:
-    """In this process: runs on the batched engine share its calls, the others go one after the other."""
+    """Run in this process: runs on the batched engine share its calls, the others are done one after the other."""
 
     def run(index: int, wait: Any) -> Outcome:
         moment = lambda seen: job.report(Report(index, seen))  # noqa: E731
@@ -156,7 +156,7 @@ def on_fleet(job: Job) -> Iterator[tuple[int, Outcome]]:
 
 
 def failures(study: Study, errors: Mapping[int, str]) -> list[str]:
-    """A line for each run that failed."""
+    """One line for each run that failed."""
     return [f"{study.labels[index]}, seed {study.scenarios[index].seed}: {errors[index]}" for index in sorted(errors)]
 
 

@@ -1,4 +1,4 @@
-"""A study as tables: one row a run, and one row a variant and point, over its seeds."""
+"""A study as tables: one row for each run, and one row for each variant and point, over its seeds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
 
 
 def samples_to_target(scenario: Scenario, result: Result) -> float | None:
-    """Samples whose gradients were applied when an evaluation first reached the run's target; None if none did."""
+    """The number of samples whose gradients had been applied when an evaluation first reached the run's target; None if none
+    did."""
     target, metrics = scenario.run.target, result.metrics
     if target is None or target.metric not in metrics:
         return None
@@ -76,7 +77,7 @@ def samples_to_target(scenario: Scenario, result: Result) -> float | None:
 
 
 def plain(value: Any) -> Any:
-    """A swept value as a cell: numbers and text as they are, ``{kind: gamma, cv: 1}`` as text."""
+    """A swept value as a table cell: numbers and text as they are, a mapping such as ``{kind: gamma, cv: 1}`` as text."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {plain(part)}" for key, part in value.items()) + "}"
     return str(value) if isinstance(value, list | tuple) else value
@@ -125,7 +126,7 @@ def _to_target(chosen: Chosen) -> dict[str, Any]:
 
 
 def _speedups(frame: pd.DataFrame, study: Study, kept: list[int]) -> None:
-    """Against the row whose variant and point are this row's, but for what the baseline says."""
+    """Fill in the speed-ups over the row that has the baseline's values, and otherwise the same variant and point."""
     places = {_place(study, index): row for row, index in enumerate(kept)}
     bases = [_base(study, index, places) for index in kept]
     if all(base is None for base in bases):
@@ -147,7 +148,8 @@ def _place(study: Study, index: int) -> tuple[Any, ...]:
 
 
 def _base(study: Study, index: int, places: Mapping[tuple[Any, ...], int]) -> int | None:
-    """The row to compare with: this one's neighbour, or else the only one that has all the baseline's values."""
+    """The row to compare with: the one that differs from this row only in the baseline's values, or else the only row that has
+    all of them."""
     said = study.baseline if isinstance(study.baseline, Mapping) else {"variant": study.baseline}
     wanted = {field: repr(plain(value)) for field, value in said.items() if field != "variant"}
     own = _place(study, index)

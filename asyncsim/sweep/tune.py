@@ -1,4 +1,4 @@
-"""Choosing a field, such as the learning rate, for every variant and point on the validation split."""
+"""Choose a field, such as the learning rate, for every variant and point on the validation split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Run = Callable[[Study], Sequence[Result | None]]
 
 
 class Trial(NamedTuple):
-    """A value, and the mean of the metric over the trial's seeds; infinitely bad if one diverged or failed."""
+    """A value that was tried, and the mean of the metric over the trial's seeds; it is infinitely bad if one of them diverged
+    or failed."""
 
     value: float
     score: float
@@ -88,7 +89,8 @@ def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str,
 
 
 def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
-    """Optuna's TPE, one sampler a method, all with the same seed; a round asks every method for one value."""
+    """Choose with Optuna's TPE: one sampler for each method, all with the same seed. Each round asks every method for one
+    value."""
     try:
         import optuna
     except ImportError:
@@ -112,7 +114,7 @@ def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[st
 
 
 def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run) -> list[Trial]:
-    """One trial for each (label, value), in that order."""
+    """One trial for each (label, value), in their order."""
     first = {label: index for index, label in reversed(list(enumerate(study.labels)))}
     indices = [first[label] for label, _ in wanted for _ in range(tune.seeds)]
     scenarios = [tune.trial(study.scenarios[first[label]], value, seed) for label, value in wanted for seed in range(tune.seeds)]
@@ -138,7 +140,7 @@ def _metric(result: Result | None, metric: str) -> float | None:
 
 
 def _best(tune: Tune, trials: list[Trial]) -> Trial | None:
-    """None if no value gave a number."""
+    """The best trial; None if no value gave a number."""
     usable = [trial for trial in trials if math.isfinite(trial.score)]
     return None if not usable else (max if tune.maximise else min)(usable, key=lambda trial: trial.score)
 
@@ -148,7 +150,7 @@ def _at(scenario: Scenario, field: str, value: float) -> Scenario:
 
 
 def value_of(scenario: Scenario, field: str) -> Any:
-    """What a scenario says at a dotted path."""
+    """The value of a scenario's field at a dotted path."""
     place: Any = scenario.document()
     for part in field.split("."):
         place = place.get(part) if isinstance(place, dict) else None
@@ -156,8 +158,8 @@ def value_of(scenario: Scenario, field: str) -> Any:
 
 
 def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
-    """A row a variant and point: common and chosen value, its score, whether that is an edge of what was tried, all trials.
-    ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
+    """A table with one row for each variant and point: the common and the chosen value, its score, whether it is at the edge of
+    what was tried, and all trials. ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
     rows = []
     for label in labels:
         index = study.labels.index(label)

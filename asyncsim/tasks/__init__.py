@@ -1,7 +1,7 @@
-"""What is learned: data, model and loss, as flat parameter vectors.
+"""Tasks: data, model and loss behind one flat parameter vector.
 
-Settings (everything named here but `Task` and `Dropout`) are free of torch, so that a scenario is validated and a timeline
-planned without it. ``spec.build(seed)`` gives the `Task` that computes.
+The settings (all names here except `Task` and `Dropout`) are free of torch, so that a scenario can be validated and a
+timeline planned without it. ``spec.build(seed)`` builds the `Task` that computes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches and splits as tensors on the device."""
+"""Batches and splits of a data set as tensors on the device."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from asyncsim.tasks.data.arrays import Arrays, Part
 from asyncsim.tasks.sampling import Sampler
 
 Samples = tuple[Tensor, Tensor]
-"""Inputs ``(n, ...)`` and targets ``(n, ...)``."""
+"""A set of samples: inputs ``(n, ...)`` and targets ``(n, ...)``."""
 
 BLOCKS = 2048
-"""Blocks of sample numbers kept, one per active worker (16 KiB each)."""
+"""The number of blocks of sample numbers that are kept, one for each active worker (16 KiB each)."""
 CALIBRATION = 8, 128
-"""Number and size of the training batches on which batch statistics are estimated."""
+"""The number and the size of the training batches on which batch statistics are estimated."""
 
 
 class Source(Protocol):
-    """Where training batches come from. ``size`` is the number of training samples."""
+    """A source of training batches. ``size`` is the number of training samples."""
 
     size: int
     batch_size: int
@@ -31,18 +31,22 @@ class Source(Protocol):
     def batch(self, worker: int, step: int) -> Samples: ...
 
     def calibration(self) -> list[Tensor]:
-        """Inputs of a fixed set of training batches."""
+        """The inputs of a fixed set of training batches."""
         ...
 
 
 class Batches:
-    """Batches of a training set that lies on the device, chosen by a sampler. Tensors are fresh, so aligned alike."""
+    """Batches of a training set that lies on the device, chosen by a sampler.
+
+    Each batch is a new tensor, so that all batches are aligned in memory in the same way.
+    """
 
     def __init__(self, train: Samples, sampler: Sampler, batch_size: int, streams: Streams) -> None:
         self.inputs, self.targets = train
         self.size = len(self.inputs)
         self.batch_size = batch_size
         self._sampler = sampler
+        self.shard_sizes: tuple[int, ...] = getattr(sampler, "shard_sizes", ())
         self._steps = sampler.steps
         self._streams = streams
         self._rows = lru_cache(maxsize=BLOCKS)(self._draw)
@@ -52,7 +56,7 @@ class Batches:
         return self.inputs.index_select(0, index), self.targets.index_select(0, index)
 
     def index(self, worker: int, step: int) -> Tensor:
-        """Which training samples a batch has, ``(B,)``."""
+        """The numbers of the training samples in a batch, shape ``(B,)``."""
         number, row = divmod(step, self._steps)
         return self._rows(worker, number)[row]
 
@@ -67,7 +71,8 @@ class Batches:
 
 
 def prepare(arrays: Arrays, validation: float, device: str, dtype: torch.dtype) -> dict[str, Samples]:
-    """The splits of ``arrays`` as tensors, made once per data set and settings, and shared by all tasks in this process."""
+    """The splits of ``arrays`` as tensors. They are made once for each data set and settings, and shared by all tasks in this
+    process."""
     key = (validation, device, dtype)
     if key not in arrays.prepared:
         arrays.prepared[key] = {name: _samples(arrays, part, device, dtype) for name, part in arrays.split(validation).items()}

@@ -1,4 +1,4 @@
-"""The quadratic task at work."""
+"""The quadratic task: its function, its noise, and its gradient."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from asyncsim.tasks.batches import Samples
 from asyncsim.tasks.task import Task, floating
 
 BLOCK = 65_536
-"""Noise numbers drawn at a time, at most 64 steps. Part of the contract: another value gives other noise."""
+"""The number of noise values drawn at a time, at most 64 steps. It is part of the determinism contract: another value gives
+other noise."""
 
 
 class Bowl(nn.Module):
-    """``0.5 sum_i h_i x_i^2 + n . x`` for noise ``n`` ``(B, P)``: one value a sample, ``(B,)``."""
+    """``0.5 sum_i h_i x_i^2 + n . x`` for noise ``n`` of shape ``(B, P)``: one value for each sample, ``(B,)``."""
 
     def __init__(self, curvature: Tensor, start: Tensor) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Noise:
 
 
 class Value:
-    """The mean of the samples' values; the distance is added by the task."""
+    """The mean of the samples' values. The distance to the optimum is added by the task."""
 
     metrics = ("loss", "distance")
 
@@ -74,7 +75,7 @@ class Value:
 
 
 class BowlTask(Task):
-    """A task that also knows how far away the optimum is."""
+    """The quadratic as a task, which also knows how far away the optimum is."""
 
     def evaluate(self, params: Tensor, split: str = "test", statistics: Tensor | None = None) -> dict[str, float]:
         measured = super().evaluate(params, split, statistics)

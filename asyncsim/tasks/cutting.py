@@ -1,4 +1,4 @@
-"""The layers of a model, and where to cut between them. Free of torch until a model is looked at."""
+"""The layers of a model, and where to cut between them. Torch is imported only when a model is looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncsim.tasks.spec import ModelSpec, Signature, TextModel
 
 
 class Layer(NamedTuple):
-    """One entry of an ``nn.Sequential``, for one sample."""
+    """One entry of an ``nn.Sequential``, with its sizes for one sample."""
 
     name: str
     parameters: int
@@ -20,7 +20,7 @@ class Layer(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A model in stages; tuples have one entry a stage, ``boundaries`` one entry between neighbours."""
+    """A model cut into stages. Tuples have one entry for each stage; ``boundaries`` has one for each pair of neighbours."""
 
     layers: tuple[int, ...] = ()  # how many of the model's layers
     parameters: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class Cut(NamedTuple):
 
 @lru_cache(maxsize=64)
 def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
-    """The layers of a model, measured on torch's meta device: nothing is computed. ValueError if it has none."""
+    """The layers of a model, measured on torch's meta device, where nothing is computed. Raises ``ValueError`` if it has none."""
     import torch
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
@@ -53,7 +53,8 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
 
 
 def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:
-    """Layers a stage, so that the largest stage is as small as possible. ValueError if there are too few layers."""
+    """The number of layers in each stage that makes the largest stage as small as possible. Raises ``ValueError`` if there are
+    too few layers."""
     starts = [index for index, layer in enumerate(layers) if layer.parameters]
     if len(starts) < count:
         raise ValueError(f"{count} stages need {count} layers with parameters at least; this model has {len(starts)}")

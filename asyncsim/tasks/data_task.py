@@ -1,14 +1,21 @@
-"""Tasks that learn from a data set. One of one's own is a class, here in its own module or notebook cell::
+"""Tasks that learn from a data set.
 
-@tasks.register("moons")
-class Moons(ClassificationTask):
-    noise: float = 0.2
-    shape: ClassVar = (2,)
-    classes: ClassVar = 2
+One of your own is a class, in a module or in a notebook cell::
 
-    def arrays(self) -> Arrays:
-        X, y = make_moons(2000, noise=self.noise, random_state=0)
-        return Arrays(train=(X[:1600], y[:1600]), test=(X[1600:], y[1600:]))
+    from typing import ClassVar
+
+    from asyncsim.tasks import Arrays, ClassificationTask, tasks
+    from sklearn.datasets import make_moons
+
+    @tasks.register("moons")
+    class Moons(ClassificationTask):
+        noise: float = 0.2
+        shape: ClassVar = (2,)
+        classes: ClassVar = 2
+
+        def arrays(self) -> Arrays:
+            X, y = make_moons(2000, noise=self.noise, random_state=0)
+            return Arrays(train=(X[:1600], y[:1600]), test=(X[1600:], y[1600:]))
 """
 
 from __future__ import annotations
@@ -51,15 +58,15 @@ class DataTask(TaskSpec):
     @property
     @abstractmethod
     def signature(self) -> Signature:
-        """What the model gets and gives. Known without data."""
+        """What the model gets and what it has to return. It is known without the data."""
 
     @abstractmethod
     def arrays(self) -> Arrays:
-        """The data set, raw. Loaders keep it, so that many runs in one process load it once."""
+        """The raw data set. Loaders keep it, so that many runs in one process load it once."""
 
     @abstractmethod
     def objective(self) -> Objective:
-        """Loss and metrics."""
+        """The loss and the metrics."""
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:

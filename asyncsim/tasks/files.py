@@ -29,7 +29,7 @@ Folder = Annotated[str | None, AfterValidator(_from_scenario)]
 
 
 class FileTask(ClassificationTask):
-    """``verify: false`` accepts files that are not, byte for byte, the published ones."""
+    """A task on files that the user brings. ``verify: false`` accepts files that are not, byte for byte, the published ones."""
 
     data_dir: Folder = None
     verify: bool = True
@@ -49,7 +49,7 @@ class Cifar10(FileTask):
 
 @tasks.register("cifar100")
 class Cifar100(Cifar10):
-    """CIFAR-100 with its fine labels, else as `cifar10`."""
+    """CIFAR-100 with its 100 fine labels; everything else is as for `cifar10`."""
 
     classes: ClassVar[int] = 100
 

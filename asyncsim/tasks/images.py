@@ -35,7 +35,7 @@ class Mnist5k(ClassificationTask):
 
 @tasks.register("mnistm5k")
 class Mnistm5k(ClassificationTask):
-    """The same digits blended with photos: 4,000 + 1,000 of 3x32x32, pixels / 255. The shape of CIFAR, and harder than MNIST."""
+    """Digits of `mnist5k` blended with photos: 4,000 + 1,000 of 3x32x32, pixels / 255; of CIFAR's shape, harder than MNIST."""
 
     shape: ClassVar[tuple[int, ...]] = (3, 32, 32)
     classes: ClassVar[int] = 10

@@ -1,4 +1,4 @@
-"""How a module's parameters lie in one flat vector."""
+"""The layout of a module's parameters in one flat vector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses, and the metrics measured with them."""
+"""Losses, and the metrics that are measured with them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Objective(Protocol):
     metrics: tuple[str, ...]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean over samples, 0-d."""
+        """The mean over samples, a 0-dimensional tensor."""
         ...
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sums over samples, float64, the loss first; their means go to ``report``."""
+        """Sums over samples in float64, the loss first; their means are passed to ``report``."""
         ...
 
     def report(self, means: list[float]) -> dict[str, float]: ...

@@ -1,6 +1,10 @@
-"""Who learns from which samples.
+"""Partitions: which worker learns from which samples.
 
-A partition of one's own is one class::
+One of your own is one class::
+
+    import numpy as np
+    from asyncsim.tasks.partition import Partition, partitions
+    from asyncsim.tasks.sampling import Walk
 
     @partitions.register("striped")
     class Striped(Partition):
@@ -21,7 +25,7 @@ from asyncsim.streams import Streams
 from asyncsim.tasks.sampling import Independent, Sampler, Walk
 
 ATTEMPTS = 100
-"""Draws of a Dirichlet split before giving up on one in which every worker has a batch."""
+"""The number of Dirichlet splits that are drawn before giving up on one in which every worker has a batch."""
 
 
 class Partition(Spec):
@@ -56,7 +60,7 @@ class Shuffled(Partition):
 
 @partitions.register("uniform")
 class Uniform(Partition):
-    """Independent draws with replacement. A worker's batches do not depend on who else is there."""
+    """Every sample is drawn independently, with replacement. A worker's batches do not depend on who else is there."""
 
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
         return Independent(size, batch, streams)

@@ -1,4 +1,4 @@
-"""One gradient before a run, to see that nothing in a task draws from a global generator."""
+"""Compute one gradient before a run, to check that nothing in a task draws from a global generator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _forward(task: Task, inputs: Tensor) -> Tensor:
 
 
 def _culprit(task: Task, inputs: Tensor, device: str) -> str:
-    """The innermost layer in whose forward pass a generator moves."""
+    """The innermost layer during whose forward pass a global generator moves."""
     states: dict[nn.Module, Generators] = {}
     found: list[nn.Module] = []
 

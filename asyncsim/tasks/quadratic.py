@@ -1,4 +1,4 @@
-"""A noisy quadratic: the task whose convergence can be computed by hand."""
+"""A noisy quadratic, whose convergence can be computed by hand."""
 
 from __future__ import annotations
 

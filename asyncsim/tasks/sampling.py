@@ -16,14 +16,16 @@ from asyncsim.errors import UserError
 from asyncsim.streams import Streams
 
 CACHED = 2**24
-"""Entries of permutations kept (int32, so 64 MiB)."""
+"""The number of entries of permutations that are kept (int32, so 64 MiB)."""
 
 BLOCK = 2048
-"""Samples drawn at a time. Part of the contract for `uniform`: another value gives other batches."""
+"""The number of samples drawn at a time. It is part of the determinism contract for `uniform`: another value gives other
+batches."""
 
 
 class Sampler(Protocol):
-    """``steps`` is the length of a block; ``block`` gives the sample numbers of one, shape ``(steps, batch)``, int64."""
+    """Says which samples are in which batch. ``steps`` is the length of a block of steps; ``block`` returns the sample numbers
+    of one block, int64 of shape ``(steps, batch)``."""
 
     steps: int
 
@@ -31,7 +33,7 @@ class Sampler(Protocol):
 
 
 def block_steps(batch: int) -> int:
-    """Steps in a block: `BLOCK` samples, at least one step."""
+    """The number of steps in a block: `BLOCK` samples, but at least one step."""
     return max(1, BLOCK // batch)
 
 
@@ -51,6 +53,7 @@ class Walk:
         self._batch = batch
         self._streams = streams
         self._shards = shards
+        self.shard_sizes = tuple(map(len, shards or ()))
         smallest = min(map(len, shards)) if shards else size
         if batch > smallest:
             what = "the smallest worker's shard of the training set" if shards else "the training set"

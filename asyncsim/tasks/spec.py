@@ -1,12 +1,17 @@
-"""What a scenario says about a task and its model. Free of torch: `asyncsim plan` needs sizes, not numbers.
+"""What a scenario says about a task and its model. This module is free of torch: `asyncsim plan` needs sizes, not numbers.
 
-A model of one's own is a class too::
+A model of your own is a class, too::
+
+    import math
+
+    from asyncsim.tasks import ModelSpec, models
+    from torch import nn
 
     @models.register("bottleneck")
     class Bottleneck(ModelSpec):
         width: int = 4
 
-        def module(self, signature: Signature) -> nn.Module:
+        def module(self, signature) -> nn.Module:
             features = math.prod(signature.inputs)
             return nn.Sequential(nn.Flatten(), nn.Linear(features, self.width), nn.Linear(self.width, signature.outputs))
 """
@@ -47,19 +52,19 @@ class Signature:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], classes: int) -> Signature:
-        """The signature of labelled vectors ``(d,)`` or images ``(C, H, W)``; ValueError for another shape."""
+        """The signature of labelled vectors ``(d,)`` or images ``(C, H, W)``. Raises ``ValueError`` for another shape."""
         if len(shape) not in (1, 3) or min(shape) < 1:
             raise ValueError(f"a sample is a vector (d,) or an image (channels, height, width), not {shape}")
         return cls("vector" if len(shape) == 1 else "image", tuple(shape), classes)
 
 
 class ModelSpec(Spec):
-    """A model's settings. Knows its size, and builds the module when torch is there."""
+    """The settings of a model. It knows the number of its parameters, and builds the module where torch is available."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("vector", "image")
 
     def check(self, signature: Signature) -> None:
-        """ValueError where this model cannot take what the task hands to it."""
+        """Raise ``ValueError`` if this model cannot take the samples that the task hands to it."""
         if signature.kind not in self.takes:
             fitting = ", ".join(name for name, cls in models if signature.kind in cls.takes)
             raise ValueError(
@@ -68,7 +73,8 @@ class ModelSpec(Spec):
             )
 
     def num_parameters(self, signature: Signature) -> int:
-        """P. Built-in models know it in closed form; this fallback builds the module on torch's meta device."""
+        """The number of parameters P. Built-in models know it in closed form; by default the module is built on torch's meta
+        device to count them."""
         import torch
 
         with sheltered(), seeded(0), torch.device("meta"):
@@ -85,7 +91,8 @@ class TextModel(ModelSpec):
 
     takes: ClassVar[tuple[Kind, ...]] = ("text",)
     dense: ClassVar[bool] = False
-    """Whether every position is predicted, outputs ``(B, context, V)``, or only what follows the window, ``(B, V)``."""
+    """Does the model predict every position, with outputs ``(B, context, V)``? Otherwise it predicts what follows the window,
+    ``(B, V)``."""
 
     context: int = Field(12, ge=1, le=1_000_000)
 
@@ -94,15 +101,18 @@ class TaskSpec(Spec):
     """A task's settings: data, model and loss. ``batch`` is the number of samples in one gradient."""
 
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
-    """Names of what an evaluation measures."""
+    """The names of the metrics that an evaluation measures."""
 
     batch: int = Field(32, ge=1, le=MOST_BATCH)
 
     @abstractmethod
     def num_parameters(self) -> int:
-        """P, without torch and without loading data."""
+        """The number of parameters P, without torch and without loading data."""
 
     @abstractmethod
     def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:
-        """The task at work. ``seed`` is the run's; ``num_workers`` matters to partitions that give each worker a shard.
-        UserError (DataMissing, ChecksumError) where data is not there or not usable."""
+        """Build the task that computes.
+
+        ``seed`` is the run's; ``num_workers`` matters to partitions that give each worker a shard. Raises ``UserError``
+        (``DataMissing``, ``ChecksumError``) where the data is missing or cannot be used.
+        """

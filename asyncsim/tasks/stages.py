@@ -1,4 +1,4 @@
-"""A model cut into stages: what each of them computes."""
+"""The computation of each stage of a model that is cut."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class StageModule:
         return list(_unflatten_dense_tensors(params, self._shapes))
 
     def leaves(self, params: Tensor) -> list[Tensor]:
-        """The same, as leaves of a graph."""
+        """The same pieces, as leaves of a new graph."""
         return [view.detach().requires_grad_() for view in self.views(params)]
 
     def forward(self, leaves: list[Tensor], inputs: Tensor) -> Tensor:
-        """The stage at these parameters."""
+        """The output of the stage with these parameters."""
         own = [layer._parameters[name] for layer, name in self._slots]
         try:
             for (layer, name), leaf in zip(self._slots, leaves, strict=True):

@@ -1,4 +1,4 @@
-"""Batch statistics: what BatchNorm layers would need to know at evaluation."""
+"""Batch statistics: the means and variances that BatchNorm layers need at evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def batch_norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 def size_of_statistics(module: nn.Module) -> int:
-    """B."""
+    """The number B of a module's batch statistics."""
     return sum(2 * layer.num_features for layer in batch_norms(module))
 
 
@@ -48,7 +48,7 @@ class Statistics:
         return self._initial.clone()
 
     def read(self) -> Tensor:
-        """A copy, ``(B,)``."""
+        """The statistics as a new vector, ``(B,)``."""
         return self._flat.clone()
 
     def load(self, vector: Tensor) -> None:

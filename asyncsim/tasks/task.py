@@ -1,17 +1,22 @@
-"""A task at work: module, data and loss behind a flat parameter vector.
+"""A task that computes: module, data and loss behind a flat parameter vector.
 
-A task of one's own, in a notebook::
+A task of your own, in a notebook::
 
-    task = Task.from_module(nn.Linear(2, 3), train=(X, y), test=(X_test, y_test), batch=16)
-    task.evaluate(task.init())
+    import torch
+    from asyncsim.tasks import Task
+    from torch import nn
+
+    X, y = torch.randn(80, 2), torch.arange(80) % 3
+    task = Task.from_module(nn.Linear(2, 3), train=(X[:60], y[:60]), test=(X[60:], y[60:]), batch=16)
+    print(task.evaluate(task.init()))
 
 or by name in scenarios, as a settings class (`asyncsim.tasks.data_task` has an example).
 
 **Batch norm.** A gradient always uses the statistics of its own batch, so it is a function of parameters and batch; no
 worker has running statistics to send or to be stale. What evaluation uses is chosen by ``batch_norm``:
 
-- ``recalibrate``: statistics are estimated anew at the evaluated parameters, as the mean of batch statistics over a fixed set of
-  about a thousand training samples ("precise batch norm", Wu & Johnson 2021, https://arxiv.org/abs/2105.07576).
+- ``recalibrate``: statistics are estimated anew at the evaluated parameters, as the mean of batch statistics over a fixed
+  set of about a thousand training samples ("precise batch norm", Wu & Johnson 2021, https://arxiv.org/abs/2105.07576).
 - ``running``: the server keeps an exponential average of the statistics that come with gradients, in order of arrival
   (``average_statistics``, momentum 0.1, from mean 0 and variance 1), and hands it to ``evaluate``.
 
@@ -46,9 +51,9 @@ from asyncsim.tasks.statistics import Statistics, size_of_statistics
 BatchNorm = Literal["recalibrate", "running"]
 
 MOMENTUM = 0.1
-"""Weight of a new batch in running statistics, PyTorch's default."""
+"""The weight of a new batch in the running statistics; PyTorch's default."""
 CHUNK_NUMBERS = 2**20
-"""Input numbers in one evaluation pass, which takes at most 1,000 samples."""
+"""The number of input numbers in one pass of an evaluation, which takes at most 1,000 samples."""
 
 
 class Task:
@@ -114,15 +119,20 @@ class Task:
         objective = Classification() if loss is None else Custom(loss)
         return cls(copy.deepcopy(module).to(device, torch_dtype), source, objective, splits, batch_norm=batch_norm)
 
+    @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """Training samples of each worker; empty where workers have no shards of their own."""
+        return getattr(self.source, "shard_sizes", ())
+
     def replica(self) -> Task:
-        """The same task with a module of its own, for another thread; data and batches are shared."""
+        """The same task with a module of its own, for use in another thread. Data and batches are shared."""
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module, {id(self._masks): self._masks})
         other._adopt()
         return other
 
     def init(self) -> Tensor:
-        """The initial parameters ``(P,)``, a new vector each time."""
+        """The initial parameters ``(P,)``; a new vector each time."""
         return self._initial.clone()
 
     def bind(self, params: Tensor) -> None:
@@ -132,7 +142,8 @@ class Task:
             parameter.data = view
 
     def split(self, layers: Sequence[int]) -> None:
-        """Cut the module into ``stages`` of so many of its layers (the entries of an ``nn.Sequential``) each; none: it is one."""
+        """Cut the module into ``stages``, given as the number of its layers (entries of an ``nn.Sequential``) in each. Without
+        any, the whole module is one stage."""
         if not layers:
             self.stages = [StageModule(self.module, 0, slice(0, self.statistics_size), self._statistics)]
             return
@@ -145,11 +156,11 @@ class Task:
             first_layer, first_parameter, first_statistic = first_layer + count, self.stages[-1].parameters.stop, statistics.stop
 
     def join(self, pieces: list[Tensor]) -> Tensor:
-        """Pieces of vectors, one a stage, as one vector."""
+        """The vector of the whole model, from one vector for each stage."""
         return torch.cat(pieces)
 
     def batch(self, worker: int, step: int) -> Samples:
-        """Inputs and targets, ``(B, ...)`` each: a function of (seed, worker, step), in fresh tensors."""
+        """The inputs and targets of a batch, ``(B, ...)`` each: a function of (seed, worker, step), in new tensors."""
         return self.source.batch(worker, step)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -157,7 +168,7 @@ class Task:
         return self.objective.loss(outputs, targets)
 
     def seed_masks(self, key: int) -> None:
-        """Make the dropout masks of the next forward a function of ``key``."""
+        """Make the dropout masks of the next forward pass a function of ``key``."""
         self._masks.manual_seed(key & (2**63 - 1))
 
     def evaluate(self, params: Tensor, split: str = "test", statistics: Tensor | None = None) -> dict[str, float]:
@@ -187,19 +198,20 @@ class Task:
         return self._statistics.read() if self.statistics_size else None
 
     def load_statistics(self, vector: Tensor) -> None:
-        """Statistics ``(B,)`` for forwards in evaluation mode."""
+        """Set the statistics ``(B,)`` that forward passes in evaluation mode use."""
         self._statistics.load(vector)
 
     def init_statistics(self) -> Tensor | None:
-        """Where running statistics start: mean 0, variance 1."""
+        """The running statistics at the start: mean 0, variance 1."""
         return self._statistics.unseen if self.statistics_size else None
 
     def average_statistics(self, running: Tensor, arrived: Tensor) -> Tensor:
-        """``0.9 running + 0.1 arrived``, a new vector."""
+        """The running statistics after a batch: ``0.9 running + 0.1 arrived``, a new vector."""
         return torch.lerp(running, arrived, MOMENTUM)
 
     def recalibrate(self, params: Tensor) -> Tensor:
-        """Mean batch statistics ``(B,)`` at ``params`` over a fixed set of training batches. Empty without batch norm."""
+        """The mean batch statistics ``(B,)`` at ``params`` over a fixed set of training batches. They are empty without batch
+        norm."""
         self.bind(params)
         self.seed_masks(0)
         total = torch.zeros_like(self._statistics.unseen)
@@ -244,7 +256,7 @@ class Task:
 
 
 def floating(dtype: str) -> torch.dtype:
-    """``float32`` or ``float64`` by name; UserError for another one."""
+    """The torch type that ``float32`` or ``float64`` names. Raises ``UserError`` for another name."""
     if dtype not in ("float32", "float64"):
         raise UserError(f"dtype {dtype!r} is not allowed{nearest(dtype, ('float32', 'float64'))}; allowed: float32, float64")
     return getattr(torch, dtype)

@@ -1,4 +1,4 @@
-"""A run as a trace that Perfetto and ``chrome://tracing`` open."""
+"""Traces: a run as a file that Perfetto and ``chrome://tracing`` open."""
 
 from asyncsim.trace.export import write_trace
 

@@ -207,7 +207,7 @@ def _counter(name: str, times: np.ndarray, values: np.ndarray) -> Iterator[str]:
 
 
 def _queue(events: Arrays) -> Iterator[str]:
-    """How many pushes wait at the server, from the first to the last."""
+    """The number of pushes that wait at the server, from the first to the last."""
     waits = _where(events, events["kind"] == EVENT_KINDS.index("queue"))
     ones = np.ones(len(waits["start_ns"]), np.int64)
     times = np.concatenate([[0], waits["start_ns"], waits["end_ns"]]).astype(np.int64)
@@ -228,7 +228,7 @@ def _chunks(rows: Arrays) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _us(nanoseconds: int) -> str:
-    """Microseconds, all digits."""
+    """Nanoseconds as microseconds, with all digits."""
     return f"{nanoseconds // 1000}.{nanoseconds % 1000:03d}"
 
 

@@ -1,4 +1,4 @@
-"""What stages of a pipeline send each other, and what they hold, from the events."""
+"""The messages between the stages of a pipeline, and what the stages hold, found from the events."""
 
 from __future__ import annotations
 

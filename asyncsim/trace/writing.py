@@ -1,4 +1,4 @@
-"""The file itself: JSON, written piece by piece, whole or not at all."""
+"""Write a trace file: JSON that is written piece by piece, and appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _text(raw: Any, head: Mapping[str, Any]) -> Iterator[TraceFile]:
 
 
 class _Encoded:
-    """Text into a binary file, without taking it over."""
+    """Encodes text for a binary file that somebody else opens and closes."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw

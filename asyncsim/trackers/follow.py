@@ -1,4 +1,4 @@
-"""Follows a run's records and tells the trackers; nothing here can change or end the run."""
+"""Follow a run's records and tell the trackers about them. Nothing here can change or end the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from asyncsim.records.tables import Table
 
 VARIABLE = "ASYNCSIM_TRACKERS"
-"""Trackers by name, separated by commas: for runs that are not given any, in this process and those it starts."""
+"""The environment variable with names of trackers, separated by commas, for runs that are given none, in this process and those
+it starts."""
 
 Row = dict[str, Any]
 TRAINING = ("staleness", "gap", "penalty", "loss")
@@ -25,7 +26,8 @@ TRAINING = ("staleness", "gap", "penalty", "loss")
 class Followers:
     """The trackers of one run, an observer of it. One that raises is named on stderr once and left out from then on.
 
-    An evaluation is told when all pushes before it have their losses, so what is told never depends on wall time.
+    An evaluation is passed on when all pushes before it have their losses, so what trackers are told never depends on wall
+    time.
     """
 
     def __init__(self, trackers: Sequence[Tracker | str] | None) -> None:
@@ -94,7 +96,8 @@ class Followers:
 
 @contextmanager
 def following(names: Sequence[str]) -> Iterator[None]:
-    """Within it, runs in this process and in those that it starts tell these trackers. ``UserError`` if one cannot be had."""
+    """Context in which runs of this process, and of those that it starts, tell these trackers. Raises ``UserError`` if one of
+    them is not available."""
     for name in names:
         make_tracker(name)
         if "," in name:

@@ -1,4 +1,4 @@
-"""MLflow, in a local database by default."""
+"""The tracker for MLflow, by default in a local database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncsim.trackers.tracker import flat, needed, numbers, run_name
 
 EXPERIMENT = "asyncsim"
 PATIENCE = 300.0
-"""Seconds that a run waits for another one which makes the database."""
+"""Seconds for which a run waits while another one creates the database."""
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
 
 

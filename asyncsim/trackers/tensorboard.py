@@ -1,4 +1,4 @@
-"""TensorBoard event files."""
+"""The tracker that writes TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from asyncsim.trackers.tracker import needed, numbers, run_name
 
 
 class TensorBoard:
-    """Writes ``folder/<run>/``. Steps are updates, wall times are virtual: the axis "Relative" shows virtual time."""
+    """Writes to the folder ``folder/<run>/``. Steps are updates; wall times in the files are virtual, so the axis "Relative"
+    shows virtual time."""
 
     def __init__(self, folder: str | Path) -> None:
         needed("tensorboard", "tensorboard")

@@ -1,4 +1,4 @@
-"""What a tracker is, and how one is named."""
+"""The protocol of trackers, and how a tracker is named on the command line."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ KINDS = {
 
 
 class Tracker(Protocol):
-    """Told about one run after the other: ``start``, then ``log`` at every evaluation in order, then ``finish``.
+    """An object that is told about runs, one after the other: ``start``, then ``log`` at every evaluation in order, then
+    ``finish``.
 
-    It only looks on: it cannot change a run, and if it raises it is left out from there.
+    It cannot change a run. If one of its methods raises, it is told nothing more about that run.
     """
 
     def start(self, manifest: Mapping[str, Any]) -> None:
-        """A run begins. ``manifest`` is that of its folder: name, hash, versions, and the whole ``scenario``."""
+        """Take the manifest of a run that begins: its name, hash and versions, and the whole ``scenario``."""
 
     def log(self, metrics: Mapping[str, float], time_seconds: float, updates: int) -> None:
-        """What an evaluation found, at a virtual time and an update; all numbers are finite. Besides the task's metrics there
-        are ``lr``, ``samples`` and, of the pushes since the evaluation before, ``staleness``, ``gap``, ``penalty``, ``loss``."""
+        """Take the metrics of an evaluation, with its virtual time and its number of updates. All numbers are finite.
+
+        In addition to the task's metrics there are ``lr`` and ``samples``, and the means of ``staleness``, ``gap``,
+        ``penalty`` and ``loss`` over the pushes since the evaluation before.
+        """
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The run is over; ``summary["status"]`` is finished, diverged, interrupted or failed."""
+        """Take the summary of a run that is over; ``summary["status"]`` is finished, diverged, interrupted or failed."""
 
 
 def make_tracker(name: str) -> Tracker:
-    """The tracker that ``kind:where`` names, such as ``tensorboard:logs``. ``UserError`` if there is no such kind, or if its
-    package is not installed."""
+    """The tracker that ``kind:where`` names, such as ``tensorboard:logs``.
+
+    Raises ``UserError`` if there is no such kind, or if its package is not installed.
+    """
     kind, colon, where = name.partition(":")
     if kind not in KINDS:
         raise UserError(f"tracker {kind!r}: unknown{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
@@ -45,7 +51,7 @@ def make_tracker(name: str) -> Tracker:
 
 
 def needed(package: str, extra: str) -> Any:
-    """The module ``package``; ``UserError`` that names the extra if it is not installed."""
+    """The module ``package``. Raises ``UserError``, naming the extra to install, if it is not installed."""
     try:
         return import_module(package)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Weights & Biases, offline unless the user says otherwise."""
+"""The tracker for Weights & Biases, which is offline unless the user says otherwise."""
 
 from __future__ import annotations
 

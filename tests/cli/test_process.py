@@ -156,6 +156,16 @@ def test_out_that_nobody_can_write(folder, capsys):
     assert "/proc/asyncsim: cannot be written to" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["run", "short.yaml"], ["plan", "short.yaml"]])
+def test_memory_that_is_full(folder, capsys, monkeypatch, words):
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("asyncsim.cli.running.load_study", full)
+    assert main(words) == 2
+    assert capsys.readouterr().err == "asyncsim: not enough memory; what was recorded until now is in the run folder\n"
+
+
 FOREIGN = {
     "a thesis": {"thesis.tex": "mine"},
     "another program's manifest": {"manifest.json": '{"short_name": "another program"}'},

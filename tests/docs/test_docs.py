@@ -1,22 +1,23 @@
-"""What the documentation says is done: scenarios validate, marked Python runs, links resolve, every method has a page."""
+"""What the documentation says is done: scenarios validate, marked Python runs, links resolve, every method has a page, every
+registry has an example, and the table of rooms is that of the code."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 
 import asyncsim
 from asyncsim.cluster import delays
 from asyncsim.methods import methods
-from asyncsim.policies import policies
-from asyncsim.tasks import tasks
 
 ROOT = Path(__file__).parents[2]
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCES = sorted((ROOT / "asyncsim").rglob("*.py"))
 MARK = "# executed by the tests"
 
 
@@ -41,25 +42,6 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def registries_as_they_were():
-    """Plugins that a page defines must not be seen by other tests."""
-    rooms = (policies, delays, tasks)
-    before = [(room, dict(room._classes)) for room in rooms if room.names()]
-    yield
-    for room, classes in before:
-        room._classes.clear()
-        room._classes.update(classes)
-
-
 @pytest.mark.parametrize(("page", "line", "text"), [*cases("yaml", r"^task:"), *cases("toml", r"^task\b")])
 def test_scenarios_on_a_page_are_valid(page: Path, line: int, text: str, tmp_path: Path) -> None:
     file = tmp_path / ("page.toml" if re.search(r"^task\s*=", text, re.MULTILINE) else "page.yaml")
@@ -69,10 +51,8 @@ def test_scenarios_on_a_page_are_valid(page: Path, line: int, text: str, tmp_pat
 
 @pytest.mark.parametrize(("page", "line", "text"), cases("python", rf"\A{MARK}"))
 def test_marked_python_runs(
-    page: Path, line: int, text: str, tmp_path: Path, monkeypatch, one_thread, registries_as_they_were
+    page: Path, line: int, text: str, in_a_checkout, one_thread, registries_as_they_were
 ) -> None:
-    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")  # pages name files from the root of the checkout
-    monkeypatch.chdir(tmp_path)
     code = compile("\n" * (line - 1) + text, str(page), "exec", dont_inherit=True)
     exec(code, {"__name__": f"docs_{page.stem}_{line}"})
 
@@ -97,6 +77,25 @@ def test_a_method_s_page_names_all_its_fields(name: str) -> None:
 def test_every_delay_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
     assert [name for name in delays.names() if f"| `{name}` |" not in text] == []
+
+
+def test_the_index_links_every_page() -> None:
+    folder = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([\w/]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert linked == {str(path.relative_to(folder)) for path in folder.rglob("*.md")} - {"README.md"}
+
+
+def test_every_registry_has_an_example() -> None:
+    """Each has a row in the table of docs/extend.md, which names what to import; a block that is executed registers something."""
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, re.MULTILINE))
+    everywhere = "\n".join(block for _, _, block in blocks("python") if block.startswith(MARK))
+    made = [re.findall(r'^\w+ = Registry\("([\w ]+)"', path.read_text(encoding="utf-8"), re.MULTILINE) for path in SOURCES]
+    assert sorted(rows) == sorted(chain.from_iterable(made))
+    for name, path in rows.items():
+        home, _, attribute = path.rpartition(".")
+        assert getattr(import_module(home), attribute).what == name
+        assert re.search(rf"^@{attribute}\.register\(", everywhere, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

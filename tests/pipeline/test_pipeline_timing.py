@@ -142,6 +142,15 @@ def test_versions_that_are_kept(stages):
             assert largest == most(stage) if method == "pipedream" else largest <= 2
 
 
+@pytest.mark.parametrize(("versions", "groups"), [("double", 1), ("double", 2), ("first", 2)])
+def test_versions_that_are_not_kept_are_refused(versions, groups):
+    """Updates that do not come in step with the batches: a stage would ask for parameters that are gone."""
+    method = {"kind": "custom", "program": {"kind": "stage", "order": "1f1b", "versions": versions, "micro_batches": 2}}
+    case = scenario(method, (1.0,) * 3, workers=3 * groups, compute={"kind": "exponential", "mean": 1})
+    with pytest.raises(asyncsim.UserError, match=r"method\.program\.versions: stage . is asked for version . and keeps . to"):
+        asyncsim.plan(case)
+
+
 @pytest.mark.parametrize("queue", [2, 3])
 @pytest.mark.parametrize("method", ["1f1b", {"kind": "ticks", "clocked": False}, {"kind": "flush"}, "forward_locked"])
 def test_channels_hold_what_they_may(method, queue):

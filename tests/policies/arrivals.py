@@ -37,6 +37,9 @@ class View:
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
 
+    def data_weight(self, worker: int) -> float:
+        return (2.0, 0.5, 0.5)[worker % 3]
+
     def moved(self, snapshot: Snapshot) -> Tensor:
         return self.params - snapshot.params
 

@@ -13,7 +13,7 @@ from arrivals import Toy, View, arrivals, push
 from pydantic import ValidationError
 from torch import Tensor
 
-from asyncsim.needs import DECISIONS, Need
+from asyncsim.needs import Need
 from asyncsim.policies import SGD, Policy, Push, Transform, Verdict, optimizers, policies
 
 
@@ -31,6 +31,8 @@ POLICIES: dict[str, list[Row]] = {
     "accumulate": [Row({"count": 2}, identity=False, numeric=False), Row({"count": 1}, numeric=False)],
     # Clipping looks at the length alone: the identity for gradients within the bound.
     "clip": [Row({"max_norm": 1e6}), Row({"max_norm": 0.5}, identity=False)],
+    # It looks at the worker's share of the data, never at staleness.
+    "data_weights": [Row({}, identity=False)],
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
     # It changes what late backward passes use, never a push.
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
@@ -87,7 +89,8 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    return [case for case in cases if case.values[0][0].kind not in ("clip", "accumulate", "discrepancy_correction")]
+    others = ("clip", "accumulate", "data_weights", "discrepancy_correction")
+    return [case for case in cases if case.values[0][0].kind not in others]
 
 
 def counting(cases: list) -> list:
@@ -274,13 +277,14 @@ def test_a_gradient_that_is_not_finite_passes(chain, bad):
 
 
 def test_penalties_never_speed_a_push_up(chain):
-    """A penalty is a number or tensor of at least 1: no treatment multiplies an update."""
+    """A penalty is a number or tensor of at least 1: no treatment of staleness multiplies an update. Weights by data size do."""
     server = toy(chain)
+    least = 0.5 if any(transform.kind == "data_weights" for transform in chain[0]) else 1.0
     for worker, gradient in zip(ORDER, arrivals(6, len(ORDER)), strict=True):
         result = server.arrive(worker, gradient)
         server.read(worker)
         if isinstance(result, Push):
-            assert torch.as_tensor(result.penalty).min() >= 1.0
+            assert torch.as_tensor(result.penalty).min() >= least
 
 
 # Transforms.
@@ -322,7 +326,7 @@ def test_numeric_policies_are_left_out_of_plans(policy):
     """Without tensors a numeric transform is passed by, and one that buffers or drops decides on counts alone: the verdicts of a
     timeline without gradients are those of the run with them."""
     transform, row = policy
-    assert (Need.VALUES in transform.needs and not transform.needs & DECISIONS) is row.numeric
+    assert transform.needs.numeric is row.numeric
     assert not transform.needs.decides_by_values
     server = toy(((transform,), SGD(lr=0.05)))
     timeline = Policy((transform,), SGD(), None, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from asyncsim.cli import main
 from asyncsim.needs import Need
 from asyncsim.policies import Transform, policies
 from asyncsim.records import RunDirectory
-from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.records.checkpoints import FORMAT, checkpoint_files
 from asyncsim.tasks.data import npz
 
 
@@ -48,7 +48,9 @@ def foreign(path):
 
 
 def later(path):
-    path.write_bytes(path.read_bytes().replace(b"asyncsim checkpoint 1", b"asyncsim checkpoint 9", 1))
+    now = f"asyncsim checkpoint {FORMAT}".encode()
+    assert path.read_bytes().startswith(now)
+    path.write_bytes(path.read_bytes().replace(now, b"asyncsim checkpoint 99", 1))
 
 
 def pickled(path):
@@ -173,7 +175,7 @@ def test_two_at_once(run, capsys):
 class Own(Transform):
     """Keeps whatever the test says in its state, and counts on it."""
 
-    needs = Need.VALUES
+    needs: ClassVar[Need] = Need.VALUES
 
     def init(self, params: Any, num_workers: int) -> dict[str, Any]:
         return {"kept": KEPT(), "sum": 0.0}
@@ -217,6 +219,8 @@ def test_a_state_that_cannot_be_saved(own, monkeypatch, tmp_path):
 
 class Moody(Transform):
     """Decides by what it sees of the gradient, not of the timeline: `plan` does not know, a replay must not ask."""
+
+    needs: ClassVar[Need] = Need.DROPS | Need.VALUES
 
     def update(self, push: Any, state: dict[str, Any], server: Any) -> Any:
         from asyncsim.policies import Verdict

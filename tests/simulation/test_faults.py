@@ -301,6 +301,14 @@ def test_pushes_without_end_and_no_update_are_reported(make, monkeypatch, verdic
     assert asyncsim.plan(make(2, "1s", {"kind": "custom", "policy": [policy]}, run={"time": "50s"})).summary["updates"] == 0
 
 
+def test_events_without_end_and_no_update_are_reported(make, monkeypatch):
+    """All crash before they have done anything, and are down long; meanwhile a zone finds nobody, a hundred times a second."""
+    monkeypatch.setattr(patience, "STALLED", 100)
+    cluster = {"faults": {"up": "5ms", "down": "1000s"}, "zones": {"gap": "10ms", "down": "1s", "zones": 1}}
+    with pytest.raises(Deadlock, match=r"version 0: 4,864 events happened without an update"):
+        asyncsim.plan(make(3, "1s", updates=10, cluster=cluster))
+
+
 @given(
     seed=st.integers(0, 2**32),
     up=st.sampled_from([0.3, 2, 20]),

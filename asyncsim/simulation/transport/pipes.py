@@ -1,7 +1,8 @@
-"""Shared pipes: messages under way divide them fairly, or pass one after the other. Integer arithmetic only.
+"""Shared pipes: the messages under way divide a pipe fairly, or pass it one after the other.
 
-Work is counted in 2**-64 bytes and rates in that a nanosecond, so the rounding of a rate moves a completion by far less than a
-nanosecond, and completions are those of the fluid model, rounded to the nearest one.
+All arithmetic is in integers. Work is counted in units of 2**-64 bytes, and rates in units a nanosecond, so the rounding of
+a rate moves the completion of a message by far less than a nanosecond. Completions are those of the fluid model, rounded to
+the nearest nanosecond.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ UNITS = 2**64
 
 
 def rate(bytes_per_second: float) -> int:
-    """Units a nanosecond."""
+    """A bandwidth in units a nanosecond."""
     return max(1, int(Fraction(bytes_per_second) * UNITS / NANOSECONDS))
 
 
 def work(nbytes: float) -> int:
-    """Units."""
+    """A number of bytes in units."""
     return round(Fraction(nbytes) * UNITS)
 
 
 class Flow:
-    """One message (or part of one) under way; ``done`` happens when it has passed."""
+    """One message, or a part of one, under way. The event ``done`` happens when all of it has passed."""
 
     __slots__ = ("amount", "done", "kin", "live", "order", "target")
 
@@ -48,7 +49,8 @@ class Flow:
 
 
 class Kin:
-    """Flows through the same pipes with the same cap: always at one rate, so one counter of work done serves them all."""
+    """All flows through the same pipes with the same cap. They always have the same rate, so one counter of the work done
+    serves them all."""
 
     __slots__ = ("cap", "flows", "pipes", "rate", "size", "work")
 
@@ -56,7 +58,7 @@ class Kin:
         self.pipes = pipes
         self.cap = cap
         self.rate = 0
-        self.work = 0  # done for each flow since the last time that there was none
+        self.work = 0  # work done for each flow since there was last no flow
         self.size = 0  # flows that are alive
         self.flows: list[Flow] = []  # a heap by target
 
@@ -71,13 +73,13 @@ class Fair:
         self.env = env
         self.capacities = capacities
         self._kins: dict[tuple[tuple[int, ...], int | None], Kin] = {}
-        self._active: dict[Kin, None] = {}  # in the order in which they became so
+        self._active: dict[Kin, None] = {}  # in the order in which they became active
         self._since = 0
         self._wake: int | None = None  # the earliest time at which a look is due
         self._orders = count()
 
     def begin(self, pipes: tuple[int, ...], cap: int | None, amount: int) -> Flow:
-        """A message of ``amount`` units enters ``pipes``, held to ``cap`` units a nanosecond."""
+        """Start a message of ``amount`` units through ``pipes``, at a rate of at most ``cap`` units a nanosecond."""
         kin = self._kins.get((pipes, cap))
         if kin is None:
             kin = self._kins[pipes, cap] = Kin(pipes, cap)
@@ -93,7 +95,7 @@ class Fair:
         return flow
 
     def abort(self, flow: Flow) -> None:
-        """The rest of a message is not sent; nothing if all has been."""
+        """Stop sending a message. Nothing happens if all of it has passed."""
         if flow.live:
             self._advance()
             self._drop(flow)
@@ -106,14 +108,14 @@ class Fair:
             del self._active[flow.kin]
 
     def _advance(self) -> None:
-        """Work done until now."""
+        """Add the work that has been done until now."""
         passed, self._since = self.env.now - self._since, self.env.now
         if passed:
             for kin in self._active:
                 kin.work += kin.rate * passed
 
     def _share(self) -> None:
-        """New rates, by progressive filling, and when to look again."""
+        """Compute new rates by progressive filling, and when the next message will have passed."""
         left = list(self.capacities)
         flows = [0] * len(left)
         for kin in self._active:
@@ -149,7 +151,7 @@ class Fair:
             self.env.timeout(due - self.env.now).callbacks.append(self._look)
 
     def _look(self, _: Any) -> None:
-        """Let go what has passed by now."""
+        """Complete the messages that have passed by now."""
         if self._wake is not None and self.env.now >= self._wake:
             self._wake = None
         self._advance()
@@ -166,8 +168,8 @@ class Fair:
 
 
 class Fifo:
-    """Store and forward: the worker's own link at ``cap``, then pipe after pipe, each sending one message at a time at its full
-    rate, first come, first served."""
+    """Store and forward: a message passes the worker's own link at the rate ``cap``, and then one pipe after the other. Each
+    pipe sends one message at a time at its full rate, first come, first served."""
 
     def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
         self.env = env
@@ -175,7 +177,8 @@ class Fifo:
         self._lines: list[deque[tuple[Flow, tuple[int, ...]]]] = [deque() for _ in capacities]  # the first is being sent
 
     def begin(self, pipes: tuple[int, ...], cap: int | None, amount: int) -> Flow:
-        """A message of ``amount`` units leaves over a link of ``cap`` units a nanosecond and passes ``pipes`` in their order."""
+        """Start a message of ``amount`` units over a link of ``cap`` units a nanosecond, and then through ``pipes`` in their
+        order."""
         flow = Flow(self.env.event(), None, amount, 0)
         wait = 0 if cap is None else _rounded(amount, cap)
         if wait:
@@ -185,7 +188,7 @@ class Fifo:
         return flow
 
     def abort(self, flow: Flow) -> None:
-        """The rest of a message is not sent; nothing if all has been."""
+        """Stop sending a message. Nothing happens if all of it has passed."""
         if not flow.live:
             return
         flow.live = False
@@ -207,7 +210,7 @@ class Fifo:
             self._send(pipes[0])
 
     def _send(self, pipe: int) -> None:
-        """Turn to the next message that is still wanted."""
+        """Begin to send the next message that is still wanted."""
         line = self._lines[pipe]
         while line and not line[0][0].live:
             line.popleft()
@@ -225,5 +228,5 @@ class Fifo:
 
 
 def _rounded(amount: int, per: int) -> int:
-    """Nanoseconds, to the nearest."""
+    """The quotient in nanoseconds, rounded to the nearest."""
     return (2 * amount + per) // (2 * per)

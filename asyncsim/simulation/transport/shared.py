@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """What goes to one host: a share of the message, through these pipes, held to ``cap`` (units a nanosecond)."""
+    """The part of a message that goes to one host: its share of the message, the pipes it passes, and the rate ``cap`` (units a
+    nanosecond) to which it is held."""
 
     share: float
     pipes: tuple[int, ...]
@@ -27,7 +28,7 @@ class Part(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One direction between a worker and the server, or from one stage to the next."""
+    """The way of a message in one direction: between a worker and the server, or from one stage to the next."""
 
     latency: Callable[[int], int]  # of a step, in nanoseconds
     parts: tuple[Part, ...]

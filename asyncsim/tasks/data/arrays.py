@@ -11,7 +11,7 @@ from asyncsim.errors import UserError
 from asyncsim.streams import Streams
 
 Part = tuple[np.ndarray, np.ndarray]
-"""Inputs ``(n, ...)`` and targets ``(n,)`` or ``(n, ...)``."""
+"""The training or the test part of a data set: inputs ``(n, ...)``, and targets ``(n,)`` or ``(n, ...)``."""
 
 
 @dataclass(frozen=True, eq=False)

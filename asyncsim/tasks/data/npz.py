@@ -64,6 +64,6 @@ def _channels_first(path: Path, split: str, inputs: np.ndarray, shape: tuple[int
 
 
 def check_labels(what: str, labels: np.ndarray, classes: int) -> None:
-    """UserError unless every label is in 0..classes-1."""
+    """Raise ``UserError`` unless every label is in 0..classes-1."""
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise UserError(f"{what}: labels run from {labels.min()} to {labels.max()}; 0 to {classes - 1} allowed")

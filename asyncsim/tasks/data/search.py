@@ -1,4 +1,4 @@
-"""Where the user's own data may lie, and what to say when it does not."""
+"""Where a user's own data may lie, and the error when it is in none of these places."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ VARIABLE = "ASYNCSIM_DATA"
 
 
 def roots(data_dir: str | None) -> list[Path]:
-    """Folders to look in, in this order: the field ``data_dir``, ``$ASYNCSIM_DATA``, ``~/.cache/asyncsim``."""
+    """The folders to search, in this order: the field ``data_dir``, ``$ASYNCSIM_DATA``, ``~/.cache/asyncsim``."""
     named = [data_dir, os.environ.get(VARIABLE)]
     return [*(Path(folder).expanduser() for folder in named if folder), Path("~/.cache/asyncsim").expanduser()]
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file that may be looked at; no error for a folder that may not, or for an impossible name."""
+    """Is there a file that may be read? A folder without permission, or an impossible name, is no error."""
     try:
         return path.is_file()
     except OSError:
@@ -36,7 +36,7 @@ def missing(what: str, get: str, tried: Iterable[Path], instead: str) -> DataMis
 
 
 def verify(name: str, data: bytes, md5: str | None) -> None:
-    """ChecksumError unless ``data`` has that MD5; None is not checked."""
+    """Raise ``ChecksumError`` unless ``data`` has the given MD5; None is not checked."""
     if md5 is None:
         return
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()

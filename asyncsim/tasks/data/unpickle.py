@@ -1,4 +1,4 @@
-"""Reading CIFAR's pickles without running what they say."""
+"""Read CIFAR's pickles without executing the code that a pickle may contain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unpickle(name: str, data: bytes) -> dict[bytes, Any]:
 
 
 def _dtype(name: bytes | str, *_: Any) -> np.dtype:
-    # Python 2 wrote (name, align=0, copy=1); some NumPys warn about the 0.
+    # Python 2 wrote (name, align=0, copy=1); some versions of NumPy warn about the 0.
     dtype = np.dtype(name.decode() if isinstance(name, bytes) else name)
     if dtype.hasobject:
         raise pickle.UnpicklingError("it holds an array of objects; refused")

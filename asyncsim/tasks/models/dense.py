@@ -18,7 +18,7 @@ Width = Annotated[int, Field(ge=1)]
 
 @models.register("softmax")
 class Softmax(ModelSpec):
-    """Multinomial logistic regression: one linear layer. Convex."""
+    """Multinomial logistic regression: one linear layer. Its loss is convex."""
 
     def num_parameters(self, signature: Signature) -> int:
         return _affine([math.prod(signature.inputs), signature.outputs])
@@ -31,7 +31,7 @@ class Softmax(ModelSpec):
 
 @models.register("mlp")
 class Mlp(ModelSpec):
-    """Hidden layers of the given widths, PyTorch's default initial values."""
+    """A multilayer perceptron: hidden layers of the given widths, with PyTorch's default initial values."""
 
     hidden: Annotated[tuple[Width, ...], Field(max_length=1000)] = (64,)
     activation: Literal["relu", "tanh"] = "relu"

@@ -66,13 +66,13 @@ class ResNet8(ResNet):
 
 @models.register("resnet20")
 class ResNet20(ResNet):
-    """269,722 parameters on CIFAR-10."""
+    """A ResNet of depth 20: 269,722 parameters on CIFAR-10."""
 
     depth: int = Field(20, ge=8)
 
 
 @models.register("resnet56")
 class ResNet56(ResNet):
-    """853,018 parameters on CIFAR-10."""
+    """A ResNet of depth 56: 853,018 parameters on CIFAR-10."""
 
     depth: int = Field(56, ge=8)

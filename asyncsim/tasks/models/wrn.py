@@ -52,4 +52,4 @@ class Wrn(ModelSpec):
 
 @models.register("wrn_16_4")
 class Wrn164(Wrn):
-    """2,748,890 parameters on CIFAR-10."""
+    """WRN-16-4: 2,748,890 parameters on CIFAR-10."""

@@ -1,0 +1,47 @@
+"""First nothing wrong happens, then something right does: updates come, or it is said why not."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from asyncsim.needs import Need
+from asyncsim.records import EVENT_KINDS, OUTCOMES, Result
+from asyncsim.scenario import Scenario
+from torture.drawing import has_kind
+from torture.outcomes import Finding
+
+APPLIED = OUTCOMES.index("applied")
+PASSIVE = [EVENT_KINDS.index(kind) for kind in ("wait", "down", "stop")]
+ROUNDS = 4
+"""Times the longest piece of work, for every push that an update and every worker may need: generous, but no accident."""
+
+
+def last_fault(scenario: Scenario) -> int | None:
+    """When (ns) the last worker is taken away or comes back; None if that goes on for ever."""
+    cluster = scenario.cluster
+    owners = (cluster, *cluster.groups, *cluster.overrides.values())
+    sources = cluster.zones or cluster.maintenance or cluster.outages or cluster.server.faults
+    endless = sources or any(owner.faults for owner in owners)
+    if endless or has_kind(scenario, "recorded"):
+        return None
+    events = (*cluster.events, *(cluster.script.events if cluster.script else ()))
+    return max((round((event.at + (event.down or 0.0)) * 1e9) for event in events if event.slowdown is None), default=0)
+
+
+def check_progress(scenario: Scenario, result: Result) -> None:
+    """Raises ``Finding`` if no update came for long, though nobody was taken away any more."""
+    begin, bundle = last_fault(scenario), scenario.bundle()
+    if begin is None or Need.OVERLAPS in bundle.needs:  # what travels meanwhile is no span of its worker
+        return
+    events, updates = result.tables["events"], result.tables["updates"]
+    working = [kind not in PASSIVE for kind in events["kind"].tolist()]
+    longest = int((events["end_ns"] - events["start_ns"])[working].max(initial=1))
+    pushes = 1
+    for transform in bundle.transforms:
+        if transform.averages:
+            pushes *= getattr(transform, "count", None) or getattr(transform, "each", 1) * scenario.groups
+    bound = ROUNDS * longest * (pushes + scenario.cluster.num_workers) * scenario.stages.count
+    times = [time for time in updates["time_ns"][updates["outcome"] == APPLIED].tolist() if time > begin]
+    gap = max((after - before for before, after in pairwise([begin, *times])), default=0)
+    if gap > bound:
+        raise Finding("lively", "no update for long", f"{gap / 1e9:g} s, and the longest work takes {longest / 1e9:g} s")
