@@ -13,8 +13,8 @@ from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
-from asyncsim.simulation.mixing import Mixed, Row
 from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.rows import Mixed, Row
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.simulation import Simulation

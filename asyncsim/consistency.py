@@ -62,7 +62,7 @@ class Consistency(Spec):
     """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
     ``admits`` is asked if the rule declares ``Need.WAITS``. Workers that wait are asked again, in the order in which they
-    came, whenever the value of ``pulse`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
+    came, whenever the value of ``watches`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
     after every update if the rule declares ``Need.RECALLS``, from the oldest snapshot on until one is not recalled.
     ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
 
@@ -93,7 +93,7 @@ class Consistency(Spec):
     def recalls(self, worker: int, progress: Progress) -> bool:
         return False
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return 0
 
     def expects(self, worker: int, progress: Progress) -> str:
@@ -152,7 +152,7 @@ class BSP(Consistency):
     def recalls(self, worker: int, progress: Progress) -> bool:
         return self.cancel and progress.reading(worker) < progress.version
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.version
 
     def expects(self, worker: int, progress: Progress) -> str:
@@ -173,7 +173,7 @@ class SSP(Consistency):
     def admits(self, worker: int, progress: Progress) -> bool:
         return self.bound is None or progress.clock(worker) - progress.slowest() <= self.bound
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.slowest()
 
     def expects(self, worker: int, progress: Progress) -> str:
@@ -190,7 +190,7 @@ class Lockstep(Consistency):
     def admits(self, worker: int, progress: Progress) -> bool:
         return progress.pushes(worker) < self.every
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.version
 
     def expects(self, worker: int, progress: Progress) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.records.stages import stage_summary
+from asyncsim.records.stage_tables import stage_summary
 from asyncsim.records.summary import rounded, staleness_summary, time_shares, unknown_to_a_plan
 from asyncsim.simulation.metering import spending
 from asyncsim.units import NANOSECONDS

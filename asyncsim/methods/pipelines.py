@@ -27,7 +27,7 @@ from asyncsim.policies import (
 )  # fmt: skip
 from asyncsim.policies.prediction import Horizon
 from asyncsim.simulation.orders import Flush, ForwardLocked, OneForwardOneBackward, Ticks
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 Weights = Literal["stashed", "current", "replayed"]
 

@@ -64,4 +64,4 @@ class Admission:
         return ask(worker.member, self._sim.progress[worker.stage])
 
     def _look(self) -> list[object]:
-        return [self._sim.consistency.pulse(progress) for progress in self._sim.progress]
+        return [self._sim.consistency.watches(progress) for progress in self._sim.progress]

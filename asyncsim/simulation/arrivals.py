@@ -88,7 +88,7 @@ class Arrivals:
             return
         version = sim.progress[worker.stage].version
         sim.observers.arriving(worker, step, snapshot)
-        sim.server.arrive(worker.index, step, snapshot, work, sim.env.now, worker.up)
+        sim.server.receive(worker.index, step, snapshot, work, sim.env.now, worker.up)
         self.changed(worker.stage, version)
         if self.closings is not None:
             self.closings.look(worker.stage)

@@ -89,7 +89,7 @@ class StandIn:
     def current(self, worker: int) -> Tensor | None:
         return self.late.get((worker, self.sim.workers[worker].step))
 
-    def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
+    def receive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
         self.pushes += 1
         at = self.sim.workers[worker]
         if self._next() != NOTHING:

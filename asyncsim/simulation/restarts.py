@@ -14,7 +14,7 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     import simpy
 
-    from asyncsim.cluster import Server
+    from asyncsim.cluster import ServerSpec
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
@@ -30,7 +30,7 @@ class Restarts:
     - restart: it makes one new version, so that a version still names one set of parameters.
     """
 
-    def __init__(self, sim: Simulation, server: Server, streams: Streams) -> None:
+    def __init__(self, sim: Simulation, server: ServerSpec, streams: Streams) -> None:
         assert server.faults is not None
         self.sim = sim
         self.count = 0

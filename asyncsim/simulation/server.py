@@ -131,7 +131,7 @@ class Server:
         shards = self.shards
         return shards[worker % len(shards)].current(worker // len(shards))
 
-    def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
+    def receive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
         """Take a result that has been received: its shard acts on it, and what became of it is recorded."""
         count = len(self.shards)
         shard = self.shards[worker % count]
@@ -142,7 +142,7 @@ class Server:
             if work is not None and shard.numeric:
                 shard.drop(work)
             return
-        arrival = shard.arrive(worker // count, step, snapshot, work, now, up)
+        arrival = shard.take_in(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
         if shard.progress.sees_losses:
             self.losses.append(shard.progress.loss)

@@ -169,7 +169,7 @@ class Shard(Parameters):
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
         return self.policy.late_view(self.params, self) if self.numeric else None
 
-    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
         staleness = self.version - snapshot.version
         self.now = now

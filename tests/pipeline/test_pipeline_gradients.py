@@ -67,13 +67,13 @@ def whole(task, streams, layers, member, batch, parts):
 
 def check(monkeypatch, case, method):
     seen = {}
-    arrive = Shard.arrive
+    arrive = Shard.take_in
 
     def noting(self, member, step, snapshot, work, now, up):
         seen[self.stage, member, step] = work.result().gradient.clone()
         return arrive(self, member, step, snapshot, work, now, up)
 
-    monkeypatch.setattr(Shard, "arrive", noting)
+    monkeypatch.setattr(Shard, "take_in", noting)
     monkeypatch.setattr(Task, "evaluate", lambda task, *_, **__: dict.fromkeys(task.metrics, 0.0))
     asyncsim.simulate(case)
     task = case.task.build(case.seed, "cpu", "float64", case.groups)

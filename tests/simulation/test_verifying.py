@@ -72,8 +72,8 @@ def test_the_dead_do_nothing(broken, monkeypatch):
 
 
 def test_channels(monkeypatch):
-    arrive = Channel._arrive
-    monkeypatch.setattr(Channel, "_arrive", lambda self, message: (arrive(self, message), setattr(self, "fullest", 9)))
+    arrive = Channel._put
+    monkeypatch.setattr(Channel, "_put", lambda self, message: (arrive(self, message), setattr(self, "fullest", 9)))
     with pytest.raises(LawBroken, match="holds no more"):
         asyncsim.plan(Scenario.model_validate(PIPELINE | {"method": "pipedream", "run": {"updates": 20}}))
 

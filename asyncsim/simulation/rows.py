@@ -101,9 +101,9 @@ class Mixed:
     def current(self, member: int) -> Tensor | None:
         return self.rows[member].current(member)
 
-    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         row = self.rows[member]
-        arrival = row.arrive(member, step, snapshot, work, now, up)
+        arrival = row.take_in(member, step, snapshot, work, now, up)
         if arrival.verdict is Verdict.DROPPED:
             row.half = row.params, 0  # no step in this round
         if not self._mix(now) and arrival.verdict is None:
