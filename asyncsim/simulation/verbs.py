@@ -58,7 +58,7 @@ class Verbs:
         worker.version = snapshot.version
         self.observers.read(worker, snapshot)
         nbytes = self.costs.message_bytes[worker.stage] or 0.0
-        passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
+        passage = None if self.transport.free else self.transport.carry(worker, worker.step, DOWN, nbytes)
         if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
             yield from self._passing(passage)
@@ -99,7 +99,7 @@ class Verbs:
         nbytes = self.costs.push_bytes[worker.stage] or 0.0
         if self.sized:
             nbytes = self.server.depart(worker.index, step, *self.held[worker.index, step], self.env.now)
-        passage = self.transport.carry(worker, step, UP, nbytes)
+        passage = None if self.transport.free else self.transport.carry(worker, step, UP, nbytes)
         if passage is not None and behind is None:
             self.spans.begin(worker, UPLOAD)
             yield from self._passing(passage)

@@ -38,10 +38,11 @@ class AllReduce:
         self._progress = progress
         self._bandwidth = min((link.bandwidth for link in links if link.bandwidth), default=None)
         self._latencies = [each.profile.uplink.latency.draws(streams, "all-reduce", each.index) for each in workers]
+        self.free = len(workers) == 1
         self._most = rounds_and_volume(kind, len(workers))[0]  # messages of a step
 
     def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> int | None:
-        if purpose != UP or len(self._latencies) == 1:
+        if purpose != UP or self.free:
             return None
         rounds, volume = rounds_and_volume(self._kind, self._progress.members)
         latency = self._latencies[worker.index].total(step * self._most, rounds)

@@ -33,9 +33,9 @@ class Links:
                 if not at_once or link.bandwidth:
                     self._ways[worker.index, purpose] = Way(link, link.latency.draws(streams, purpose, worker.index), at_once)
 
+        self.free = not self._ways
+
     def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> int | None:
-        if not self._ways:
-            return None
         way = self._ways.get((worker.index, purpose))
         if way is None or (way.at_once and not nbytes):
             return None

@@ -42,6 +42,7 @@ class SharedPipes:
         receive_copy: Callable[[Worker], None],
     ) -> None:  # fmt: skip
         assert cluster.network is not None
+        self.free = False
         self.env = env
         self.spec = spec = cluster.network
         self.streams = streams

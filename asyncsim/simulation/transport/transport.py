@@ -19,6 +19,9 @@ depends on what else is under way."""
 class Transport(Protocol):
     """Private links, shared pipes, or an all-reduce."""
 
+    free: bool
+    """No message takes any time, so that ``carry`` need not be asked."""
+
     def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> Passage | None:
         """Begin to carry a message of ``nbytes`` of a step, from the worker (``DOWN``: to it); None: it takes no time at all."""
         ...
