@@ -102,7 +102,7 @@ class Future:
             self.engine.evaluate(self)
         return self._carry
 
-    def settle(self, result: Gradient) -> None:
+    def fulfil(self, result: Gradient) -> None:
         """Take over the result; called by the engine. The parts of a mean that were not computed one by one take the loss of
         the mean."""
         self._result = result
