@@ -71,7 +71,7 @@ class Observers:
     def __init__(self, *observers: object) -> None:
         self._listening: dict[str, list[Tell]] = {event: [] for event in EVENTS}
         for event in EVENTS:
-            setattr(self, event, _nobody)
+            setattr(self, event, nobody)
         for observer in observers:
             self.add(observer)
 
@@ -85,7 +85,7 @@ class Observers:
                 setattr(self, event, tell if len(listening) == 1 else _all(listening))
 
 
-def _nobody(*what: Any) -> None:
+def nobody(*what: Any) -> None:
     """Nobody listens."""
 
 

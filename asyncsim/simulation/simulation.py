@@ -100,6 +100,7 @@ class Simulation(Verbs):
             server.add_columns(self.meter.totals)
         self.admission = Admission(self)
         self.arrivals = Arrivals(self, cluster, streams)
+        self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.lives = Lives(self)
         self.patience = Patience(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
+from asyncsim.simulation.observers import nobody
 from asyncsim.simulation.spans import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
 from asyncsim.simulation.transport.transport import DOWN, UP
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.arrivals import Arrivals
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
+    from asyncsim.simulation.restarts import Restarts
     from asyncsim.simulation.server import Server
     from asyncsim.simulation.spans import Spans
     from asyncsim.simulation.transport.transport import Passage, Transport
@@ -34,6 +36,7 @@ class Verbs:
     progress: list[WorkerProgress]
     admission: Admission
     arrivals: Arrivals
+    restarts: Restarts | None
     spans: Spans
     observers: Observers
     costs: Costs
@@ -51,19 +54,23 @@ class Verbs:
             self.spans.begin(worker, WAIT)
             yield admitted
             self.spans.end(worker)
-        if self.arrivals.restarts is not None:
-            yield from self.arrivals.restarts.wait(worker)
-        snapshot = self.server.read(worker.index, self.env.now, version)
-        self.held[worker.index, worker.step] = snapshot, None
+        if self.restarts is not None:
+            yield from self.restarts.wait(worker)
+        index = worker.index
+        snapshot = self.server.read(index, self.env.now, version)
+        self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
-        self.observers.read(worker, snapshot)
+        observers = self.observers
+        observers.read(worker, snapshot)
+        if self.transport.free and observers.sent is nobody:
+            return snapshot
         nbytes = self.costs.message_bytes[worker.stage] or 0.0
-        passage = None if self.transport.free else self.transport.carry(worker, worker.step, DOWN, nbytes)
+        passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
         if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
             yield from self._passing(passage)
             self.spans.end(worker)
-        self.observers.sent(worker, DOWN, nbytes)
+        observers.sent(worker, DOWN, nbytes)
         return snapshot
 
     def submit(self, worker: Worker, snapshot: Snapshot, kernel: Callable[[Snapshot], Kernel]) -> Future | None:
@@ -95,11 +102,13 @@ class Verbs:
     def upload(self, worker: Worker, behind: int | None = None) -> Generator[Any, Any, None]:
         """Carry the result of the worker's step to the server; or that of the step ``behind``, in the background: the worker does
         something else meanwhile, and no span shows it."""
+        if self.transport.free and self.observers.sent is nobody and not self.sized:
+            return
         step = worker.step if behind is None else behind
         nbytes = self.costs.push_bytes[worker.stage] or 0.0
         if self.sized:
             nbytes = self.server.depart(worker.index, step, *self.held[worker.index, step], self.env.now)
-        passage = None if self.transport.free else self.transport.carry(worker, step, UP, nbytes)
+        passage = self.transport.carry(worker, step, UP, nbytes)
         if passage is not None and behind is None:
             self.spans.begin(worker, UPLOAD)
             yield from self._passing(passage)

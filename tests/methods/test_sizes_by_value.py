@@ -119,6 +119,14 @@ def test_a_size_given_by_hand_stands():
     assert set(uploads.end_ns - uploads.start_ns) == {600_000_000}
 
 
+def test_where_links_are_free_a_treated_push_still_arrives():
+    """A bandwidth stands in the scenario, and no worker has it: sizes are asked for, and take no time."""
+    free = {"workers": 1, "instance": None, "compute": "1s", "overrides": {0: {"uplink": {}, "downlink": {}}}}
+    run = asyncsim.simulate(scenario(free))
+    assert run.summary["time"] == pytest.approx(60)
+    assert run.updates.kept.nunique() > 10
+
+
 def test_a_run_that_diverges_goes_on_with_usual_sizes():
     run = asyncsim.simulate(scenario(optimizer={"kind": "sgd", "lr": 1e308}))
     uploads = run.events[(run.events.kind == "upload") & run.events.complete]
