@@ -27,11 +27,11 @@ _HOMES = {
     "simulate_many": "asyncsim.sweep",
     "calibrate": "asyncsim.calibration",
     "UserError": "asyncsim.errors",
-    "delays": "asyncsim.cluster", "Delay": "asyncsim.cluster",
-    "Transform": "asyncsim.policies",
-    "optimizers": "asyncsim.policies", "schedules": "asyncsim.policies",
-    "consistencies": "asyncsim.consistency", "programs": "asyncsim.simulation.programs",
-    "TaskSpec": "asyncsim.tasks", "models": "asyncsim.tasks",
+    "registries": "asyncsim.registries",
+    "Delay": "asyncsim.cluster", "Consistency": "asyncsim.consistency", "Gossip": "asyncsim.gossip", "Need": "asyncsim.needs",
+    "Transform": "asyncsim.policies", "StepRule": "asyncsim.policies", "Schedule": "asyncsim.policies",
+    "Method": "asyncsim.methods", "Bundle": "asyncsim.methods", "Program": "asyncsim.simulation.programs",
+    "TaskSpec": "asyncsim.tasks", "ModelSpec": "asyncsim.tasks", "Partition": "asyncsim.tasks",
 }  # fmt: skip
 
 __all__ = [*_HOMES, "__version__"]
@@ -41,7 +41,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that torch is imported only where gradients are computed."""
     if name not in _HOMES:
         raise AttributeError(f"module 'asyncsim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    return home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -94,6 +94,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
+        one.average = None if task is None else task.average_statistics
         return one
 
     return shard(Shard) if bundle.gossip is None else Mixed([shard(Row) for _ in range(groups)], bundle.gossip)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import Field, model_validator
 
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
-consistencies = Registry("consistency")
+consistencies = Registry("consistency", home=PAPERS)
 
 
 class Progress(Protocol):
@@ -105,7 +105,7 @@ class ASP(Consistency):
     """Asynchronous: nobody waits. With ``recall_after = R``, work whose staleness reaches ``R`` versions is abandoned and the
     worker reads anew (Ringmaster ASGD "with stops", Maranjyan et al. 2025)."""
 
-    recall_after: int | None = Field(None, ge=1)
+    recall_after: int | None = Field(default=None, ge=1)
 
     @property
     def needs(self) -> Need:  # type: ignore[override]
@@ -185,7 +185,7 @@ class Lockstep(Consistency):
     """A worker reads unless it has delivered ``every`` pushes since the last update: the barrier between the groups of a
     pipeline, each of which gives so many to every update."""
 
-    every: int = Field(1, ge=1)
+    every: int = Field(default=1, ge=1)
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return progress.pushes(worker) < self.every

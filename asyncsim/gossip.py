@@ -12,9 +12,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
-gossips = Registry("gossip", default="ring")
+gossips = Registry("gossip", default="ring", home=PAPERS)
 
 Matrix = list[list[float]]
 Form = Literal["adapt_then_combine", "combine_then_adapt"]
@@ -68,7 +68,7 @@ class Ring(Gossip):
 class Torus(Gossip):
     """Every group hears the four around it, on a grid of ``rows`` rows that is closed in both directions."""
 
-    rows: int | None = Field(None, ge=1)
+    rows: int | None = Field(default=None, ge=1)
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         rows = self.rows or max(each for each in range(1, math.isqrt(groups) + 1) if groups % each == 0)

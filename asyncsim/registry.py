@@ -2,7 +2,8 @@
 
 A plugin is a frozen pydantic model with behaviour. Once it is decorated, a scenario may name it::
 
-    from asyncsim.policies import Transform, policies
+    from asyncsim.policies import Transform
+    from asyncsim.registries import policies
 
     @policies.register("halve_when_late")
     class HalveWhenLate(Transform):
@@ -13,13 +14,16 @@ A plugin is a frozen pydantic model with behaviour. Once it is decorated, a scen
                 push.penalise(2.0)
             return push
 
-Packages register theirs through entry points of the group that is named in the registry (for example ``asyncsim.policy``).
+A package brings its plugins by an entry point. The group ``asyncsim.plugins`` names modules, whose plugins register themselves as
+above, as many and of as many kinds as a module has. The group named in a registry (for example ``asyncsim.policy``) names single
+classes, each by the name that a scenario writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from itertools import zip_longest
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -42,6 +46,11 @@ T = TypeVar("T", bound="type[Spec]")
 _MARK = "x-registry"
 _MOST_HINTS = 20  # of many unknown keys the others are not compared with every field
 _registries: dict[str, Registry] = {}
+PLUGINS = "asyncsim.plugins"
+"""Entry points of this group are modules that register what they define."""
+PAPERS = "asyncsim.methods"
+"""The project's own folder of methods. A file in it may bring parts of any kind with it; the registries of parts import it by
+this name, as they import the modules of other packages, and know nothing else of it."""
 
 
 class Spec(BaseModel):
@@ -93,8 +102,10 @@ class Spec(BaseModel):
 class Registry:
     """The plugins of one role by name. As an annotation, ``Annotated[Delay, delays]``, it is a union over their kinds."""
 
-    def __init__(self, what: str, default: str | None = None) -> None:
+    def __init__(self, what: str, default: str | None = None, home: str | None = None) -> None:
         self.what = what
+        self.home = home
+        """A package whose modules register plugins here; it is imported when the registry is first asked."""
         self.group = f"asyncsim.{what.replace(' ', '_')}"
         self.default = default
         """The ``kind`` that is meant by a mapping without ``kind``, and by a bare value if that kind has a ``shorthand``."""
@@ -119,22 +130,28 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
-        self._load_entry_points()
+        self._load()
         return sorted(self._classes)
 
     def __iter__(self) -> Iterator[tuple[str, type[Spec]]]:
         return ((name, self._classes[name]) for name in self.names())
 
-    def __getitem__(self, name: str) -> type[Spec]:
-        self._load_entry_points()
+    def __contains__(self, name: object) -> bool:
+        """Is there a plugin of this name? What has not been loaded yet is loaded only if that may change the answer: defaults of
+        the project's own settings are made while its modules are imported, before any plugin can be."""
         if name not in self._classes:
+            self._load()
+        return name in self._classes
+
+    def __getitem__(self, name: str) -> type[Spec]:
+        if name not in self:
             raise KeyError(f"unknown {self.what} {name!r}{nearest(name, self._classes)}; known: {', '.join(self.names())}")
         return self._classes[name]
 
     def parse(self, value: Any, context: Any = None) -> Spec:
         """The plugin that a value of a scenario describes: a registered instance, a name, a bare value (for the default kind),
         or a mapping with a ``kind``."""
-        if isinstance(value, Spec) and isinstance(value, tuple(cls for _, cls in self)):
+        if isinstance(value, Spec) and value.kind in self and isinstance(value, self[value.kind]):
             return value
         if isinstance(value, Mapping):
             fields = {str(key): item for key, item in value.items()}
@@ -144,7 +161,7 @@ class Registry:
                 raise located(self.what, [(("kind",), None, f"is missing; a mapping for {self.what} needs one of: {known}")])
             return self._class(kind, ("kind",)).model_validate(fields, context=context)
         if isinstance(value, str) and (
-            value in self.names() or self.default is None or not self[self.default].shorthand or value.isidentifier()
+            value in self or self.default is None or not self[self.default].shorthand or value.isidentifier()
         ):
             return self._class(value, ()).model_validate({}, context=context)
         if self.default is not None and self[self.default].shorthand:
@@ -160,15 +177,21 @@ class Registry:
             raise located(self.what, [(where, kind, message)])
         raise PydanticCustomError("plugin", message)
 
-    def _load_entry_points(self) -> None:
+    def _load(self) -> None:
+        """Import what registers itself, once. A plugin that is asked for meanwhile is found if its module has been imported."""
         if self._loaded:
             return
         self._loaded = True
-        for point in entry_points(group=self.group):
-            try:
-                self.register(point.name)(point.load())
-            except Exception as error:  # a broken package must be named, whatever it raises
-                raise UserError(f"entry point {self.group}:{point.name} ({point.value}) cannot be loaded: {error}") from error
+        try:
+            if self.home is not None:
+                import_module(self.home)
+            for point in entry_points(group=PLUGINS):
+                _loaded_point(point)
+            for point in entry_points(group=self.group):
+                _loaded_point(point, self)
+        except BaseException:
+            self._loaded = False  # the next who asks is told as well
+            raise
 
     # Pydantic reads these two when the registry annotates a field.
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -192,6 +215,16 @@ class Registry:
             body["required"] = sorted({*body.get("required", []), *([] if name == self.default else ["kind"])})
             options.append(body)
         return {"anyOf": options, "description": f"{self.what}, by kind"}
+
+
+def _loaded_point(point: EntryPoint, registry: Registry | None = None) -> None:
+    """Load an entry point, and register what it names in ``registry`` (None: it has registered itself)."""
+    try:
+        loaded = point.load()
+        if registry is not None:
+            registry.register(point.name)(loaded)
+    except Exception as error:  # a broken package must be named, whatever it raises
+        raise UserError(f"entry point {point.group}:{point.name} ({point.value}) cannot be loaded: {error}") from error
 
 
 def json_schema(model: type[Spec]) -> dict[str, Any]:

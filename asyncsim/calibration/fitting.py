@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from asyncsim.calibration.families import FAMILIES, Constant, Family
-from asyncsim.cluster import delays
+from asyncsim.cluster.delays import delays
 
 EQUAL = 1e-6
 """Durations that differ by less than this share of their mean are treated as a constant."""

@@ -16,9 +16,9 @@ class Cadence(Spec):
     from which a longer run can start.
     """
 
-    updates: int | None = Field(None, ge=1)
+    updates: int | None = Field(default=None, ge=1)
     time: PositiveSeconds | None = None
-    minutes: float | None = Field(None, ge=0)
+    minutes: float | None = Field(default=None, ge=0)
     end: bool = False
 
     @model_validator(mode="after")

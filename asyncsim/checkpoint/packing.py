@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asyncsim.engine.futures import Future, Gradient
-from asyncsim.policies import Push, Snapshot
+from asyncsim.messages import Future, Gradient, Push, Snapshot
 
 if TYPE_CHECKING:
     import torch
 
-    from asyncsim.engine.futures import Engine
+    from asyncsim.engine.engine import Engine
     from asyncsim.engine.kernels import Kernel
 
 PUSH = tuple(field.name for field in fields(Push))

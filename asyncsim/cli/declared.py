@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asyncsim.cli.layout import Column, show_table
-from asyncsim.consistency import consistencies
-from asyncsim.gossip import gossips
-from asyncsim.methods import Method, methods
+from asyncsim.methods import Method
 from asyncsim.needs import MEANING, Need
-from asyncsim.policies import SGD, optimizers, policies
+from asyncsim.policies import SGD
+from asyncsim.registries import consistencies, gossips, methods, optimizers, policies, programs
 from asyncsim.registry import Registry, Spec
-from asyncsim.simulation.programs import programs
 
 PARTS: tuple[Registry, ...] = (policies, optimizers, consistencies, programs, gossips)
 WORKERS, STAGES = 4, 2

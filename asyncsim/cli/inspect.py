@@ -7,27 +7,15 @@ import inspect
 import json
 from pathlib import Path
 
+from asyncsim import registries
 from asyncsim.cli.declared import needs
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
-from asyncsim.cluster import delays, instances, networks, outages
-from asyncsim.consistency import consistencies
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
-from asyncsim.policies import optimizers, policies, schedules
 from asyncsim.records.directory import write_atomically
-from asyncsim.registry import Registry, json_schema
+from asyncsim.registry import json_schema
 from asyncsim.scenario import Scenario, dump_scenario, load_study
 from asyncsim.scenario.study_schema import study_schema
-from asyncsim.simulation.programs import programs
-from asyncsim.tasks import models, partitions, tasks
-
-REGISTRIES: dict[str, Registry] = {
-    "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "delays": delays, "networks": networks, "outages": outages,
-    "instances": instances, "tasks": tasks, "models": models,
-    "partitions": partitions,
-}  # fmt: skip
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -81,7 +69,7 @@ def listing(arguments: argparse.Namespace) -> int:
     if arguments.needs:
         needs()
         return 0
-    for what, registry in REGISTRIES.items():
+    for what, registry in registries.ALL.items():
         if arguments.what not in (None, what):
             continue
         told = [

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import asyncsim
+from asyncsim import registries
 from asyncsim.cli import advising, calibrating, inspect, plotting, resuming, running, sweeping, tracing
 from asyncsim.errors import UserError
 from asyncsim.stopping import check, exit_code, stoppable
@@ -134,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     calibrating.arguments(commands, _command, _positive)
 
     listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
-    listing.add_argument("what", nargs="?", choices=sorted(inspect.REGISTRIES), help="only this")
+    listing.add_argument("what", nargs="?", choices=sorted(registries.ALL), help="only this")
     listing.add_argument("--needs", action="store_true", help="what methods and their parts need and do, as they have declared")
 
     _command(commands, "schema", inspect.schema, "print the JSON Schema of scenario files, for editors")

@@ -3,7 +3,7 @@
 from asyncsim.cluster.bathtub import Bathtub
 from asyncsim.cluster.cluster import Cluster, Group, Override
 from asyncsim.cluster.composite import Mixture, Part, Scaled, Tiers
-from asyncsim.cluster.delays import ComputeDelay, Delay, LastingDelay, SteadyDelay, delays, steady
+from asyncsim.cluster.delays import ComputeDelay, Delay, LastingDelay, SteadyDelay, steady
 from asyncsim.cluster.distributions import (
     Constant,
     Exponential,
@@ -19,10 +19,10 @@ from asyncsim.cluster.happenings import Event, Script
 from asyncsim.cluster.links import Link, ServerSpec
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaHomogeneous, Preset, SpotDown, SpotUp
-from asyncsim.cluster.network import Flat, Loss, Network, Rack, networks
-from asyncsim.cluster.outage_sources import Outage, Outages, Rolling, outages
+from asyncsim.cluster.network import Flat, Loss, Network, Rack
+from asyncsim.cluster.outage_sources import Outage, Outages, Rolling
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
-from asyncsim.cluster.prices import Instance, instances
+from asyncsim.cluster.prices import Instance
 from asyncsim.cluster.profiles import WorkerProfile
 from asyncsim.cluster.recorded import Recorded
 from asyncsim.cluster.regions import AflWireless, Aws2017Regions, Cluster100MBps, Region
@@ -84,10 +84,6 @@ __all__ = [
     "Weibull",
     "WorkerProfile",
     "Zones",
-    "delays",
-    "instances",
-    "networks",
-    "outages",
     "segments",
     "steady",
 ]

@@ -3,7 +3,8 @@
 A new kind is one class::
 
     import numpy as np
-    from asyncsim.cluster import Delay, delays
+    from asyncsim.cluster import Delay
+    from asyncsim.registries import delays
     from asyncsim.units import Seconds
 
     @delays.register("coin")

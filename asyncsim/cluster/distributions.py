@@ -109,9 +109,9 @@ class Lognormal(Delay):
     """
 
     median: PositiveSeconds | None = None
-    sigma: NonNegative | None = Field(None, le=20)
+    sigma: NonNegative | None = Field(default=None, le=20)
     mean: PositiveSeconds | None = None
-    cv: NonNegative | None = Field(None, le=1e6)
+    cv: NonNegative | None = Field(default=None, le=1e6)
 
     @model_validator(mode="after")
     def _one_pair(self) -> Lognormal:

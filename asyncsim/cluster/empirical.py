@@ -45,7 +45,7 @@ class Empirical(Delay):
     filled in, so that a changed file is another scenario; where it is given, a file with another content is refused.
     """
 
-    file: str | None = Field(None, min_length=1)
+    file: str | None = Field(default=None, min_length=1)
     values: Annotated[tuple[NonNegative, ...] | None, BeforeValidator(_listed)] = None
     column: str = "seconds"
     worker: str = "worker"

@@ -22,10 +22,10 @@ class Load(Spec):
     """
 
     period: PositiveSeconds = 86400.0
-    depth: float | None = Field(None, gt=0, lt=1)
+    depth: float | None = Field(default=None, gt=0, lt=1)
     peak: Seconds = 0.0
-    steps: int = Field(24, ge=2, le=10_000)
-    factors: tuple[Positive, ...] | None = Field(None, min_length=2)
+    steps: int = Field(default=24, ge=2, le=10_000)
+    factors: tuple[Positive, ...] | None = Field(default=None, min_length=2)
 
     @model_validator(mode="after")
     def _one_form(self) -> Load:

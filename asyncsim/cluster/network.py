@@ -26,7 +26,7 @@ class Loss(Spec):
     shorthand: ClassVar[str | None] = "probability"
     probability: float = Field(ge=0, lt=1)
     timeout: Seconds = 0.2
-    packet: Bytes | None = Field(None, gt=0)
+    packet: Bytes | None = Field(default=None, gt=0)
 
     def tries(self, streams: Streams, purpose: str, worker: int, step: int, nbytes: float) -> list[float]:
         """The number of bytes that each try sends; the last try is the one that completes the message."""
@@ -54,10 +54,10 @@ class Network(Spec):
     ingress: BytesPerSecond | None = None
     egress: BytesPerSecond | None = None
     discipline: Literal["fair", "fifo"] = "fair"
-    shards: int | None = Field(None, ge=1, le=100_000)
-    hosts: int = Field(1, ge=1, le=10_000)
+    shards: int | None = Field(default=None, ge=1, le=100_000)
+    hosts: int = Field(default=1, ge=1, le=10_000)
     loss: Loss | None = None
-    duplicate: float = Field(0.0, ge=0, lt=1)
+    duplicate: float = Field(default=0.0, ge=0, lt=1)
 
     def problems(self, num_workers: int) -> Iterator[Problem]:
         """The settings that do not fit a fleet of so many workers, each with its field and the reason."""
@@ -129,7 +129,7 @@ class Rack(Network):
     racks: Counts = 2
     uplink: BytesPerSecond | None = None
     oversubscription: Positive | None = None
-    server: int | None = Field(None, ge=0)
+    server: int | None = Field(default=None, ge=0)
     hop: Seconds = 0.0
 
     def problems(self, num_workers: int) -> Iterator[Problem]:

@@ -78,7 +78,7 @@ class Zones(_Preset):
     zones: Counts = 3
     gap: LastingDelay
     down: SteadyDelay
-    whole: float = Field(0.5, ge=0, le=1)
+    whole: float = Field(default=0.5, ge=0, le=1)
     spread: Seconds = 0.0
     warning: Seconds | None = None
 

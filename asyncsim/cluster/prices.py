@@ -25,7 +25,7 @@ class Instance(Spec):
 
     shorthand: ClassVar[str | None] = "price"
     price: DollarsPerHour = 0.0
-    spot: float | None = Field(None, gt=0, le=1)
+    spot: float | None = Field(default=None, gt=0, le=1)
     idle: Watts = 0.0
     busy: Watts = 0.0
     egress: DollarsPerGigabyte = 0.0

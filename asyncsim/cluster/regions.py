@@ -149,7 +149,7 @@ class AflWireless(Network):
     and 100 (``4g``), 50 and 1000 (``5g``). Source: github.com/boyi-liu/AFL-Lib."""
 
     MBIT: ClassVar[dict[str, tuple[float, float]]] = {"wifi": (150, 600), "4g": (20, 100), "5g": (50, 1000)}
-    radio: Literal["wifi", "4g", "5g"] = Field("wifi")
+    radio: Literal["wifi", "4g", "5g"] = Field(default="wifi")
 
     def bandwidth(self, streams: Streams, worker: int) -> float | None:
         return float(streams("radio", worker).uniform(*self.MBIT[self.radio])) * 1e6 / 8

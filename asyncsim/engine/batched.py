@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from asyncsim.engine.call import Call, batches
 from asyncsim.engine.dense import DenseNetwork
-from asyncsim.engine.futures import Future, Gradient
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.engine.vectorised import VectorisedModule
-from asyncsim.tasks.batches import stacked
+from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
-
-ROW = 16  # numbers to which rows of snapshots are padded: 64 bytes or more
 
 
 class BatchedEngine(SerialEngine):
@@ -72,7 +67,7 @@ class BatchedEngine(SerialEngine):
     def union(self, parts: list[Future]) -> Gradient:
         if not isinstance(self.network, DenseNetwork):
             return super().union(parts)
-        inputs, targets = _batches(parts, [part.step for part in parts])
+        inputs, targets = batches(parts, [part.step for part in parts])
         union = inputs.flatten(0, 1).unsqueeze(0), targets.flatten(0, 1).unsqueeze(0)
         gradients, losses = self.network.gradients(parts[0].params.unsqueeze(0), *union)
         return Gradient(gradients[0], losses[0], None)
@@ -105,27 +100,6 @@ def _key(future: Future) -> object:
     return future.engine.network, type(future.kernel), future.kernel.call_key
 
 
-class Call:
-    """Up to ``width`` results that are computed together; what a kernel's ``batched`` is given.
-
-    ``jobs`` are the ``W`` futures (each with ``worker``, ``step``, ``kernel``), the last ones perhaps repetitions that fill the
-    call up; ``params``, shape ``(W, P)``, their snapshots, not to be written to.
-    """
-
-    def __init__(self, jobs: list[Future], network: DenseNetwork | VectorisedModule) -> None:
-        self.jobs = jobs
-        self._network = network
-        self._rows = _rows([job.params for job in jobs])
-        self.params = self._rows[:, : network.num_parameters]
-
-    def gradients(self, params: Tensor, steps: list[int]) -> tuple[Tensor, Tensor]:
-        """Gradients ``(W, P)`` at ``params`` (W, P) and mean losses ``(W,)``; row ``i`` for the batch ``steps[i]`` of job ``i``'s
-        worker."""
-        rows = self._rows if params is self.params else _aligned(params)
-        gradients, losses = self._network.gradients(rows, *_batches(self.jobs, steps))
-        return gradients[:, : self._network.num_parameters], losses
-
-
 def _compute(jobs: list[Future], width: int) -> None:
     """Compute up to ``width`` futures that can share a call."""
     padded = jobs + jobs[:1] * (width - len(jobs))
@@ -135,23 +109,3 @@ def _compute(jobs: list[Future], width: int) -> None:
         job.engine.computed += 1
         job.engine.forget(job)
         job.fulfil(Gradient(row, loss, None))
-
-
-def _rows(params: list[Tensor]) -> Tensor:
-    """Snapshots as rows ``(W, P')`` that all begin at a multiple of 64 bytes; a single one is not copied."""
-    if len(params) == 1:
-        return params[0].unsqueeze(0)
-    size = len(params[0])
-    rows = params[0].new_empty(len(params), -(-size // ROW) * ROW)
-    torch.stack(params, out=rows[:, :size])
-    return rows
-
-
-def _aligned(matrix: Tensor) -> Tensor:
-    """``matrix`` (W, P) with rows that begin at a multiple of 64 bytes."""
-    return _rows(list(matrix.unbind(0))) if len(matrix) > 1 else matrix.contiguous()
-
-
-def _batches(jobs: list[Future], steps: list[int]) -> tuple[Tensor, Tensor]:
-    """Inputs ``(W, B, ...)`` and targets ``(W, B, ...)`` of the jobs."""
-    return stacked([(job.engine.task.source, job.worker, step) for job, step in zip(jobs, steps, strict=True)])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from asyncsim.engine import kernels
-from asyncsim.engine.futures import Future, Gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from asyncsim.engine.futures import Gradient
+from asyncsim.messages import Gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.batched import Call
+    from asyncsim.engine.call import Call
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 

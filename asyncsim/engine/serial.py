@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from asyncsim.engine import kernels
-from asyncsim.engine.futures import Future, Gradient
+from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
     from torch import Tensor

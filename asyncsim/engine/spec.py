@@ -10,7 +10,7 @@ from pydantic import Field
 from asyncsim.registry import Registry, Spec
 
 if TYPE_CHECKING:
-    from asyncsim.engine.futures import Engine
+    from asyncsim.engine.engine import Engine
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
@@ -62,7 +62,7 @@ class Batched(EngineSpec):
     form."""
 
     ahead: ClassVar[bool] = True
-    width: int = Field(WIDTH, ge=1, le=1024)
+    width: int = Field(default=WIDTH, ge=1, le=1024)
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.batched import BatchedEngine
@@ -76,7 +76,7 @@ class Threaded(EngineSpec):
     serial engine's."""
 
     ahead: ClassVar[bool] = True
-    cores: int = Field(2, ge=1, le=1024)
+    cores: int = Field(default=2, ge=1, le=1024)
 
     def build(self, task: Task, streams: Streams, useful: Useful | None, averaged: bool) -> Engine:
         from asyncsim.engine.threaded import ThreadedEngine
@@ -104,7 +104,7 @@ class Auto(EngineSpec):
     rest serially. On other devices: serially.
     """
 
-    cores: int = Field(1, ge=1, le=1024)
+    cores: int = Field(default=1, ge=1, le=1024)
 
     def resolve(self, task: Task, num_workers: int) -> EngineSpec:
         from asyncsim.engine.dense import DenseNetwork

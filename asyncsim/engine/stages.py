@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from asyncsim.engine.futures import Future, Gradient
+from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams

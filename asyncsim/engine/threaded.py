@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from asyncsim.engine import kernels
-from asyncsim.engine.futures import Future, Gradient
 from asyncsim.engine.serial import SerialEngine, carried
+from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams

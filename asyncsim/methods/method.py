@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.gossip import Gossip
 from asyncsim.methods.fitting import PIPELINE, SIZED_RECALLS, SIZED_VIEWS, STAGES, UPLINK
 from asyncsim.needs import Need, joined
-from asyncsim.policies import StepRule, Transform, policies
+from asyncsim.policies import StepRule, Transform
+from asyncsim.policies.transform import policies
 from asyncsim.records.rows import UPDATES
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.simulation.programs import Program, Replica, programs
 
-methods = Registry("method")
+methods = Registry("method", home=PAPERS)
+P = TypeVar("P", bound=Spec)
 
 
 class Bundle(NamedTuple):
@@ -97,6 +99,11 @@ class Method(Spec):
         if taken:
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
         return bundle
+
+    def part(self, cls: type[P]) -> P:
+        """A part whose settings the method repeats: both have them from one class of settings, which neither is a part nor a
+        method."""
+        return cls(**{name: getattr(self, name) for name in cls.model_fields})
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         """The method's own choices."""

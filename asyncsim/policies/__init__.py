@@ -1,26 +1,23 @@
 """Policies: what happens to a push that arrives. Each file has one idea. Nothing here imports torch at run time, or knows of a
-clock."""
+clock.
 
+The roles (transform, step rule, schedule) and the parts that several papers share. A part that one paper alone has is in that
+paper's file, in `asyncsim.methods`.
+"""
+
+from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
-from asyncsim.policies.delay_compensation import DelayCompensation
-from asyncsim.policies.discrepancy import DiscrepancyCorrection
-from asyncsim.policies.gap_aware import GapAware
-from asyncsim.policies.look_ahead import LookAheadMomentum
-from asyncsim.policies.mixing import Mixing
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
-from asyncsim.policies.push import Push, ServerView, Snapshot, Verdict
-from asyncsim.policies.rescheduling import Rescheduling
-from asyncsim.policies.schedule import Schedule, schedules
-from asyncsim.policies.spike import SpikeCompensation
+from asyncsim.policies.schedule import Schedule
 from asyncsim.policies.staleness import DropStale, StalenessAware
-from asyncsim.policies.steps import SGD, Adam, StepRule, optimizers
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.step_rule import State, StepRule
+from asyncsim.policies.steps import SGD, Adam
+from asyncsim.policies.transform import Transform
 from asyncsim.policies.uplink import Uplink, message_bytes
-from asyncsim.policies.worker_momentum import WorkerMomentum
 
 __all__ = [
     "SGD",
@@ -28,20 +25,13 @@ __all__ = [
     "Adam",
     "Clip",
     "DataWeights",
-    "DelayCompensation",
-    "DiscrepancyCorrection",
     "DropStale",
-    "GapAware",
-    "LookAheadMomentum",
-    "Mixing",
     "NAdam",
     "Policy",
     "Push",
-    "Rescheduling",
     "Schedule",
     "ServerView",
     "Snapshot",
-    "SpikeCompensation",
     "StalenessAware",
     "State",
     "StepRule",
@@ -49,9 +39,5 @@ __all__ = [
     "Uplink",
     "Verdict",
     "WeightPrediction",
-    "WorkerMomentum",
     "message_bytes",
-    "optimizers",
-    "policies",
-    "schedules",
 ]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.mean import mean_push
-from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 from asyncsim.units import PositiveSeconds, nanoseconds
 
@@ -30,9 +30,9 @@ class Accumulate(Transform):
     (as ADL's code does). Pushes that are still buffered when the run ends are not applied.
     """
 
-    count: int | None = Field(None, ge=1)
+    count: int | None = Field(default=None, ge=1)
     members: bool = False
-    each: int = Field(1, ge=1)
+    each: int = Field(default=1, ge=1)
     total: bool = False
     within: PositiveSeconds | None = None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need, joined
-from asyncsim.policies.push import Push, ServerView, Verdict
-from asyncsim.policies.steps import StepRule
+from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.transform import State, Transform
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform, policies
 
 

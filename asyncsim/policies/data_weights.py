@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.step_rule import State
+from asyncsim.policies.transform import Transform, policies
 
 
 @policies.register("data_weights")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncsim.policies.push import Push
+from asyncsim.messages import Future, Push
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +24,13 @@ def mean_push(pushes: list[Push]) -> Push:
     mean.noted = last.noted  # the update is the last one's
     if last.payload is None:
         return mean
-    mean.payload = last.payload.engine.mean([push.payload for push in pushes])
+    mean.payload = Future.mean([push.payload for push in pushes])
     penalties = [push.penalty for push in pushes]
     uniform = all(isinstance(penalty, float) for penalty in penalties) and len(set(penalties)) == 1
     if uniform and all(push.replaced is None for push in pushes):
         mean.penalty = last.penalty
         return mean
-    last.payload.engine.gather([push.payload for push in pushes if push.replaced is None])
+    Future.gather([push.payload for push in pushes if push.replaced is None])
     if uniform:
         mean.penalty = last.penalty
         mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from asyncsim.policies.push import Push, ServerView
-from asyncsim.policies.steps import StepRule, optimizers
-from asyncsim.policies.transform import State
+from asyncsim.messages import Push, ServerView
+from asyncsim.policies.step_rule import State, StepRule, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,11 +25,11 @@ class NAdam(StepRule):
     penalty divides the finished direction, as for ``adam``.
     """
 
-    lr: float = Field(2e-3, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
-    momentum_decay: float = Field(4e-3, ge=0)
+    lr: float = Field(default=2e-3, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    momentum_decay: float = Field(default=4e-3, ge=0)
     decoupled: bool = False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from asyncsim.policies.push import Push, ServerView
-from asyncsim.policies.steps import StepRule, optimizers
-from asyncsim.policies.transform import State
+from asyncsim.messages import Push, ServerView
+from asyncsim.policies.step_rule import State, StepRule, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +54,7 @@ class WeightPrediction(StepRule):
     Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
     """
 
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     horizon: Horizon = "1f1b"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:

@@ -21,7 +21,7 @@ class Schedule(Spec):
     """
 
     unit: Literal["run", "updates"] = "run"
-    warmup: float = Field(0.0, ge=0)
+    warmup: float = Field(default=0.0, ge=0)
     warmup_from: float | Literal["1/N"] = 0.0
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class MultiStep(Schedule):
     """The factor is multiplied by ``gamma`` after every milestone."""
 
     milestones: tuple[float, ...] = (0.5, 0.75)
-    gamma: float = Field(0.1, gt=0, le=1)
+    gamma: float = Field(default=0.1, gt=0, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> MultiStep:
@@ -96,8 +96,8 @@ class MultiStep(Schedule):
 class Cosine(Schedule):
     """The factor follows half a cosine from 1 to ``final``, over the run (or over ``length`` updates)."""
 
-    final: float = Field(0.0, ge=0, le=1)
-    length: float = Field(1.0, gt=0)
+    final: float = Field(default=0.0, ge=0, le=1)
+    length: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:
@@ -113,8 +113,8 @@ class Cosine(Schedule):
 class Linear(Schedule):
     """The factor follows a straight line from 1 to ``final``, over the run (or over ``length`` updates)."""
 
-    final: float = Field(0.0, ge=0, le=1)
-    length: float = Field(1.0, gt=0)
+    final: float = Field(default=0.0, ge=0, le=1)
+    length: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:
@@ -129,7 +129,7 @@ class Linear(Schedule):
 class InverseSqrt(Schedule):
     """The factor is ``1 / sqrt(1 + position / scale)``."""
 
-    scale: float = Field(0.1, gt=0)
+    scale: float = Field(default=0.1, gt=0)
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:

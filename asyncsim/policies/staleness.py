@@ -7,13 +7,24 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.step_rule import State
+from asyncsim.policies.transform import Transform, policies
+from asyncsim.registry import Spec
+
+
+class StalenessSettings(Spec):
+    """Which function of the staleness, and its numbers: of the transform, and of the method that holds one."""
+
+    rule: Literal["inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive"] = "inverse"
+    power: float = Field(default=0.5, ge=0)
+    rate: float = Field(default=0.1, ge=0)
+    after: int = Field(default=4, ge=0)
 
 
 @policies.register("staleness_aware")
-class StalenessAware(Transform):
+class StalenessAware(StalenessSettings, Transform):
     """Divide the update by a function of its staleness ``tau``.
 
     ==================  ==========================================  ====================================================
@@ -27,11 +38,6 @@ class StalenessAware(Transform):
     ``delay_adaptive``  ``max(N, tau + 1) / N``                     Mishchenko et al. 2022
     ==================  ==========================================  ====================================================
     """
-
-    rule: Literal["inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive"] = "inverse"
-    power: float = Field(0.5, ge=0)
-    rate: float = Field(0.1, ge=0)
-    after: int = Field(4, ge=0)
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         divisor = self.divisor(push.staleness, server.num_workers)

@@ -1,65 +1,17 @@
-"""Step rules, which end a chain of transforms: ``params <- params - lr * direction``."""
+"""Step rules of the textbooks: ``params <- params - lr * direction``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView
+from asyncsim.messages import Push, ServerView
 from asyncsim.policies.scalars import scalar
-from asyncsim.policies.transform import State
-from asyncsim.registry import Registry, Spec
+from asyncsim.policies.step_rule import State, StepRule, buffer, is_one, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-optimizers = Registry("optimizer", default="sgd")
-
-
-class StepRule(Spec):
-    """An optimiser on flat parameters. Weight decay uses the server's current parameters, not those of the stale snapshot.
-
-    A step rule always sees numbers, and decides nothing about the timeline. ``needs`` declares what else it asks for.
-    """
-
-    needs: ClassVar[Need] = Need.NOTHING
-    notes: ClassVar[tuple[str, ...]] = ()
-    lr: float = Field(0.1, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        """The state at the start, for parameters of shape ``(P,)``."""
-        return {}
-
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
-        """The direction of the step, shape ``(P,)``; it is valid until the next call. The rule divides it by ``push.penalty``
-        where its mathematics says so."""
-        raise NotImplementedError
-
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
-        """What ``worker`` is handed if it reads now, shape ``(P,)``. It is made once a version, for all workers (``worker`` is
-        -1), unless the rule declares ``Need.WORKER_VIEW``."""
-        return params
-
-    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
-        """The parameters, shape ``(P,)``, that a late backward pass uses instead of those of its forward pass."""
-        return params
-
-    def velocity(self, state: State, server: ServerView) -> Tensor | None:
-        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
-
-        Rules that leave this out cannot go with transforms that ask for it.
-        """
-        raise NotImplementedError
-
-    def decayed(self, push: Push, server: ServerView) -> Tensor:
-        """``(g + weight_decay * theta) / penalty``: the gradient as it enters the momentum."""
-        gradient = push.take()
-        if self.weight_decay:
-            gradient.add_(server.params, alpha=self.weight_decay)
-        return gradient if _is_one(push.penalty) else gradient.div_(push.penalty)
 
 
 @optimizers.register("sgd")
@@ -68,7 +20,7 @@ class SGD(StepRule):
     (Nesterov), PyTorch's convention. Without penalty the bits are those of ``torch.optim.SGD``.
     """
 
-    momentum: float = Field(0.0, ge=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     nesterov: bool = False
 
     @model_validator(mode="after")
@@ -103,10 +55,10 @@ class Adam(StepRule):
     gradient, and the finished direction is divided by the penalty.
     """
 
-    lr: float = Field(1e-3, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
+    lr: float = Field(default=1e-3, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
     decoupled: bool = False
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
@@ -125,15 +77,4 @@ class Adam(StepRule):
         update = first.div(root).div_(1.0 - self.beta1 ** state["steps"])
         if self.weight_decay and self.decoupled:
             update.add_(server.params, alpha=self.weight_decay)
-        return update if _is_one(push.penalty) else update.div_(push.penalty)
-
-
-def buffer(momentum: float, velocity: Tensor | None, server: ServerView) -> Tensor | None:
-    """The velocity that a step rule creates at its first step: a buffer of zeros before that; None without momentum."""
-    if not momentum:
-        return None
-    return server.params.new_zeros(server.params.shape) if velocity is None else velocity
-
-
-def _is_one(penalty: Any) -> bool:
-    return isinstance(penalty, float) and penalty == 1.0
+        return update if is_one(push.penalty) else update.div_(push.penalty)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
-from asyncsim.registry import Registry, Spec
+from asyncsim.policies.step_rule import State, StepRule
+from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.policies.steps import StepRule
-
-policies = Registry("policy")
-
-State = dict[str, Any]
-"""The state of one transform: tensors, numbers and lists by name. It is passed in and changed in place, and never kept in the
-transform."""
+policies = Registry("policy", home=PAPERS)
 
 
 class Transform(Spec):

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
+from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.chain import Rule, send_through
-from asyncsim.policies.push import Push, ServerView, Verdict
 from asyncsim.policies.transform import State, Transform
 
 if TYPE_CHECKING:

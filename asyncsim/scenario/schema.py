@@ -14,10 +14,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
-from asyncsim.methods import ASGD, Bundle, Method, fitting, methods
+from asyncsim.methods import Bundle, Method, fitting
+from asyncsim.methods.asgd import ASGD
+from asyncsim.methods.method import methods
 from asyncsim.needs import Need
-from asyncsim.policies import SGD, Schedule, StepRule, optimizers, schedules
-from asyncsim.policies.schedule import Constant
+from asyncsim.policies import SGD, Schedule, StepRule
+from asyncsim.policies.schedule import Constant, schedules
+from asyncsim.policies.step_rule import optimizers
 from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document, plain_document
@@ -25,7 +28,8 @@ from asyncsim.scenario.merge import merged
 from asyncsim.scenario.problems import scenario_error
 from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
-from asyncsim.tasks import Cut, TaskSpec, tasks
+from asyncsim.tasks import Cut, TaskSpec
+from asyncsim.tasks.spec import tasks
 from asyncsim.units import Bytes
 
 if TYPE_CHECKING:
@@ -50,7 +54,7 @@ class Scenario(Spec):
     direction; by default that of the parameters. ``push`` is the size of a push, where that differs (sparse or compressed ones).
     """
 
-    name: str = Field("scenario", min_length=1, max_length=100)
+    name: str = Field(default="scenario", min_length=1, max_length=100)
     task: Annotated[TaskSpec, tasks]
     cluster: Cluster = Cluster()
     stages: Stages = Stages()
@@ -59,11 +63,11 @@ class Scenario(Spec):
     schedule: Annotated[Schedule, schedules] = Constant()
     run: RunLength
     evaluate: Evaluation = Evaluation()
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     engine: Annotated[EngineSpec, engines] = Auto()
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
-    threads: int = Field(1, ge=1, le=1024)
+    threads: int = Field(default=1, ge=1, le=1024)
     message: Bytes | None = None
     push: Bytes | None = None
     records: Records = Records()

@@ -28,10 +28,10 @@ class Stages(Spec):
     """
 
     shorthand: ClassVar[str | None] = "count"
-    count: int = Field(1, ge=1, le=MOST)
+    count: int = Field(default=1, ge=1, le=MOST)
     split: Literal["operations", "parameters", "layers"] | tuple[Count, ...] = "operations"
     time: Literal["operations", "parameters", "equal"] | tuple[Weight, ...] = "operations"
-    forward: float = Field(1 / 3, gt=0, lt=1)
+    forward: float = Field(default=1 / 3, gt=0, lt=1)
     link: Link | None = None
 
     def cut(self, task: TaskSpec) -> Cut:

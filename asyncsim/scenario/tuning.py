@@ -24,14 +24,16 @@ class Tune(Spec):
     """
 
     sampler: Literal["grid", "optuna"] = "grid"
-    field: str = Field("optimizer.lr", pattern=r"^\w+(\.\w+)*$")
-    metric: str = Field("validation_loss", pattern=r"^validation_\w+$", description="validation_loss, validation_accuracy, ...")
+    field: str = Field(default="optimizer.lr", pattern=r"^\w+(\.\w+)*$")
+    metric: str = Field(
+        default="validation_loss", pattern=r"^validation_\w+$", description="validation_loss, validation_accuracy, ..."
+    )
     grid: tuple[float, ...] = ()
-    trials: int = Field(20, ge=1, le=10_000)
+    trials: int = Field(default=20, ge=1, le=10_000)
     low: float | None = None
     high: float | None = None
     log: bool = True
-    seeds: int = Field(1, ge=1, le=1000)
+    seeds: int = Field(default=1, ge=1, le=1000)
 
     @model_validator(mode="before")
     @classmethod

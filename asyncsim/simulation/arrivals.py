@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import simpy
 
     from asyncsim.cluster import Cluster
-    from asyncsim.engine.futures import Future
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
     from asyncsim.streams import Streams

@@ -37,11 +37,11 @@ class RunLength(Spec):
     than ``most_events`` pushes, evaluations and crashes (absent: 100 million) is refused.
     """
 
-    updates: int | None = Field(None, ge=1, le=MOST)
-    samples: int | None = Field(None, ge=1, le=MOST)
+    updates: int | None = Field(default=None, ge=1, le=MOST)
+    samples: int | None = Field(default=None, ge=1, le=MOST)
     time: PositiveSeconds | None = None
     target: Target | None = None
-    most_events: int | None = Field(None, ge=1)
+    most_events: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _limited(self) -> RunLength:
@@ -65,8 +65,8 @@ class Evaluation(Spec):
     """When the task is evaluated: every so many updates, samples or virtual seconds (at most one of them), and always at
     the start and at the end. Without any, 40 times in the run."""
 
-    updates: int | None = Field(None, ge=1)
-    samples: int | None = Field(None, ge=1)
+    updates: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1)
     time: PositiveSeconds | None = None
     splits: tuple[Literal["test", "validation", "train"], ...] = ("test",)
 

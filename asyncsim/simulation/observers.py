@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.worker import Worker
 
 Row = tuple[Any, ...]

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 
-orders = Registry("order")
+orders = Registry("order", home=PAPERS)
 
 
 class Pass(enum.Enum):
@@ -135,7 +135,7 @@ class Flush(Order):
     one forward, one backward (PipeDream-Flush, which keeps fewer activations). One micro-batch is locked backpropagation."""
 
     flushes: ClassVar[bool] = True
-    interleaved: bool = Field(False)
+    interleaved: bool = Field(default=False)
 
     def lag(self, stage: int, num_stages: int) -> int:
         return num_stages - 1 - stage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
 
 NAN = float("nan")
 

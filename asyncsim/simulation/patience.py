@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asyncsim.simulation.deadlocks import deadlock, fruitless
 
 if TYPE_CHECKING:
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 

@@ -12,7 +12,7 @@ from asyncsim.simulation import faults
 if TYPE_CHECKING:
     import simpy
 
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.orders import Action
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker

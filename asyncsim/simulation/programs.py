@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from asyncsim.needs import Need
-from asyncsim.registry import Registry, Spec
+from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.simulation.sending import hand_over
 
 if TYPE_CHECKING:
     from asyncsim.engine.kernels import Kernel
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
-programs = Registry("program")
+programs = Registry("program", home=PAPERS)
 
 
 class Program(Spec):
@@ -87,9 +87,9 @@ class LocalSGD(Overlapping):
     (as of the read), and the optimiser's learning rate becomes the server's constant one.
     """
 
-    steps: int = Field(4, ge=1)
-    lr: float = Field(0.05, ge=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
+    steps: int = Field(default=4, ge=1)
+    lr: float = Field(default=0.05, ge=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def needs(self) -> Need:  # type: ignore[override]

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from simpy.core import EmptySchedule
 
 from asyncsim.errors import Deadlock
-from asyncsim.policies import Snapshot
+from asyncsim.messages import Snapshot
 from asyncsim.simulation.server import APPLIED, NOTHING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
     from asyncsim.simulation.simulation import Simulation
 
 Held = tuple[int, int]

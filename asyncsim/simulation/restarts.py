@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.policies import Push
+from asyncsim.messages import Push
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.instants import SAVE, SERVER, at
 from asyncsim.streams import Draws, Streams

@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.gossip import Gossip
-from asyncsim.policies import Snapshot, Verdict
+from asyncsim.messages import Snapshot, Verdict
 from asyncsim.simulation.shard import Arrival, Shard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 
 class Row(Shard):

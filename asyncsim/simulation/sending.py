@@ -10,8 +10,7 @@ import simpy
 from asyncsim.simulation import faults
 
 if TYPE_CHECKING:
-    from asyncsim.engine.futures import Future
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.policies import Snapshot, Verdict
+from asyncsim.messages import Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.observers import Observers
@@ -15,7 +15,7 @@ from asyncsim.simulation.shard import NAN, Shard
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives

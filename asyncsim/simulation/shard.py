@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
+from asyncsim.messages import Push, Snapshot, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies import Policy, Push, Schedule, Snapshot, Uplink, Verdict
+from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
@@ -16,7 +18,7 @@ from asyncsim.simulation.restarts import discard, kept
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
@@ -79,6 +81,7 @@ class Shard(Parameters):
         self.stage = stage
         self.num_stages = num_stages
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
+        self.average: Callable[[Tensor, Tensor], Tensor] | None = None  # takes those of a batch into the running ones
         self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
@@ -280,7 +283,7 @@ class Shard(Parameters):
     def keep_statistics(self, payload: Future) -> None:
         """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
         if self.statistics is not None:
-            self.statistics = payload.engine.task.average_statistics(self.statistics, payload.result().statistics)
+            self.statistics = self.average(self.statistics, payload.result().statistics)
 
     def _set_rate(self, samples: int, now: int) -> None:
         """Set the learning rate for an update by ``samples`` more samples."""

@@ -44,8 +44,8 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.futures import Engine, Future
-    from asyncsim.policies import Snapshot
+    from asyncsim.engine.engine import Engine
+    from asyncsim.messages import Future, Snapshot
 
 
 class Simulation(Verbs):

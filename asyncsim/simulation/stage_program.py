@@ -15,7 +15,7 @@ from asyncsim.simulation.programs import Program, programs
 from asyncsim.simulation.transport.transport import ACTIVATION, ERROR
 
 if TYPE_CHECKING:
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
@@ -42,9 +42,9 @@ class Stage(Program):
     order: Annotated[Order, orders] = Ticks()
     versions: Literal["latest", "first", "double"] = "latest"
     backward: Literal["stashed", "current", "replayed"] = "stashed"
-    micro_batches: int = Field(1, ge=1)
-    shrink: float = Field(1.0, ge=0, le=1)
-    queue: int = Field(2, ge=2)
+    micro_batches: int = Field(default=1, ge=1)
+    shrink: float = Field(default=1.0, ge=0, le=1)
+    queue: int = Field(default=2, ge=2)
 
     @property
     def needs(self) -> Need:  # type: ignore[override]

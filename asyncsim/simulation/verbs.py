@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import simpy
     from torch import Tensor
 
-    from asyncsim.engine.futures import Engine, Future
+    from asyncsim.engine.engine import Engine
     from asyncsim.engine.kernels import Kernel
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
     from asyncsim.simulation.observers import Observers

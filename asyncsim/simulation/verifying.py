@@ -8,7 +8,7 @@ from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
 
 if TYPE_CHECKING:
-    from asyncsim.policies import Snapshot
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 

@@ -11,7 +11,7 @@ from asyncsim.streams import Streams
 if TYPE_CHECKING:
     from simpy.events import Event, Process
 
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 
 class Costs(NamedTuple):

@@ -18,7 +18,7 @@ from asyncsim.run import simulate
 from asyncsim.scenario import Scenario
 
 if TYPE_CHECKING:
-    from asyncsim.engine.futures import Future
+    from asyncsim.messages import Future
 
 AT_ONCE = 8
 """The number of runs of a sweep that are under way at the same time; each holds its parameters, optimiser state and records in

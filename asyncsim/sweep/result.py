@@ -17,8 +17,8 @@ from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Document, Study, build_scenario
 from asyncsim.scenario.tuning import build_tune
 from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
-from asyncsim.sweep.table import comparison, runs_table
-from asyncsim.sweep.tune import tuned_study, tuned_table
+from asyncsim.sweep.table import comparison, plain, runs_table
+from asyncsim.sweep.tune import tuned_study
 from asyncsim.userfiles import MOST_JSON, read_json, regular
 
 FORMAT = 2
@@ -86,6 +86,34 @@ class SweepResult:
             }
             for index, scenario in enumerate(study.scenarios)
         ]
+
+
+def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
+    """The comparison at the chosen values, beside the metrics at the common value. What nothing could be chosen for has a row
+    with ``runs`` 0, no chosen value and no metrics but those at the common one."""
+    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
+    keys = ["variant", *result.study.fields]
+    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
+    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
+    values = result.choices[[*keys, "chosen", "common"]].rename(
+        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
+    )  # fmt: skip
+    whole = values.merge(_fleets(result.study), how="left", on=keys)
+    whole = whole.merge(table.drop(columns="workers"), how="left", on=keys)
+    whole = whole[whole["runs"].notna() | whole[tune.field].isna()].reset_index(drop=True)
+    counts = [name for name in ("runs", "failed", "diverged", "reached") if name in whole]
+    whole[counts] = whole[counts].fillna(0).astype(int)
+    return whole.merge(beside, how="left", on=keys)
+
+
+def _fleets(study: Study) -> pd.DataFrame:
+    """How many workers each variant and point has."""
+    rows = {
+        label: {"variant": variant, **{field: plain(point.get(field)) for field in study.fields},
+                "workers": scenario.cluster.num_workers}
+        for label, variant, point, scenario in zip(study.labels, study.variants, study.points, study.scenarios, strict=True)
+    }  # fmt: skip
+    return pd.DataFrame(list(rows.values()))
 
 
 def simulate_sweep(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,7 @@ from asyncsim.records import Result
 from asyncsim.scenario import Scenario, Study
 from asyncsim.scenario.tuning import Tune
 from asyncsim.sweep.runner import missing
-from asyncsim.sweep.table import comparison, plain
-
-if TYPE_CHECKING:
-    from asyncsim.sweep.result import SweepResult
+from asyncsim.sweep.table import plain
 
 Run = Callable[[Study], Sequence[Result | None]]
 
@@ -52,34 +49,6 @@ def tuned_study(study: Study, run: Run) -> Tuned:
     )
     undecided = tuple(index for index, label in enumerate(study.labels) if best[label] is None)
     return Tuned(replace(study, scenarios=scenarios), _choices(study, labels, trials, best), undecided)
-
-
-def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison at the chosen values, beside the metrics at the common value. What nothing could be chosen for has a row
-    with ``runs`` 0, no chosen value and no metrics but those at the common one."""
-    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
-    keys = ["variant", *result.study.fields]
-    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
-    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
-    values = result.choices[[*keys, "chosen", "common"]].rename(
-        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
-    )  # fmt: skip
-    whole = values.merge(_fleets(result.study), how="left", on=keys)
-    whole = whole.merge(table.drop(columns="workers"), how="left", on=keys)
-    whole = whole[whole["runs"].notna() | whole[tune.field].isna()].reset_index(drop=True)
-    counts = [name for name in ("runs", "failed", "diverged", "reached") if name in whole]
-    whole[counts] = whole[counts].fillna(0).astype(int)
-    return whole.merge(beside, how="left", on=keys)
-
-
-def _fleets(study: Study) -> pd.DataFrame:
-    """How many workers each variant and point has."""
-    rows = {
-        label: {"variant": variant, **{field: plain(point.get(field)) for field in study.fields},
-                "workers": scenario.cluster.num_workers}
-        for label, variant, point, scenario in zip(study.labels, study.variants, study.points, study.scenarios, strict=True)
-    }  # fmt: skip
-    return pd.DataFrame(list(rows.values()))
 
 
 def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:

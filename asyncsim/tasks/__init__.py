@@ -14,9 +14,9 @@ from asyncsim.tasks.data_task import AnyModel, AnyPartition, ClassificationTask,
 from asyncsim.tasks.files import Cifar10, Cifar100, Idx, Npz
 from asyncsim.tasks.images import Digits, Mnist5k, Mnistm5k
 from asyncsim.tasks.layout import Layout
-from asyncsim.tasks.partition import Partition, partitions
+from asyncsim.tasks.partition import Partition
 from asyncsim.tasks.quadratic import Quadratic
-from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel, models, tasks
+from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
 from asyncsim.tasks.text import PydocLm
 
 if TYPE_CHECKING:
@@ -47,9 +47,6 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TextModel",
-    "models",
-    "partitions",
-    "tasks",
 ]
 
 

@@ -4,7 +4,8 @@ One of your own is a class, in a module or in a notebook cell::
 
     from typing import ClassVar
 
-    from asyncsim.tasks import Arrays, ClassificationTask, tasks
+    from asyncsim.registries import tasks
+    from asyncsim.tasks import Arrays, ClassificationTask
     from sklearn.datasets import make_moons
 
     @tasks.register("moons")
@@ -52,7 +53,7 @@ class DataTask(TaskSpec):
 
     model: AnyModel = Mlp()
     partition: AnyPartition = Shuffled()
-    validation: float = Field(0.1, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
     batch_norm: Literal["recalibrate", "running"] = "recalibrate"
 
     @property

@@ -63,7 +63,7 @@ class Idx(FileTask):
 
     dataset: Literal["fashion_mnist", "mnist", "other"] = "fashion_mnist"
     shape: tuple[int, int, int] = (1, 28, 28)
-    classes: int = Field(10, ge=2, le=256)
+    classes: int = Field(default=10, ge=2, le=256)
 
     @model_validator(mode="after")
     def _one_channel(self) -> Self:

@@ -3,7 +3,8 @@
 One of your own is one class::
 
     import numpy as np
-    from asyncsim.tasks.partition import Partition, partitions
+    from asyncsim.registries import partitions
+    from asyncsim.tasks.partition import Partition
     from asyncsim.tasks.sampling import Walk
 
     @partitions.register("striped")
@@ -87,7 +88,7 @@ class Dirichlet(Partition):
     until every worker has at least one batch; UserError where that never happens, or where the task has no labels.
     """
 
-    alpha: float = Field(0.5, gt=0)
+    alpha: float = Field(default=0.5, gt=0)
 
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
         if labels is None:

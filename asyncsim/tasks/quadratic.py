@@ -25,10 +25,10 @@ class Quadratic(TaskSpec):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "distance")
 
-    batch: int = Field(1, ge=1, le=MOST_BATCH)
-    dim: int | None = Field(None, ge=1, le=MOST_PARAMETERS, description="the length of `curvature` or `start`, else 10")
+    batch: int = Field(default=1, ge=1, le=MOST_BATCH)
+    dim: int | None = Field(default=None, ge=1, le=MOST_PARAMETERS, description="the length of `curvature` or `start`, else 10")
     curvature: Eigenvalue | tuple[Eigenvalue, ...] = 1.0
-    noise: float = Field(0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
     start: float | tuple[float, ...] = 1.0
 
     @model_validator(mode="after")

@@ -4,7 +4,8 @@ A model of your own is a class, too::
 
     import math
 
-    from asyncsim.tasks import ModelSpec, models
+    from asyncsim.registries import models
+    from asyncsim.tasks import ModelSpec
     from torch import nn
 
     @models.register("bottleneck")
@@ -94,7 +95,7 @@ class TextModel(ModelSpec):
     """Does the model predict every position, with outputs ``(B, context, V)``? Otherwise it predicts what follows the window,
     ``(B, V)``."""
 
-    context: int = Field(12, ge=1, le=1_000_000)
+    context: int = Field(default=12, ge=1, le=1_000_000)
 
 
 class TaskSpec(Spec):
@@ -103,7 +104,7 @@ class TaskSpec(Spec):
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     """The names of the metrics that an evaluation measures."""
 
-    batch: int = Field(32, ge=1, le=MOST_BATCH)
+    batch: int = Field(default=32, ge=1, le=MOST_BATCH)
 
     @abstractmethod
     def num_parameters(self) -> int:

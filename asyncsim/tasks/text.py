@@ -30,7 +30,7 @@ class PydocLm(DataTask):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "bits_per_char")
 
-    batch: int = Field(64, ge=1, le=MOST_BATCH)
+    batch: int = Field(default=64, ge=1, le=MOST_BATCH)
     model: AnyModel = CharMlp()
 
     @property

@@ -10,7 +10,7 @@ from scipy import stats
 
 from asyncsim.calibration import fit
 from asyncsim.calibration.families import FAMILIES
-from asyncsim.cluster import delays
+from asyncsim.registries import delays
 
 N = 20_000
 TRUE = {

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import asyncsim
+from asyncsim import registries
 from asyncsim.cli import main
-from asyncsim.cli.inspect import REGISTRIES
 
 ONE = "task: {kind: digits, model: softmax}\ncluster: {workers: 3}\nrun: {updates: 12}\nevaluate: {updates: 12}\n"
 
@@ -118,7 +118,7 @@ def test_show_what_is_not_there(cli, path):
 def test_list_names_everything(cli):
     code, out, _ = cli("list")
     assert code == 0
-    for what, registry in REGISTRIES.items():
+    for what, registry in registries.ALL.items():
         assert what in out
         for name in registry.names():
             assert name in out

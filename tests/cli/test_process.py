@@ -18,7 +18,7 @@ from asyncsim.cli import main
 from asyncsim.records import RunDirectory
 
 SHORT = "task: {kind: quadratic}\ncluster: {workers: 3}\nrun: {updates: 30}\n"
-ENDLESS = "task: {kind: quadratic}\ncluster: {workers: 3}\nrun: {updates: 100_000_000}\nevaluate: {updates: 200}\n"
+ENDLESS = "task: {kind: quadratic}\ncluster: {workers: 3}\nrun: {updates: 50_000_000}\nevaluate: {updates: 200}\n"
 ASYNCSIM = [sys.executable, "-m", "asyncsim"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
 

@@ -9,19 +9,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from asyncsim.cluster import (
-    Cvb,
-    Delay,
-    Gamma,
-    GammaHeterogeneous,
-    GammaHomogeneous,
-    Mixture,
-    Scaled,
-    Tiers,
-    TwoState,
-    delays,
-    steady,
-)
+from asyncsim.cluster import Cvb, Delay, Gamma, GammaHeterogeneous, GammaHomogeneous, Mixture, Scaled, Tiers, TwoState, steady
+from asyncsim.registries import delays
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import Seconds
 

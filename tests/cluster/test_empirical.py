@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asyncsim.cluster import Empirical, delays
+from asyncsim.cluster import Empirical
+from asyncsim.registries import delays
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncsim.cluster import Cluster, Episode, Speed, TwoState, delays, segments
+from asyncsim.cluster import Cluster, Episode, Speed, TwoState, segments
+from asyncsim.registries import delays
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import NANOSECONDS, nanoseconds
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 import asyncsim
-from asyncsim.cluster import Cluster, instances
+from asyncsim.cluster import Cluster
 from asyncsim.errors import UserError
 from asyncsim.plots import convergence, cost_to_target, energy_to_target
 from asyncsim.records import load_result
+from asyncsim.registries import instances
 from asyncsim.registry import json_schema
 from asyncsim.scenario import Document, Scenario, expand
 from asyncsim.sweep import comparison, simulate_many

@@ -18,8 +18,9 @@ import asyncsim
 from asyncsim.ambient import Generators, sheltered, switches
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.records import Result
+from asyncsim.registries import models, tasks
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.tasks import Arrays, ClassificationTask, Dropout, ModelSpec, Signature, Task, models, tasks
+from asyncsim.tasks import Arrays, ClassificationTask, Dropout, ModelSpec, Signature, Task
 
 TEXT = {"kind": "pydoc_lm", "batch": 4,
         "model": {"kind": "transformer", "context": 8, "layers": 1, "dim": 8, "heads": 2, "dropout": 0.2}}  # fmt: skip

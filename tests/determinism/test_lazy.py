@@ -26,9 +26,9 @@ def test_nobody_writes_to_a_snapshot(make, monkeypatch, method):
     handed: list[tuple[torch.Tensor, torch.Tensor]] = []
     submit = SerialEngine.submit
 
-    def watched(self: SerialEngine, kernel: Any, params: torch.Tensor, worker: int, step: int) -> Any:
+    def watched(self: SerialEngine, kernel: Any, params: torch.Tensor, *rest: Any) -> Any:
         handed.append((params, params.clone()))
-        return submit(self, kernel, params, worker, step)
+        return submit(self, kernel, params, *rest)
 
     monkeypatch.setattr(SerialEngine, "submit", watched)
     scenario = make(method=method, run={"updates": 40}, evaluate={"updates": 5})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import asyncsim
-from asyncsim.methods import methods
+from asyncsim.registries import methods
 
 EVENTFUL = {
     "uplink": {"latency": {"kind": "gamma", "mean": "20ms", "cv": 0.5}, "bandwidth": "1Gbit/s"},

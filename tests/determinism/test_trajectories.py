@@ -15,9 +15,10 @@ import pytest
 import torch
 
 import asyncsim
+import asyncsim.run
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
 from asyncsim.records import recorder
+from asyncsim.registries import methods
 
 GAP_AWARE = {"method": "gap_aware"}
 SOFTSYNC = {"method": {"kind": "softsync", "n": 2, "staleness_aware": False}}  # means are computed late, by the union of batches
@@ -130,6 +131,7 @@ def test_global_generators_are_neither_used_nor_moved(make):
 def test_threads_are_the_scenarios_and_then_as_they_were(make, monkeypatch):
     """A run sets the number of intra-op threads that the scenario says, and puts back what it found, after an error too. The
     process's own setting changes no bit."""
+    monkeypatch.setenv("ASYNCSIM_VERIFY", "")  # which plans as well
     scenario = make(**GAP_AWARE, run={"updates": 30})
     seen, inside = [], []
     init = asyncsim.run.Simulation.run
@@ -153,6 +155,7 @@ def test_threads_are_the_scenarios_and_then_as_they_were(make, monkeypatch):
 SCRIPT = """
 import json, random, sys
 import asyncsim
+import asyncsim.run
 from asyncsim.scenario import Document, build_scenario
 words = {word: len(word) for word in {"set", "order", "depends", "on", "hashes"}}
 documents = json.loads(sys.stdin.read())

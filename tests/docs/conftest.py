@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import asyncsim.registry as registry_module
-import asyncsim.scenario  # noqa: F401 - imports every registry
+from asyncsim import registries
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +31,7 @@ def one_thread():
 @pytest.fixture
 def registries_as_they_were():
     """Plugins that a page defines must not be seen by other tests."""
-    before = [(registry, dict(registry._classes)) for registry in registry_module._registries.values() if registry.names()]
+    before = [(registry, dict(registry._classes)) for registry in registries.ALL.values() if registry.names()]
     yield
     for registry, classes in before:
         registry._classes.clear()

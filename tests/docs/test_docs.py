@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import asyncsim
-from asyncsim.cluster import delays
-from asyncsim.methods import methods
+from asyncsim.registries import delays, methods
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

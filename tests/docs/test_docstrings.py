@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import asyncsim.registry as registry_module
-import asyncsim.scenario  # noqa: F401 - imports every registry
+from asyncsim import registries
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"::\n\n((?:(?: +\S.*)?\n)+)")
@@ -73,7 +72,7 @@ def test_examples_are_found_and_none_is_hidden() -> None:
 
 PLUGINS = [
     pytest.param(cls, id=f"{registry.what}:{name}")
-    for registry in registry_module._registries.values()
+    for registry in registries.ALL.values()
     for name, cls in registry
     if cls.__module__.startswith("asyncsim.")
 ]

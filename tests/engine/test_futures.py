@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from asyncsim.engine import kernels
-from asyncsim.engine.futures import Gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.messages import Gradient
+from asyncsim.registries import tasks
 from asyncsim.streams import Streams
-from asyncsim.tasks import tasks
 
 PARAMS = torch.tensor([1.0, 2.0])
 

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from asyncsim.engine import kernels
 from asyncsim.engine.kernels import LocalSteps, gradient, union_gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.registries import tasks
 from asyncsim.streams import Streams
-from asyncsim.tasks import tasks
 from asyncsim.tasks.task import Task
 
 MLP = {"kind": "digits", "model": {"kind": "mlp", "hidden": [12]}, "batch": 6}

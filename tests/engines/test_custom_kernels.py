@@ -11,10 +11,11 @@ import torch
 from on_device import DEVICE, cpu_only
 
 import asyncsim
-from asyncsim.engine.futures import Gradient
 from asyncsim.engine.kernels import Kernel, LocalSteps, gradient
+from asyncsim.messages import Gradient
+from asyncsim.registries import programs
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.programs import LocalSGD, Program, programs
+from asyncsim.simulation.programs import LocalSGD, Program
 from asyncsim.simulation.server import Server
 
 BATCHED = {"kind": "batched", "width": 4}

@@ -16,7 +16,7 @@ from asyncsim.engine.dense import DenseNetwork
 from asyncsim.engine.spec import Auto, Batched, Serial, Threaded
 from asyncsim.engine.vectorised import VectorisedModule
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
+from asyncsim.registries import methods
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.tasks.task import Task
 

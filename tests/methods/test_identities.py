@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import asyncsim
-from asyncsim.methods import methods
+from asyncsim.registries import methods
 
 HEAVY = {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
 PLAIN = {"kind": "sgd", "lr": 0.05}

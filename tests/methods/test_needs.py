@@ -9,13 +9,12 @@ import pytest
 
 import asyncsim
 from asyncsim.cli import main
-from asyncsim.consistency import ASP, Consistency, consistencies
+from asyncsim.consistency import ASP, Consistency
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
 from asyncsim.needs import MEANING, Need
-from asyncsim.policies import Push, Transform, Verdict, optimizers, policies
+from asyncsim.policies import Push, Transform, Verdict
+from asyncsim.registries import consistencies, methods, optimizers, policies, programs
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.programs import programs
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ import torch
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, policies
+from asyncsim.policies import Transform
+from asyncsim.registries import policies
 from asyncsim.scenario import Document, Scenario, ScenarioError, build_scenario
 
 sys.path.append(str(Path(__file__).parents[1] / "resume"))

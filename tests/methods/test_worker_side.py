@@ -11,13 +11,14 @@ import torch
 
 import asyncsim
 import asyncsim.streams
-from asyncsim.engine.futures import Gradient
 from asyncsim.engine.kernels import Kernel, gradient
 from asyncsim.errors import UserError
+from asyncsim.messages import Gradient
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, policies
+from asyncsim.policies import Transform
+from asyncsim.registries import policies, programs
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.programs import Program, programs
+from asyncsim.simulation.programs import Program
 from asyncsim.simulation.server import Server
 
 ELASTIC = 0.1

@@ -10,9 +10,10 @@ from torch import nn
 
 import asyncsim
 from asyncsim.errors import UserError
+from asyncsim.registries import models, tasks
 from asyncsim.scenario import Scenario
 from asyncsim.scenario.stages import Stages
-from asyncsim.tasks import ModelSpec, models, tasks
+from asyncsim.tasks import ModelSpec
 from asyncsim.tasks.cutting import Layer, balanced, layers_of
 
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import asyncsim
-from asyncsim.engine.futures import Future
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.engine.stages import Backward, Forward
-from asyncsim.methods.method import methods
+from asyncsim.messages import Future
 from asyncsim.methods.pipelines import PipelineMethod
+from asyncsim.registries import methods, models
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.stage_program import Stage
 from asyncsim.streams import Streams
-from asyncsim.tasks import ModelSpec, Signature, Task, models
+from asyncsim.tasks import ModelSpec, Signature, Task
 
 MOMENTUM = {"optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}}
 GROUPS = {"cluster": {"workers": 6, "compute": {"kind": "exponential", "mean": "1s"}}}

@@ -14,7 +14,7 @@ import asyncsim
 from asyncsim.assembling import assemble
 from asyncsim.engine.spec import Serial
 from asyncsim.errors import UserError
-from asyncsim.gossip import gossips
+from asyncsim.registries import gossips
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.shard import Shard
 

@@ -70,7 +70,8 @@ def check(monkeypatch, case, method):
     arrive = Shard.take_in
 
     def noting(self, member, step, snapshot, work, now, up):
-        seen[self.stage, member, step] = work.result().gradient.clone()
+        if work is not None:  # a plan, which the suite compares every run with, has none
+            seen[self.stage, member, step] = work.result().gradient.clone()
         return arrive(self, member, step, snapshot, work, now, up)
 
     monkeypatch.setattr(Shard, "take_in", noting)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from asyncsim.engine.futures import Future, Gradient
 from asyncsim.engine.serial import SerialEngine
+from asyncsim.messages import Future, Gradient
 from asyncsim.policies import Policy, Push, Snapshot, StepRule, Transform, Verdict
 
 

@@ -1,9 +1,12 @@
-"""What every policy and every optimizer promises. A new one needs one row in ``POLICIES`` or ``OPTIMIZERS``, and nothing else."""
+"""What every policy and every optimizer promises. A new one needs one row in ``POLICIES`` or ``OPTIMIZERS``, and nothing else.
+
+With ``ASYNCSIM_CONTRACT=my_package`` the policies and optimizers of that package are judged, at their default settings."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +17,17 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from asyncsim.needs import Need
-from asyncsim.policies import SGD, Policy, Push, Transform, Verdict, optimizers, policies
+from asyncsim.policies import SGD, Policy, Push, Transform, Verdict
+from asyncsim.registries import optimizers, policies
 
 
 @dataclass(frozen=True)
 class Row:
-    """Settings with the required fields filled. ``identity``: at staleness 0 on the current parameters it does nothing."""
+    """Settings with the required fields filled. ``identity``: at staleness 0 on the current parameters it does nothing, and what
+    is stale is treated; None: nothing is said of either."""
 
     settings: dict[str, Any]
-    identity: bool = True
+    identity: bool | None = True
     numeric: bool = True
 
 
@@ -67,9 +72,22 @@ ORDER = [0, 1, 2, 1, 0, 1, 1, 2, 0, 2]  # who pushes: every worker is stale now 
 DTYPES = [torch.float32, torch.float64]
 
 
+OWNER = os.environ.get("ASYNCSIM_CONTRACT", "asyncsim")
+
+
 def own(registry: Any) -> dict[str, Any]:
-    """The project's plugins; those that a document or another test registers are not ours to judge."""
-    return {name: cls for name, cls in registry if cls.__module__.startswith("asyncsim.")}
+    """The owner's plugins; those that a document or another test registers are not ours to judge."""
+    return {name: cls for name, cls in registry if f"{cls.__module__}.".startswith(f"{OWNER}.")}
+
+
+def told(cls: Any) -> Row:
+    """The row of another package's plugin: its default settings, and of its kind what it has declared."""
+    needs = cls().needs
+    return Row({}, identity=None, numeric=needs.numeric)
+
+
+if OWNER != "asyncsim":
+    POLICIES, OPTIMIZERS = ({name: [told(cls)] for name, cls in own(registry).items()} for registry in (policies, optimizers))
 
 
 def rows(registry: Any, table: dict[str, list[Row]]) -> list:
@@ -90,7 +108,12 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "data_weights", "discrepancy_correction")
-    return [case for case in cases if case.values[0][0].kind not in others]
+    return [case for case in said(cases) if case.values[0][0].kind not in others]
+
+
+def said(cases: list) -> list:
+    """Cases that say what happens to a gradient of the current parameters."""
+    return [case for case in cases if case.values[0][1] is None or case.values[0][1].identity is not None]
 
 
 def counting(cases: list) -> list:
@@ -290,6 +313,7 @@ def test_penalties_never_speed_a_push_up(chain):
 # Transforms.
 
 
+@pytest.mark.parametrize("policy", said(rows(policies, POLICIES)), indirect=True)
 def test_nothing_happens_to_a_gradient_of_the_current_parameters(policy):
     """Reference 1.4.2 and section 9 (a): at staleness 0 and gap 0 a policy is the identity, where the literature says so: the
     same push comes out, penalty 1.0, and the gradient's bits are those computed. A row that says otherwise must differ."""

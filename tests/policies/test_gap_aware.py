@@ -8,7 +8,9 @@ import pytest
 import torch
 from arrivals import Toy, View, arrivals, push
 
-from asyncsim.policies import SGD, Adam, GapAware, Push, WorkerMomentum
+from asyncsim.methods.dana import WorkerMomentum
+from asyncsim.methods.gap_aware import GapAware
+from asyncsim.policies import SGD, Adam, Push
 
 EPS = 1e-12  # so small that the hand-computed numbers need not carry it
 

@@ -9,15 +9,10 @@ import pytest
 import torch
 from arrivals import Toy, View, arrivals, push
 
-from asyncsim.policies import (
-    SGD,
-    DiscrepancyCorrection,
-    LookAheadMomentum,
-    NAdam,
-    Rescheduling,
-    SpikeCompensation,
-    WeightPrediction,
-)
+from asyncsim.methods.nesterov_pipeline import LookAheadMomentum
+from asyncsim.methods.pipemare import DiscrepancyCorrection, Rescheduling
+from asyncsim.methods.spike_compensation import SpikeCompensation
+from asyncsim.policies import SGD, NAdam, WeightPrediction
 from asyncsim.policies.prediction import ahead
 
 CONSTANT = torch.tensor([0.25, -1.0, 3.0], dtype=torch.float64)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from arrivals import View, push
 
-from asyncsim.policies import Clip, DelayCompensation, DropStale, Mixing, StalenessAware, Verdict
+from asyncsim.methods.dc_asgd import DelayCompensation
+from asyncsim.methods.fedasync import Mixing
+from asyncsim.policies import Clip, DropStale, StalenessAware, Verdict
 
 
 def vector(*values: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from asyncsim.policies import schedules
+from asyncsim.registries import schedules
 
 
 def factors(kind: str, updates: int, num_workers: int = 4, **fields: object) -> list[float]:

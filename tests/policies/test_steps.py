@@ -6,7 +6,8 @@ import pytest
 import torch
 from arrivals import Toy, arrivals, push
 
-from asyncsim.policies import SGD, Adam, WorkerMomentum
+from asyncsim.methods.dana import WorkerMomentum
+from asyncsim.policies import SGD, Adam
 
 RATES = [0.1] * 20 + [0.03] * 15 + [0.5] * 15  # the rate changes between updates, as a schedule does
 

@@ -16,9 +16,9 @@ from dying import made, same
 
 import asyncsim
 from asyncsim.checkpoint.keeper import Keeper
-from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.registries import methods
 from asyncsim.scenario import Scenario, dump_scenario
 
 MOMENTUM = {"optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}}

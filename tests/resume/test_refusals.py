@@ -15,9 +15,10 @@ import asyncsim
 from asyncsim import UserError
 from asyncsim.cli import main
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, policies
+from asyncsim.policies import Transform, Verdict
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import FORMAT, checkpoint_files
+from asyncsim.registries import policies
 from asyncsim.tasks.data import npz
 
 
@@ -220,11 +221,9 @@ def test_a_state_that_cannot_be_saved(own, monkeypatch, tmp_path):
 class Moody(Transform):
     """Decides by what it sees of the gradient, not of the timeline: `plan` does not know, a replay must not ask."""
 
-    needs: ClassVar[Need] = Need.DROPS | Need.VALUES
+    needs: ClassVar[Need] = Need.VALUES | Need.DROPS
 
     def update(self, push: Any, state: dict[str, Any], server: Any) -> Any:
-        from asyncsim.policies import Verdict
-
         return Verdict.DROPPED if push.payload is not None and float(push.gradient.norm()) < 2.0 else push
 
 

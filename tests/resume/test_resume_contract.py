@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 from dying import made
 
-from asyncsim.consistency import consistencies
-from asyncsim.engine.spec import engines
-from asyncsim.methods import methods
-from asyncsim.policies import optimizers, policies
-from asyncsim.simulation.programs import programs
+from asyncsim.registries import consistencies, engines, methods, optimizers, policies, programs
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},

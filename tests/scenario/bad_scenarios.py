@@ -344,7 +344,7 @@ BAD = [
     bad("data-batch", "task: {kind: digits, model: softmax, batch: 5000}  # HERE", "task.batch", "5000", "1293"),
     bad(
         "data-dirichlet",
-        "task: {kind: digits, model: softmax, batch: 200, partition: {kind: dirichlet, alpha: 0.01}}  # HERE",
+        "task: {kind: digits, model: softmax, batch: 100, partition: {kind: dirichlet, alpha: 0.01}}  # HERE",
         "task.partition.alpha",
         "raise `alpha`",
     ),

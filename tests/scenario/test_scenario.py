@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from asyncsim.cluster import Gamma
 from asyncsim.errors import UserError
-from asyncsim.methods.replicas import SspMethod
+from asyncsim.methods.ssp import SspMethod
 from asyncsim.policies import Adam
 from asyncsim.registry import json_schema
 from asyncsim.scenario import Scenario, ScenarioError, dump_scenario, load_scenario, load_study, parse_changes, read_document

@@ -11,8 +11,9 @@ import pytest
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, Verdict, policies
+from asyncsim.policies import Transform, Verdict
 from asyncsim.policies.mean import mean_push
+from asyncsim.registries import policies
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.server import Server
 

@@ -8,9 +8,9 @@ from laws import check_all
 
 import asyncsim
 from asyncsim.errors import UserError
-from asyncsim.methods import methods
 from asyncsim.needs import Need
 from asyncsim.policies import SGD
+from asyncsim.registries import methods
 
 WORKERS = 5
 CHAIN = [{"kind": "drop_stale", "bound": 6}, {"kind": "clip", "max_norm": 1}, {"kind": "accumulate", "count": 2}]

@@ -56,7 +56,7 @@ def test_crashes_are_foreseen(make, cluster):
 
 
 @pytest.mark.parametrize(("sections", "words"), [
-    ({"compute": 1e-10, "run": {"time": "1s"}}, ("run: about 4,000,000,040 events", "pushes", "cluster.compute")),
+    ({"compute": 1e-9, "run": {"time": "1s"}}, ("run: about 4,000,000,040 events", "pushes", "cluster.compute")),
     ({"updates": 3, "evaluate": {"time": "1ns"}}, ("evaluate: ", "evaluations", "Evaluate less often")),
     ({"cluster": {"faults": {"up": "1us", "down": 0}}, "run": {"time": "1h"}}, ("cluster: ", "crashes")),
     ({"cluster": {"maintenance": [{"every": "2us", "duration": "1us"}]}, "run": {"time": "1h"}}, ("cluster: ", "crashes")),

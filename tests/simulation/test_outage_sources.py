@@ -10,8 +10,9 @@ from laws import check_all
 
 import asyncsim
 import asyncsim.streams
-from asyncsim.cluster import Outage, Outages, outages
+from asyncsim.cluster import Outage, Outages
 from asyncsim.errors import UserError
+from asyncsim.registries import outages
 
 SECOND = 1_000_000_000
 

@@ -107,8 +107,10 @@ def test_a_run_past_the_end_of_time_is_a_failed_run(make, tmp_path):
 )
 def test_speed_that_changes_too_often_is_refused(make, monkeypatch, cluster):
     monkeypatch.setattr(speed, "MOST_SEGMENTS", 1000)
+    allowed = {"updates": 5, "most_events": 10**15}  # else it is refused before it begins
+    scenario = make(1, cluster["compute"], run=allowed, cluster={**cluster})
     with pytest.raises(UserError, match=r"changes its speed more than 1,000 times \(every [0-9.]+e-0[67] s\)"):
-        asyncsim.plan(make(1, cluster.pop("compute"), updates=5, cluster=cluster))
+        asyncsim.plan(scenario)
 
 
 def test_ties_are_first_scheduled_first_served(make):

@@ -134,7 +134,7 @@ def test_a_run_that_another_sweep_is_doing_is_waited_for(study, tmp_path):
 
 ENDLESS = """\
 task: {kind: digits, model: softmax}
-run: {updates: 100_000_000}
+run: {updates: 50_000_000}
 evaluate: {updates: 500}
 sweep: {grid: {cluster.workers: [2, 3, 4]}}
 """

@@ -103,7 +103,7 @@ def test_no_such_cluster(study):
 
 ENDLESS = """\
 task: {kind: quadratic}
-run: {updates: 100_000_000}
+run: {updates: 50_000_000}
 evaluate: {updates: 5000}
 checkpoint: {updates: 3000}
 """

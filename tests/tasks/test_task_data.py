@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsim.errors import DataMissing, UserError
-from asyncsim.tasks import Arrays, tasks
+from asyncsim.registries import tasks
+from asyncsim.tasks import Arrays
 from asyncsim.tasks.data import builtin
 from asyncsim.tasks.data.arrays import held_out
 from asyncsim.tasks.data.topics import ALPHABET, encode, topics

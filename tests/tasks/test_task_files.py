@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from asyncsim.errors import ChecksumError, DataMissing, UserError
-from asyncsim.tasks import tasks
+from asyncsim.registries import tasks
 from asyncsim.tasks.data import cifar, idx
 from asyncsim.tasks.data.unpickle import unpickle
 

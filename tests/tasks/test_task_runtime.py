@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from asyncsim.errors import UserError
-from asyncsim.tasks import Arrays, ClassificationTask, ModelSpec, Quadratic, Signature, models, tasks
+from asyncsim.registries import models, tasks
+from asyncsim.tasks import Arrays, ClassificationTask, ModelSpec, Quadratic, Signature
 from asyncsim.tasks import task as task_module
 from asyncsim.tasks.batches import Batches
 from asyncsim.tasks.dropout import Dropout

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsim.errors import UserError
+from asyncsim.registries import partitions
 from asyncsim.streams import Streams
 from asyncsim.tasks import sampling
-from asyncsim.tasks.partition import Dirichlet, IidShards, Partition, Shuffled, Uniform, partitions
+from asyncsim.tasks.partition import Dirichlet, IidShards, Partition, Shuffled, Uniform
 from asyncsim.tasks.sampling import Sampler, Walk
 
 LABELS = np.arange(600) % 10

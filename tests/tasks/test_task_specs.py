@@ -10,8 +10,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ValidationError
 
+from asyncsim.registries import models, tasks
 from asyncsim.registry import json_schema
-from asyncsim.tasks import AnyModel, AnyPartition, Quadratic, TaskSpec, models, tasks
+from asyncsim.tasks import AnyModel, AnyPartition, Quadratic, TaskSpec
 from asyncsim.tasks.data_task import DataTask
 
 REQUIRED = {"npz": {"file": "my.npz", "shape": [3, 12, 20], "classes": 4}}
@@ -19,7 +20,7 @@ REQUIRED = {"npz": {"file": "my.npz", "shape": [3, 12, 20], "classes": 4}}
 
 def test_validation_and_sizes_need_no_heavy_package():
     program = (
-        "import sys; from asyncsim.tasks import tasks; "
+        "import sys; from asyncsim.tasks.spec import tasks; "
         "sizes = [tasks.parse({'kind': kind, **more}).num_parameters() for kind, more in %r]; "
         "print([name for name in ('torch', 'pandas', 'sklearn', 'mlxtend', 'PIL') if name in sys.modules])"
     ) % [(name, REQUIRED.get(name, {})) for name in tasks.names()]

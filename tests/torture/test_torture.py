@@ -18,8 +18,7 @@ from torture.shrinking import shrunk, size
 
 from asyncsim import UserError
 from asyncsim.cluster.delays import delays
-from asyncsim.methods import methods
-from asyncsim.policies import optimizers, policies
+from asyncsim.registries import methods, optimizers, policies
 
 FIRST, SEEDS = 40, 12
 SOON = ("staleness_off_by_one", "lost_message")

@@ -19,7 +19,7 @@ class Cnn(ModelSpec):
     interact."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
-    width: int = Field(8, ge=1)
+    width: int = Field(default=8, ge=1)
 
     def num_parameters(self, signature: Signature) -> int:
         channels, width = signature.inputs[0], self.width

@@ -21,9 +21,9 @@ class ResNet(ModelSpec):
     """
 
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
-    depth: int = Field(20, ge=8)
-    width: int = Field(16, ge=1)
-    stem_stride: int = Field(1, ge=1, le=4)
+    depth: int = Field(default=20, ge=8)
+    width: int = Field(default=16, ge=1)
+    stem_stride: int = Field(default=1, ge=1, le=4)
     shortcut: Literal["pad", "conv"] = "pad"
 
     @field_validator("depth")
@@ -58,9 +58,9 @@ class ResNet(ModelSpec):
 class ResNet8(ResNet):
     """A ResNet small enough for a laptop: 19,714 parameters on 1x28x28 with 10 classes."""
 
-    depth: int = Field(8, ge=8)
-    width: int = Field(8, ge=1)
-    stem_stride: int = Field(2, ge=1, le=4)
+    depth: int = Field(default=8, ge=8)
+    width: int = Field(default=8, ge=1)
+    stem_stride: int = Field(default=2, ge=1, le=4)
     shortcut: Literal["pad", "conv"] = "conv"
 
 
@@ -68,11 +68,11 @@ class ResNet8(ResNet):
 class ResNet20(ResNet):
     """A ResNet of depth 20: 269,722 parameters on CIFAR-10."""
 
-    depth: int = Field(20, ge=8)
+    depth: int = Field(default=20, ge=8)
 
 
 @models.register("resnet56")
 class ResNet56(ResNet):
     """A ResNet of depth 56: 853,018 parameters on CIFAR-10."""
 
-    depth: int = Field(56, ge=8)
+    depth: int = Field(default=56, ge=8)

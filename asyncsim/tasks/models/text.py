@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class CharMlp(TextModel):
     """An embedding of the last ``context`` characters and one hidden layer (Bengio et al. 2003); predicts the next one."""
 
-    context: int = Field(12, ge=1, le=1_000_000)
-    embedding: int = Field(16, ge=1)
-    hidden: int = Field(128, ge=1)
+    context: int = Field(default=12, ge=1, le=1_000_000)
+    embedding: int = Field(default=16, ge=1)
+    hidden: int = Field(default=128, ge=1)
 
     def num_parameters(self, signature: Signature) -> int:
         vocabulary = signature.outputs
@@ -42,11 +42,11 @@ class Transformer(TextModel):
     """A causal pre-norm Transformer with learned positions and an untied head; predicts at every position."""
 
     dense: ClassVar[bool] = True
-    context: int = Field(48, ge=1, le=1_000_000)
-    layers: int = Field(2, ge=1, le=1000)
-    dim: int = Field(64, ge=1)
-    heads: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    context: int = Field(default=48, ge=1, le=1_000_000)
+    layers: int = Field(default=2, ge=1, le=1000)
+    dim: int = Field(default=64, ge=1)
+    heads: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _even_heads(self) -> Self:

@@ -17,9 +17,9 @@ class Wrn(ModelSpec):
     """WRN-depth-width: three groups of (depth - 4) / 6 pre-activation blocks at widths 16k, 32k, 64k, 1x1 shortcuts."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
-    depth: int = Field(16, ge=10)
-    width: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    depth: int = Field(default=16, ge=10)
+    width: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("depth")
     @classmethod

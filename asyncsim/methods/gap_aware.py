@@ -1,4 +1,30 @@
-"""Gap-Aware: divide the update by how far the server has really moved since the read."""
+"""Gap-Aware: divide the update by how far the server has really moved since the read::
+
+    G = 1 + |theta - s| / C                                 elementwise by default
+    d = (g + weight_decay * theta) / G                      then the optimiser: v <- momentum * v + d, ...
+
+    r <- decay * r + (1 - decay) * u^2                      u: the steps whose mean length C is
+    C  = lr_max * (sqrt(r / (1 - decay^t)) + eps)           t: updates of r so far, lr_max: largest rate so far
+
+S. Barkai, I. Hakimi, A. Schuster, "Gap-Aware Mitigation of Gradient Staleness", ICLR 2020 (arXiv 1909.10802). The idea, a penalty
+linear in the gap, is the paper's; the elementwise form, ``C`` and the constants are those of FTPipe, the code of the same group.
+That ``C`` is the length of one step is recalled from the paper (high confidence), that it is the step as it was applied is our
+reading.
+
+Order, by ``step_length``:
+
+- ``applied``: ``G`` is computed with the ``r`` that the arrival finds, the update is made, and its direction, divided by its own
+  ``G``, with momentum and weight decay, is the next ``u``. At the k-th update ``r`` holds ``u_1 ... u_(k-1)`` and ``t = k - 1``.
+- ``code``, as published: ``r`` is updated at every arrival, before ``G`` is computed. With momentum ``u`` is the momentum buffer
+  as the arrival finds it, zero at first: ``r`` holds ``0, v_1 ... v_(k-1)`` and ``t = k``, one more. Without momentum ``u`` is
+  the raw gradient that has arrived: ``r`` holds ``g_1 ... g_k`` and ``t = k``. With a momentum per worker (DANA) it is the buffer
+  that stepped last; which one the authors take is not known.
+
+The first non-zero gap meets a ``C`` of about one step (``code`` with momentum: ``1 / sqrt(2)`` of it). Before the first step
+``G`` is 1, also where others have moved the parameters (gossip). Differs from FTPipe: by default in ``u`` and its count; it skips
+the first batch, and divides by its pipeline's delay where it compares with stashed parameters; its Adam variant is not included,
+here the penalty divides Adam's finished update. ``layer`` and ``model`` are offered here; that the paper tried them is recalled.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +32,44 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asyncsim.consistency import ASP
+from asyncsim.messages import Push, ServerView, Verdict
+from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
-from asyncsim.policies.push import Push, ServerView, Verdict
+from asyncsim.policies import State, StepRule, Transform
 from asyncsim.policies.scalars import scalar
-from asyncsim.policies.steps import StepRule
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.transform import policies
+from asyncsim.registry import Spec
+from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+class GapSettings(Spec):
+    """The fields of the transform, and of the methods that hold one."""
+
+    per: Literal["parameter", "layer", "model"] = "parameter"
+    decay: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    between: Literal["views", "parameters"] = "views"
+    step_length: Literal["applied", "code"] = "applied"
+
+
 @policies.register("gap_aware")
-class GapAware(Transform):
+class GapAware(GapSettings, Transform):
     """``G = 1 + |theta - s| / C``, and the update is divided by ``G`` before it enters the momentum.
 
-    Barkai, Hakimi, Schuster, "Gap-Aware Mitigation of Gradient Staleness", ICLR 2020 (arXiv 1909.10802), in the form of
-    the authors' group's code (FTPipe)::
-
-        r <- decay * r + (1 - decay) * u^2
-        C  = lr_max * (sqrt(r / (1 - decay^t)) + eps)  t = updates of r, lr_max = largest learning rate so far
-
-    ``step_length`` chooses the steps ``u`` whose mean length is ``C``, and when ``r`` is updated:
-
-    - ``applied``: ``u`` is the direction of the step that was taken, divided by its own ``G``, with momentum and weight decay;
-      ``r`` is updated after every step. At the k-th update ``r`` holds ``u_1 ... u_(k-1)`` and ``t = k - 1``.
-    - ``code``: as published. ``r`` is updated at every arrival, *before* ``G`` is computed. With momentum ``u`` is the momentum
-      buffer as the arrival finds it, zero at first: ``r`` holds ``0, v_1 ... v_(k-1)`` and ``t = k``, one more. Without momentum
-      ``u`` is the raw gradient that has arrived, neither divided nor decayed: ``r`` holds ``g_1 ... g_k`` and ``t = k``.
-      With a momentum per worker (DANA) it is the buffer that stepped last; which one the authors take is not known. Only for step
-      rules that have a ``velocity``: ``sgd`` and ``worker_momentum``.
-
-    ``per`` chooses the granularity: ``parameter`` (elementwise, the paper's choice), ``layer`` (each parameter tensor by
-    its L2 norms) or ``model``. ``between`` chooses the two points of the gap where workers read a look-ahead (DANA):
-    ``views`` compares what the worker was handed with what it would be handed now, so one worker alone has no gap;
+    ``step_length`` chooses the steps ``u`` whose mean length is ``C`` (above); ``code`` only for step rules that have a
+    ``velocity``: ``sgd`` and ``worker_momentum``. ``per`` chooses the granularity: ``parameter`` (elementwise), ``layer`` (each
+    parameter tensor by its L2 norms) or ``model``. ``between`` chooses the two points of the gap where workers read a look-ahead
+    (DANA): ``views`` compares what the worker was handed with what it would be handed now, so one worker alone has no gap;
     ``parameters`` compares it with the server's parameters. Without look-ahead both are the same.
-
-    The first updates: when the first non-zero gap arrives one step is already in ``r`` and ``C`` is about one step long (with
-    ``code`` and momentum, ``1 / sqrt(2)`` of it). Before the first step ``G`` is 1, also where others have moved the parameters
-    (gossip); FTPipe skips the first batch.
 
     Elementwise, ``applied`` amplifies rounding exponentially, in any precision: see ``docs/methods/gap_aware.md``.
     """
 
     needs: ClassVar[Need] = Need.VALUES
-
-    per: Literal["parameter", "layer", "model"] = "parameter"
-    decay: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
-    between: Literal["views", "parameters"] = "views"
-    step_length: Literal["applied", "code"] = "applied"
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         return {"begun": False, "steps": 0, "square": None}  # steps in square: (P,), (layers,) or (1,), made at the first
@@ -124,3 +139,11 @@ class GapAware(Transform):
         for index, layer in enumerate(server.layers):
             spread[layer] = values[index]
         return spread
+
+
+@methods.register("gap_aware")
+class GapAwareMethod(GapSettings, Method):
+    """Gap-Aware, Barkai et al. 2020: the update is divided by ``1 + gap / C``, elementwise by default."""
+
+    def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
+        return Bundle((self.part(GapAware),), optimizer, ASP(), Replica())
