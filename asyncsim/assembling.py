@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.engine.spec import EngineSpec
@@ -14,8 +13,8 @@ from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
-from asyncsim.simulation.mixing import Mixed, Row
 from asyncsim.simulation.progress import WorkerProgress
+from asyncsim.simulation.rows import Mixed, Row
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.simulation import Simulation
@@ -80,6 +79,8 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             statistics = None if statistics is None else statistics[piece.statistics]
         if task.batch_norm != "running":
             statistics = None
+    messages = None if scenario.push is not None or _alone(scenario) else untreated(scenario, scenario.cut(), bundle)
+    message = None if messages is None else messages[stage]
     progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed))
 
     def shard(kind: type[Shard]) -> Shard:
@@ -87,7 +88,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one = kind(
             policy, params, layers, scenario.schedule, scenario.run, progress,
             scenario.task.batch * program.batches // program.parts,
-            uplink=Uplink(bundle.uplink, params, groups) if bundle.uplink else None,
+            uplink=Uplink(bundle.uplink, params, groups, message) if bundle.uplink else None,
             notes=bundle.notes, shard_sizes=() if task is None else task.shard_sizes,
             scheduled=Need.LOCAL_RATE not in program.needs,
             keep=program.keep(stage), stage=stage, num_stages=count,
@@ -99,21 +100,28 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     return shard(Shard) if bundle.gossip is None else Mixed([shard(Row) for _ in range(groups)], bundle.gossip)
 
 
-def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
-    """The sizes of the messages, and the share of the compute time that each stage takes."""
+def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[tuple[float, int]] | None:
+    """Bytes of a message of each stage before any transform, and numbers in it; None where sizes have no effect."""
     cluster = scenario.cluster
-    sized = cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))
+    if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
+        return None
+    numbers = cut.parameters or (scenario.task.num_parameters() if bundle.uplink or bundle.downlink else 1,)
+    return [(scenario.message_bytes * part / sum(numbers), part) for part in numbers]
+
+
+def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
+    """What travels, and how long each stage takes."""
     width = 8 if scenario.dtype == "float64" else 4
-    numbers = cut.parameters or (scenario.task.num_parameters() if sized and (bundle.uplink or bundle.downlink) else 1,)
-    alone = scenario.stages.count > 1 and scenario.groups == 1  # then a stage's parameters lie on its worker
+    messages = untreated(scenario, cut, bundle)
+    stages = len(cut.parameters) or 1
 
     def sizes(transforms: tuple[Transform, ...], given: float | None) -> tuple[float | None, ...]:
         """Bytes of a message of each stage: its share of those given by hand, or what the transforms make of its parameters."""
-        if alone or not sized:
-            return (None if alone else 0.0,) * len(numbers)
-        whole = scenario.message_bytes if given is None else given
-        dense = [whole * part / sum(numbers) for part in numbers]
-        return tuple(dense) if given is not None else tuple(map(partial(message_bytes, transforms), dense, numbers))
+        if _alone(scenario) or messages is None:
+            return (None if _alone(scenario) else 0.0,) * stages
+        if given is not None:
+            return tuple(given * part / sum(part for _, part in messages) for _, part in messages)
+        return tuple(message_bytes(transforms, *message) for message in messages)
 
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
@@ -137,8 +145,13 @@ def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | Non
     sim = assemble(scenario, None, None, None)
     for _ in sim.run():
         pass
-    sim.recorder.breathe(last=True)
+    sim.recorder.flush(last=True)
     return Fates(sim.recorder.updates.arrays())
+
+
+def _alone(scenario: Scenario) -> bool:
+    """Do the parameters of a stage lie on its only worker?"""
+    return scenario.stages.count > 1 and scenario.groups == 1
 
 
 def _sized(profile: Any) -> bool:

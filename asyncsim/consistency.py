@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asyncsim.needs import Need
 from asyncsim.registry import PAPERS, Registry, Spec
@@ -62,7 +62,7 @@ class Consistency(Spec):
     """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
 
     ``admits`` is asked if the rule declares ``Need.WAITS``. Workers that wait are asked again, in the order in which they
-    came, whenever the value of ``pulse`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
+    came, whenever the value of ``watches`` changes: it stands for everything that the answer depends on. ``recalls`` is asked
     after every update if the rule declares ``Need.RECALLS``, from the oldest snapshot on until one is not recalled.
     ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
 
@@ -85,10 +85,15 @@ class Consistency(Spec):
     def admits(self, worker: int, progress: Progress) -> bool:
         return True
 
+    def sends(self, worker: int, progress: Progress) -> bool:
+        """May this worker send the result that it has computed? Asked where a push overlaps with the next computation; a worker
+        that may not waits like one that may not read."""
+        return True
+
     def recalls(self, worker: int, progress: Progress) -> bool:
         return False
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return 0
 
     def expects(self, worker: int, progress: Progress) -> str:
@@ -114,25 +119,44 @@ class ASP(Consistency):
 class BSP(Consistency):
     """Rounds: a worker that delivered waits for the next version, also if that takes a crashed worker's return. With ``cancel``,
     whoever has not delivered when the round ends drops its work and joins the next round at once (K-sync, backup workers);
-    without, it finishes first."""
+    without, it finishes first.
+
+    With ``lag`` 1 the push of a round travels while the next round is computed (Pipe-SGD, Li et al. 2018; LAGA), which takes a
+    program with ``overlap``: a worker sends its result of a round once the round before has been applied, and then reads, so
+
+        x_{k+1} = x_k - lr * mean_s g_s(x_{k-1})        x_1 = x_0 - lr * mean_s g_s(x_0)
+
+    and a round takes the longer of computing and sending instead of both."""
 
     cancel: bool = False
+    lag: int = Field(0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _whole_rounds(self) -> BSP:
+        if self.lag and self.cancel:
+            raise ValueError("`lag` and `cancel` exclude each other: the round that `cancel` ends is computed one behind")
+        return self
 
     @property
     def needs(self) -> Need:  # type: ignore[override]
-        return Need.WAITS | Need.ROUNDS | Need.WHOLE_MODELS | (Need.RECALLS if self.cancel else Need.NOTHING)
+        return Need.WAITS | Need.ROUNDS | Need.WHOLE_MODELS | (
+            Need.RECALLS if self.cancel else Need.LAGS if self.lag else Need.NOTHING
+        )
 
     def admits(self, worker: int, progress: Progress) -> bool:
-        return progress.version > progress.delivered(worker)
+        return self.lag > 0 or progress.version > progress.delivered(worker)
+
+    def sends(self, worker: int, progress: Progress) -> bool:
+        return not self.lag or progress.pushes(worker) == 0
 
     def recalls(self, worker: int, progress: Progress) -> bool:
         return self.cancel and progress.reading(worker) < progress.version
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.version
 
     def expects(self, worker: int, progress: Progress) -> str:
-        return f"version {progress.delivered(worker) + 1}"
+        return f"version {progress.version + 1 if self.lag else progress.delivered(worker) + 1}"
 
 
 @consistencies.register("ssp")
@@ -149,7 +173,7 @@ class SSP(Consistency):
     def admits(self, worker: int, progress: Progress) -> bool:
         return self.bound is None or progress.clock(worker) - progress.slowest() <= self.bound
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.slowest()
 
     def expects(self, worker: int, progress: Progress) -> str:
@@ -166,7 +190,7 @@ class Lockstep(Consistency):
     def admits(self, worker: int, progress: Progress) -> bool:
         return progress.pushes(worker) < self.every
 
-    def pulse(self, progress: Progress) -> Hashable:
+    def watches(self, progress: Progress) -> Hashable:
         return progress.version
 
     def expects(self, worker: int, progress: Progress) -> str:

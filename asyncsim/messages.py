@@ -108,7 +108,7 @@ class Future:
             self.engine.evaluate(self)
         return self._carry
 
-    def settle(self, result: Gradient) -> None:
+    def fulfil(self, result: Gradient) -> None:
         """An engine hands over the result. Parts that were never computed one by one take the loss of the whole."""
         self._result = result
         self._loss = result.loss

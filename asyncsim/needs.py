@@ -38,6 +38,7 @@ class Need(enum.Flag):
     WORKER_STATE = enum.auto()
     OLD_VERSIONS = enum.auto()
     SIZES = enum.auto()
+    LAGS = enum.auto()
     CLOSES = enum.auto()
 
     @property
@@ -48,8 +49,8 @@ class Need(enum.Flag):
 
     @property
     def numeric(self) -> bool:
-        """Does a part look at numbers and decide nothing, so that a plan can do without it?"""
-        return Need.VALUES in self and not self & DECISIONS
+        """Does a part look at numbers and decide nothing but sizes, so that a push without numbers can do without it?"""
+        return Need.VALUES in self and not self & DECISIONS & ~Need.SIZES
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +71,7 @@ MEANING: dict[Need, str] = {
     Need.OVERLAPS: "a push travels while its worker computes the next one",
     Need.LOCAL_RATE: "the schedule drives a learning rate of the worker's own, not the server's",
     Need.EVERYONE: "an update takes a push of every worker",
-    Need.ROUNDS: "all workers read the same version, and nobody reads the next before it has delivered",
+    Need.ROUNDS: "all workers read the same version, and nobody reads the next before it has delivered (with `lags`: sent)",
     Need.CUTS: "can compute a model that is cut into stages",
     Need.PASSES: "computes forward and backward passes of stages, whatever their number, in steps that are numbered alike",
     Need.WHOLE_MODELS: "counts rounds of whole models, not of stages",
@@ -80,6 +81,7 @@ MEANING: dict[Need, str] = {
     Need.OLD_VERSIONS: "reads versions of the parameters that are not the newest, which a shard has to keep",
     Need.CLOSES: "closes a group of pushes at a time of its own, not only when a push arrives",
     Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
+    Need.LAGS: "the push of a round travels while the next round is computed",
 }
 """What each property says about a part."""
 

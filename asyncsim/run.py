@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import asyncsim
 from asyncsim import stopping
-from asyncsim.ambient import Watch, seeded, sheltered
+from asyncsim.ambient import Watch
 from asyncsim.assembling import assemble, foreseen
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, data_digest, newest_checkpoint
 from asyncsim.checkpoint.state import restore
 from asyncsim.errors import UserError
-from asyncsim.memory import check_memory
+from asyncsim.moments import Display, Progress, moment
+from asyncsim.preparing import prepared, seldom_collected
 from asyncsim.records import Recorder, Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.reading import FORMAT
-from asyncsim.records.stages import stage_summary
-from asyncsim.records.summary import rounded, staleness_summary, time_shares, unknown_to_a_plan
 from asyncsim.scenario import Scenario, dump_scenario
-from asyncsim.simulation.metering import spending
-from asyncsim.simulation.server import Server
 from asyncsim.simulation.simulation import Simulation
 from asyncsim.simulation.verifying import Verifier
-from asyncsim.streams import Streams
+from asyncsim.summarising import summarise
 from asyncsim.trackers import Followers, Tracker
-from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
+    from asyncsim.engine.spec import EngineSpec
     from asyncsim.tasks.task import Task
 
 
-class Moment(NamedTuple):
-    """A moment of a run that is going on: what a progress display may show."""
-
-    done: float  # fraction of the run
-    updates: int
-    pushes: int
-    time: float  # virtual seconds
-    metrics: dict[str, float]  # of the last evaluation
-    diverged: bool
-
-
-COLLECT_AFTER = 50_000
-"""The number of new objects after which Python looks for cyclic garbage while a timeline is simulated."""
-Progress = Callable[[Moment], None]
 Wait = Callable[[list[Any]], None]
 """The function that an engine calls to have futures computed together with those of other runs."""
 
@@ -101,7 +82,7 @@ def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
             f"method `{scenario.method.kind}` cannot be planned: {names} decides by gradients, parameters or losses what happens "
             "in virtual time, and a plan computes none; simulate it (asyncsim run)"
         )
-    with _seldom_collected():
+    with seldom_collected():
         foreseen(scenario)
         return _run(scenario, None, None, progress)
 
@@ -165,13 +146,56 @@ def _run(
     started = time.perf_counter() - (0.0 if start is None else start.wall_seconds)
     spec = None if task is None else scenario.engine_for(task)
     sim = assemble(scenario, task, spec, directory)
-    server, recorder, engine = sim.server, sim.recorder, sim.engine
+    recorder, engine = sim.recorder, sim.engine
     watch = None if task is None else Watch(_drawing(scenario), scenario.device, engine.close)
     if wait is not None and hasattr(engine, "wait"):
         engine.wait = partial(watch.aside, wait)
+    manifest = _manifest(scenario, task, spec, sim)
+    keeper, ours = None, start is None  # a folder is left alone until a checkpoint has proved good
+    try:
+        if start is not None:
+            restore(sim, start, extended=start.path.parents[1] != directory.path)
+        verifier = Verifier(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
+        if directory is not None:
+            keeper = _kept(scenario, task, sim, started)
+            if start is not None:
+                _take(directory, recorder, start)
+                ours = True
+            directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
+            directory.write_json("manifest.json", manifest)
+        followers.start(manifest, recorder)
+        sim.observers.add(followers)
+        sim.observers.add(Display(sim.server, progress, started))
+        turns = sim.run(None if keeper is None or keeper.off else keeper.due)
+        for now in turns if watch is None else watch.over(turns):
+            stopping.check()
+            sim.observers.turn(now)
+        if verifier is not None:
+            _balance(scenario, task, verifier)
+        summary, parameters = _finish(scenario, sim, manifest, started)
+        if directory is not None:
+            _tidy(directory, manifest, keeper)
+        followers.finish(summary)
+    except BaseException as error:
+        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
+        if directory is not None and ours:
+            _last_words(recorder, directory, manifest)
+        followers.finish({"status": manifest["status"]}, whole=False)
+        raise
+    finally:
+        for each in (engine, directory):
+            if each is not None:
+                each.close()
+    if progress is not None:
+        progress(moment(sim.server, sim.env.now))
+    return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
+
+
+def _manifest(scenario: Scenario, task: Task | None, spec: EngineSpec | None, sim: Simulation) -> dict[str, Any]:
+    """What a run is, as it begins."""
     manifest = {
         "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
-        "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": engine.kernel},
+        "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": sim.engine.kernel},
         "device": scenario.device, "threads": scenario.threads,
         "parameters": None if task is None else task.layout.num_parameters,
         "stage_parameters": list(scenario.cut().parameters) or None,
@@ -180,103 +204,42 @@ def _run(
     }  # fmt: skip
     if scenario.bundle().decided_by_values:
         manifest["timeline"] = "by values"
-    keeper, ours = None, start is None  # the folder is not changed before its checkpoint has been accepted
-    try:
-        if start is not None:
-            restore(sim, start, extended=start.path.parents[1] != directory.path)
-        verifier = Verifier(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
-        if directory is not None:
-            recorder.resumable = True
-            keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
-            if start is not None:
-                _take(directory, recorder, start)
-                ours = True
-            directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
-            directory.write_json("manifest.json", manifest)
-        followers.start(manifest)
-        shown = started
-        turns = sim.run(None if keeper is None or keeper.off else keeper.due)
-        for now in turns if watch is None else watch.over(turns):
-            stopping.check()
-            if keeper is not None:
-                keeper.look()
-            followers.look(recorder)
-            if progress is not None and time.perf_counter() - shown > 0.1:
-                shown = time.perf_counter()
-                progress(_moment(server, now))
-        if verifier is not None:
-            verifier.finish()
-            if task is not None and server.reached is None and not scenario.bundle().decided_by_values:
-                verifier.same_decisions(assemble(scenario, None, None, None))
-        recorder.breathe(last=True)
-        parameters = None if server.params is None else server.params.detach().cpu().numpy()
-        manifest["fingerprints"] = recorder.fingerprints(parameters)
-        manifest["status"] = "diverged" if server.diverged else "finished"
-        summary = summarise(scenario, sim, manifest, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
-        recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
-        if directory is not None:
-            directory.write_json("manifest.json", manifest)
-            directory.drop_parts()
-            drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
-        followers.finish(recorder, summary)
-    except BaseException as error:
-        manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
-        if directory is not None and ours:
-            _last_words(recorder, directory, manifest)
-        followers.finish(None, {"status": manifest["status"]})
-        raise
-    finally:
-        if engine is not None:
-            engine.close()
-        if directory is not None:
-            directory.close()
-    if progress is not None:
-        progress(_moment(server, sim.env.now))
-    return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
+    return manifest
 
 
-def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
-    """The numbers of a run in one flat dictionary. Times are virtual seconds, except ``wall_seconds``."""
-    server, recorder = sim.server, sim.recorder
-    seconds = sim.env.now / NANOSECONDS
-    reading = [each.version - each.reading(member) for each in sim.progress for member in each.in_flight()]
-    values: dict[str, Any] = {
-        "name": scenario.name, "method": scenario.method.kind, "seed": scenario.seed, "workers": server.num_workers,
-        "status": "diverged" if server.diverged else "finished",
-        "updates": server.updates, "pushes": server.pushes, "samples": server.samples, "time": seconds,
-        "pushes_per_second": server.pushes / seconds if seconds else None,
-        "updates_per_second": server.updates / seconds if seconds else None,
-        "samples_per_second": server.samples / seconds if seconds else None,
-        "dropped": server.dropped, "recalled": sim.recalled, "crashes": sim.crashes,
-        "in_flight": len(reading), "in_flight_staleness": sum(reading),
-    }  # fmt: skip
-    if sim.restarts is not None:
-        values |= {"server_restarts": sim.restarts.count, "lost_updates": sim.restarts.lost_updates,
-                   "lost_pushes": server.shards[0].lost_pushes}  # fmt: skip
-    if sim.network is not None and sim.network.spec.loss is not None:
-        values["resent"] = sim.network.resent
-    if sim.network is not None and sim.network.spec.duplicate:
-        values["duplicates"] = sim.network.duplicates
-    if server.diverged:
-        values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
-    if sim.engine is not None:
-        values |= {"gradients_computed": sim.engine.computed, "gradients_cancelled": sim.engine.cancelled}
-    target = scenario.run.target is not None
-    if target and sim.engine is not None:
-        values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
-    if sim.meter is not None:
-        values |= spending(sim.meter.read(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
-    values |= server.last_metrics
-    if sim.engine is None:
-        values["unknown"] = unknown_to_a_plan(scenario.metrics, target, priced=sim.meter is not None)
-        values["stops_early"] = target and scenario.run.target.stop
-    if recorder.updates.keep:
-        values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
-    if recorder.events.keep:
-        values |= time_shares(recorder.events.arrays(), server.num_workers, sim.env.now)
-    kept = (table.arrays() if table.keep else None for table in (recorder.events, recorder.updates))
-    values |= stage_summary(*kept, manifest, server.num_workers, seconds)
-    return rounded(values | {"wall_seconds": wall_seconds})
+def _balance(scenario: Scenario, task: Task | None, verifier: Verifier) -> None:
+    """The laws that hold of a whole run."""
+    verifier.finish()
+    if task is not None and verifier.sim.server.reached is None and not scenario.bundle().decided_by_values:
+        verifier.same_decisions(assemble(scenario, None, None, None))
+
+
+def _kept(scenario: Scenario, task: Task, sim: Simulation, started: float) -> Keeper:
+    """What saves the run in its folder from time to time."""
+    sim.recorder.resumable = True
+    keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, task, scenario.hash), started)
+    sim.observers.add(keeper)
+    return keeper
+
+
+def _finish(
+    scenario: Scenario, sim: Simulation, manifest: dict[str, Any], started: float
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Seal the records of a run that is over: its summary and its parameters."""
+    sim.recorder.flush(last=True)
+    parameters = None if sim.server.params is None else sim.server.params.detach().cpu().numpy()
+    manifest["fingerprints"] = sim.recorder.fingerprints(parameters)
+    manifest["status"] = "diverged" if sim.server.diverged else "finished"
+    summary = summarise(scenario, sim, manifest, time.perf_counter() - started) | {"fingerprints": manifest["fingerprints"]}
+    sim.recorder.finish({"summary.json": summary} | ({} if parameters is None else {"parameters.npy": parameters}))
+    return summary, parameters
+
+
+def _tidy(directory: RunDirectory, manifest: dict[str, Any], keeper: Keeper) -> None:
+    """Nothing stays in the folder that a finished run does not need."""
+    directory.write_json("manifest.json", manifest)
+    directory.drop_parts()
+    drop_checkpoints(directory.path, keep=1 if keeper.cadence.end and not keeper.off else 0)
 
 
 def versions() -> dict[str, str]:
@@ -288,13 +251,6 @@ def versions() -> dict[str, str]:
 def _drawing(scenario: Scenario) -> str:
     """The parts of a run that may move a global generator in the middle of it, for the message."""
     return f"a part of the run (task `{scenario.task.kind}`, its model, loss or evaluation, or method `{scenario.method.kind}`)"
-
-
-def _moment(server: Server, now: int) -> Moment:
-    done = server.length.done(server.updates, server.samples, now)
-    return Moment(
-        min(1.0, done), server.updates, server.pushes, now / NANOSECONDS, dict(server.last_metrics), server.diverged is not None
-    )  # fmt: skip
 
 
 def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> None:
@@ -309,45 +265,7 @@ def _take(directory: RunDirectory, recorder: Recorder, start: Checkpoint) -> Non
 def _last_words(recorder: Recorder, directory: RunDirectory, manifest: dict[str, Any]) -> None:
     """Save what there is of a run that ends early. A further error, such as a full disk, must not hide the first one."""
     try:
-        recorder.breathe(last=True)
+        recorder.flush(last=True)
         directory.write_json("manifest.json", manifest)
     except Exception as error:
         print(f"asyncsim: the last records of {directory.path} are lost: {error}", file=sys.stderr)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device: {name!r} is not available here: {str(error).splitlines()[0]}") from None
-    return device
-
-
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Make Python look for cyclic garbage less often: there is hardly any, and the objects of many workers take long to look
-    through."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], COLLECT_AFTER) if before[0] else 0, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@contextmanager
-def prepared(scenario: Scenario) -> Iterator[Task]:
-    """Context with the task of a scenario on its device, PyTorch's settings as the run needs them, and a check that nothing in
-    the task draws without a seed."""
-    check_memory(scenario)
-    with sheltered(scenario.device, scenario.threads):
-        from asyncsim.tasks.probing import refuse_draws
-
-        device = _device(scenario.device)
-        with seeded(Streams(scenario.seed).integer("build")):
-            task = scenario.task.build(scenario.seed, str(device), scenario.dtype, scenario.groups)
-        refuse_draws(task, scenario.task.kind)
-        yield task

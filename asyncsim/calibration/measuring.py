@@ -16,8 +16,9 @@ import numpy as np
 import asyncsim
 from asyncsim.calibration.calibrate import Calibration, as_yaml, calibrate, write_durations
 from asyncsim.errors import UserError
+from asyncsim.preparing import prepared
 from asyncsim.records.directory import write_atomically
-from asyncsim.run import prepared, versions
+from asyncsim.run import versions
 from asyncsim.scenario import Document, Scenario, build_scenario, load_study
 from asyncsim.streams import Streams
 from asyncsim.units import NANOSECONDS, show_seconds

@@ -23,7 +23,7 @@ often."""
 
 
 class Keeper:
-    """Writes the checkpoints of one run at its cadence; by default every minute of wall time, or less often if they are large.
+    """An observer that writes checkpoints of a run at its cadence; without one, every minute of wall time, seldomer if large.
 
     ``identity`` holds what must be the same when a checkpoint is used. ``started`` is the moment (``perf_counter``) at which
     the run would have begun, had it never been interrupted.
@@ -50,8 +50,8 @@ class Keeper:
             return self.sim.env.now >= self._next
         return time.monotonic() >= self._next
 
-    def look(self) -> None:
-        """Save the run if it is time to. This is called between two events."""
+    def turn(self, now: int) -> None:
+        """Save the run between two events, if it is time."""
         if not self.off and ((self.sim.over and self.cadence.end) or (not self.sim.over and self.due())):
             self.save()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.checkpoint.packing import Packer, Unpacker
 from asyncsim.errors import UserError
-from asyncsim.simulation.replay import Departed, Past, replay
+from asyncsim.simulation.replay import OtherTimeline, StandIn, replay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,8 +76,8 @@ def point(sim: Simulation) -> dict[str, Any]:
     up = sim.over and not sim.server.finished  # the run ended because its time was up
     return {
         "steps": sim.steps, "time": None if up else sim.env.now, "version": sim.server.version, "pushes": sim.server.pushes,
-        "recalled": sim.recalled, "crashes": sim.crashes, "reading": reading,
-        "waiting": list(sim.waiting), "held": [list(key) for key in sim.held],
+        "recalled": sim.lives.recalled, "crashes": sim.lives.crashes, "reading": reading,
+        "waiting": list(sim.admission.waiting), "held": [list(key) for key in sim.held],
     }  # fmt: skip
 
 
@@ -96,9 +96,9 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     held |= {(worker, step): unpacker.unpack(value) for worker, step, value in state["snapshots"]}
     server = unpacker.unpack(state["server"])
     late = {(worker, batch): unpacker.unpack(value) for worker, batch, value in state["late"]}
-    past = Past(sim, server, held, late, unpacker.submit, finished=state["finished"] and not extended)
+    stand_in = StandIn(sim, server, held, late, unpacker.submit, finished=state["finished"] and not extended)
     try:
-        replay(sim, past, state["point"]["steps"])
+        replay(sim, stand_in, state["point"]["steps"])
         server["shards"] = [_unpack_shard(unpacker, each) for each in state["shards"]]
         sim.server.restore(server)
         sim.signals.update({(worker, batch): unpacker.unpack(value) for worker, batch, value in state["signals"]})
@@ -107,7 +107,7 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
             worker.left = None
         for index, value in state["left"]:
             sim.workers[index].left = unpacker.unpack(value)
-    except (Departed, ValueError) as error:
+    except (OtherTimeline, ValueError) as error:
         raise UserError(
             f"{checkpoint.path}: the timeline that this version simulates is not the recorded one ({error}); run it again"
         ) from None
@@ -123,12 +123,10 @@ def _agree(checkpoint: Checkpoint, sim: Simulation) -> None:
     recorder, point_then, point_now = sim.recorder, checkpoint.state["point"], point(sim)
     for name, value in point_then.items():
         if value is not None and point_now[name] != value:  # no time: the run ended when it was up, between two events
-            raise Departed(f"{name} is {str(point_now[name])[:80]}, it was {str(value)[:80]}")
-    directory, recorder.directory = recorder.directory, None
-    recorder.breathe(flush=True)
-    recorder.directory = directory
+            raise OtherTimeline(f"{name} is {str(point_now[name])[:80]}, it was {str(value)[:80]}")
+    recorder.flush(everything=True, to_disk=False)
     if recorder.events.digest() != checkpoint.tables["digests"]["events"]:
-        raise Departed("other events")
+        raise OtherTimeline("other events")
 
 
 def _number(value: Any) -> Any:

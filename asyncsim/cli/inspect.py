@@ -15,7 +15,7 @@ from asyncsim.errors import UserError
 from asyncsim.records.directory import write_atomically
 from asyncsim.registry import json_schema
 from asyncsim.scenario import Scenario, dump_scenario, load_study
-from asyncsim.scenario.study import study_schema
+from asyncsim.scenario.study_schema import study_schema
 
 
 def validate(arguments: argparse.Namespace) -> int:

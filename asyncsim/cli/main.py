@@ -130,6 +130,23 @@ def parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", running.plan, "simulate the timeline alone: throughput, staleness, utilisation (no torch)")
     _scenario_arguments(plan)
 
+    _looking_arguments(commands)
+    plotting.arguments(commands, _command)
+    calibrating.arguments(commands, _command, _positive)
+
+    listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
+    listing.add_argument("what", nargs="?", choices=sorted(registries.ALL), help="only this")
+    listing.add_argument("--needs", action="store_true", help="what methods and their parts need and do, as they have declared")
+
+    _command(commands, "schema", inspect.schema, "print the JSON Schema of scenario files, for editors")
+
+    init = _command(commands, "init", inspect.init, "write a commented scenario to start from")
+    init.add_argument("path", metavar="FILE", nargs="?", default="scenario.yaml")
+    return top
+
+
+def _looking_arguments(commands: argparse._SubParsersAction) -> None:
+    """The commands that look at files, runs and engines."""
     bench = _command(
         commands, "bench-engine", running.bench_engine, "time every engine on a scenario and say which to write into it"
     )
@@ -151,19 +168,6 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("--out", metavar="FILE", help="trace file, .json or .json.gz (default: trace.json in the run folder)")
     trace.add_argument("--start", metavar="TIME", type=tracing.duration, help="leave out what ended before this virtual time")
     trace.add_argument("--end", metavar="TIME", type=tracing.duration, help="leave out what started after this virtual time")
-
-    plotting.arguments(commands, _command)
-    calibrating.arguments(commands, _command, _positive)
-
-    listing = _command(commands, "list", inspect.listing, "what scenarios may name, with a line on each")
-    listing.add_argument("what", nargs="?", choices=sorted(registries.ALL), help="only this")
-    listing.add_argument("--needs", action="store_true", help="what methods and their parts need and do, as they have declared")
-
-    _command(commands, "schema", inspect.schema, "print the JSON Schema of scenario files, for editors")
-
-    init = _command(commands, "init", inspect.init, "write a commented scenario to start from")
-    init.add_argument("path", metavar="FILE", nargs="?", default="scenario.yaml")
-    return top
 
 
 def _command(commands: argparse._SubParsersAction, name: str, function: object, text: str) -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from asyncsim.cluster.distributions import (
 )
 from asyncsim.cluster.empirical import Empirical
 from asyncsim.cluster.happenings import Event, Script
-from asyncsim.cluster.links import Link, Server
+from asyncsim.cluster.links import Link, ServerSpec
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaHomogeneous, Preset, SpotDown, SpotUp
 from asyncsim.cluster.network import Flat, Loss, Network, Rack
@@ -72,7 +72,7 @@ __all__ = [
     "Scaled",
     "Script",
     "Segment",
-    "Server",
+    "ServerSpec",
     "ShiftedExponential",
     "Speed",
     "SpotDown",

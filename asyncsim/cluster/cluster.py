@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from asyncsim.cluster.delays import ComputeDelay, Delay
 from asyncsim.cluster.fields import MAX_WORKERS, WorkerCount, WorkerIndex
 from asyncsim.cluster.happenings import Event, Script
-from asyncsim.cluster.links import Link, Server
+from asyncsim.cluster.links import Link, ServerSpec
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.machines import GammaHomogeneous
 from asyncsim.cluster.network import Network, networks
@@ -65,7 +65,7 @@ class Cluster(Spec):
     compute: ComputeDelay = GammaHomogeneous(mean=1.0)
     uplink: Link = Link()
     downlink: Link = Link()
-    server: Server = Server()
+    server: ServerSpec = ServerSpec()
     faults: Faults | None = None
     groups: tuple[Group, ...] = ()
     overrides: dict[WorkerIndex, Override] = Field(default_factory=dict)

@@ -33,7 +33,7 @@ class ServerFaults(Spec):
     down: SteadyDelay
 
 
-class Server(Spec):
+class ServerSpec(Spec):
     """The server's machine. Pushes wait in one queue, first come, first served; receiving and applying one takes ``service``.
 
     Each host of the server is an ``instance``. With ``faults`` the server crashes, and goes back to what it saved last; it
@@ -46,7 +46,7 @@ class Server(Spec):
     instance: AnInstance | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> Server:
+    def _complete(self) -> ServerSpec:
         if self.faults is not None and self.checkpoint is None:
             message = "is missing; a server with `faults` needs how often it saves itself, such as 10min"
             raise located("server", [(("checkpoint",), None, message)])

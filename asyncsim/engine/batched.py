@@ -108,4 +108,4 @@ def _compute(jobs: list[Future], width: int) -> None:
     for job, row, loss in zip(jobs, gradients[:, :size].unbind(0), losses.unbind(0), strict=False):
         job.engine.computed += 1
         job.engine.forget(job)
-        job.settle(Gradient(row, loss, None))
+        job.fulfil(Gradient(row, loss, None))

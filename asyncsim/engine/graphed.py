@@ -45,7 +45,7 @@ class GraphedEngine(SerialEngine):
                 super().compute([future])
                 continue
             self.computed += 1
-            future.settle(self._replay(future.params, *self.task.batch(future.worker, future.step)))
+            future.fulfil(self._replay(future.params, *self.task.batch(future.worker, future.step)))
 
     def _replay(self, params: Tensor, inputs: Tensor, targets: Tensor) -> Gradient:
         if self._buffers is None:

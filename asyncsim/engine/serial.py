@@ -64,10 +64,10 @@ class SerialEngine:
             self.compute([future])
         elif self._is_union(parts):
             self.computed += len(parts)
-            future.settle(self.union(parts))
+            future.fulfil(self.union(parts))
         else:
             self.gather(parts)
-            future.settle(_average([part.result() for part in parts]))
+            future.fulfil(_average([part.result() for part in parts]))
 
     def gather(self, futures: list[Future]) -> None:
         """Compute together those of ``futures`` that are pending gradients. Means among them are computed when they are asked
@@ -79,7 +79,7 @@ class SerialEngine:
         for future in needed:
             result = future.kernel(self.task, self.streams, future.params, future.worker, future.step, *carried(future))
             self.computed += 1
-            future.settle(result)
+            future.fulfil(result)
 
     def union(self, parts: list[Future]) -> Gradient:
         """The mean gradient of parts that share a snapshot, computed over the union of their batches."""

@@ -55,7 +55,7 @@ class ThreadedEngine(SerialEngine):
         running = [self._running.pop(future, None) or self._begin(future) for future in needed]
         for future, result in zip(needed, running, strict=True):
             self.computed += 1
-            future.settle(result.result())
+            future.fulfil(result.result())
 
     def union(self, parts: list[Future]) -> Gradient:
         params = parts[0].params

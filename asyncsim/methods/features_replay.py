@@ -16,7 +16,7 @@ from __future__ import annotations
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.simulation.orders import ForwardLocked
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 
 @methods.register("features_replay")

@@ -32,6 +32,10 @@ OVERLAP = Exclusion(
     Need.NOTHING, Need.WAITS | Need.RECALLS,
     "a push may overlap with the next computation only where nobody waits and nothing is recalled (asp)",
 )  # fmt: skip
+LAG = Exclusion(
+    Need.OVERLAPS, Need.NOTHING,
+    "in rounds with a lag a push travels while the next is computed: give the program `overlap: true`",
+)  # fmt: skip
 STAGES = Exclusion(Need.NOTHING, Need.WHOLE_MODELS, "stages go with the consistency rules asp and lockstep")
 VIEWS = Exclusion(
     Need.NOTHING, Need.WORKER_VIEW,
@@ -40,6 +44,14 @@ VIEWS = Exclusion(
 UPLINK = Exclusion(
     Need.NOTHING, Need.DROPS | Need.BUFFERS,
     "only the server drops or buffers a push, so `{method}` cannot be part of an `uplink`",
+)  # fmt: skip
+SIZED_RECALLS = Exclusion(
+    Need.NOTHING, Need.RECALLS,
+    "what `{method}` leaves out of a push it remembers as the push is sent, so none may be called back on its way",
+)  # fmt: skip
+SIZED_VIEWS = Exclusion(
+    Need.NOTHING, Need.SIZES,
+    "the size of what is handed out is told by counts (`nbytes`), so `{method}` cannot be part of a `downlink`",
 )  # fmt: skip
 PIPELINE = Exclusion(Need.NOTHING, Need.RECALLS, "the passes of a pipeline cannot be recalled; leave `recall_after` out")
 ALL_REDUCE = Exclusion(

@@ -18,7 +18,7 @@ from pydantic import Field
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.simulation.orders import Flush
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 
 @methods.register("gpipe")

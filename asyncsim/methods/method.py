@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.gossip import Gossip
-from asyncsim.methods.fitting import PIPELINE, STAGES, UPLINK
+from asyncsim.methods.fitting import PIPELINE, SIZED_RECALLS, SIZED_VIEWS, STAGES, UPLINK
 from asyncsim.needs import Need, joined
 from asyncsim.policies import StepRule, Transform
 from asyncsim.policies.transform import policies
@@ -84,7 +84,11 @@ class Method(Spec):
         for transform in uplink:
             if UPLINK.missed(transform.needs):
                 raise ValueError(UPLINK.sentence(transform.kind, transform.needs))
+            if Need.SIZES in transform.needs and SIZED_RECALLS.missed(consistency.needs):
+                raise ValueError(SIZED_RECALLS.sentence(transform.kind, consistency.needs))
         for transform in downlink:
+            if SIZED_VIEWS.missed(transform.needs):
+                raise ValueError(SIZED_VIEWS.sentence(transform.kind, transform.needs))
             if type(transform).view is Transform.view:
                 raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
         transforms = self.before + parts.transforms

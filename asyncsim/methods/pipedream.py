@@ -16,7 +16,7 @@ from __future__ import annotations
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import OneF1BMethod
 from asyncsim.simulation.orders import OneForwardOneBackward
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 
 @methods.register("pipedream")

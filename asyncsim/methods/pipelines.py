@@ -16,7 +16,7 @@ from asyncsim.methods.method import Bundle, Method
 from asyncsim.needs import Need
 from asyncsim.policies import SGD, Accumulate, StepRule, Transform
 from asyncsim.simulation.orders import OneForwardOneBackward, Ticks
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 Weights = Literal["stashed", "current", "replayed"]
 

@@ -28,7 +28,7 @@ from asyncsim.needs import Need
 from asyncsim.policies import State, Transform
 from asyncsim.policies.transform import policies
 from asyncsim.simulation.orders import OneForwardOneBackward
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 if TYPE_CHECKING:
     from torch import Tensor

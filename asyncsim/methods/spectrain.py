@@ -20,7 +20,7 @@ from asyncsim.methods.pipelines import PipelineMethod, heavy_ball
 from asyncsim.policies import StepRule, WeightPrediction
 from asyncsim.policies.prediction import Horizon
 from asyncsim.simulation.orders import OneForwardOneBackward
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 
 
 @methods.register("spectrain")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from asyncsim.plots.fields import labels_for
 from asyncsim.records import Result
-from asyncsim.records.stages import stages_of
+from asyncsim.records.stage_tables import stages_of
 
 
 def by_stage(

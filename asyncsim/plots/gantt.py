@@ -9,7 +9,7 @@ from asyncsim.plots.style import axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
 from asyncsim.records.rows import NOTHING_LOST, WORK
-from asyncsim.records.stages import stages_of
+from asyncsim.records.stage_tables import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

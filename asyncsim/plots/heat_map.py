@@ -32,8 +32,6 @@ def heat_map(
     Where all seeds diverged the cell is hatched; where some did, their count stands below the mean over the others. ``y`` is by
     default the one other field in which the runs differ. Raises ``UserError`` if cells would mix runs that differ in more.
     """
-    from matplotlib.patches import Rectangle
-
     runs = only_ended([results] if isinstance(results, Result) else results)
     y = y or _other(runs, x)
     check_field(runs, x)
@@ -63,30 +61,41 @@ def heat_map(
         lost[place] = len(found) - len(finite)
     image = ax.imshow(values, origin="lower", aspect="auto", cmap="viridis_r", norm=_norm(values))
     for row, column in np.ndindex(values.shape):
-        here = cells.get((across[column], up[row]))
-        value, count = values[row, column], int(lost[row, column])
-        if here is None:
-            ax.text(column, row, "no run", ha="center", va="center", fontsize=6, color="#777777")
-            continue
-        if not np.isfinite(value):
-            ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#EEEEEE", edgecolor="#999999", hatch="////", lw=0))
-        text = _cell(value, metric) + (f"\n{count}/{len(here)} div." if count and np.isfinite(value) else "")
-        box = None if np.isfinite(value) else {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
-        ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=_ink(image, value), bbox=box)
+        count = len(cells.get((across[column], up[row]), ()))
+        _write(ax, image, row, column, count, int(lost[row, column]), values[row, column], metric)
     ax.set_xticks(range(len(across)), [entry(say(value), 12) for value in across])
     ax.set_yticks(range(len(up)), [entry(say(value), 24) for value in up])
     ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x)
     ax.set_ylabel("workers N" if y in ("workers", "cluster.workers") else y)
     ax.grid(False)
     if ax.figure is not None and np.isfinite(values).any():
-        bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
-        bar.set_label(name_of(metric) + (" (%)" if percent(metric) else ""))
-        bar.ax.minorticks_off()
-        low, high = image.get_clim()
-        ticks = np.geomspace(low, high, 4) if low > 0 and high > 10 * low else np.linspace(low, high, 4)
-        bar.set_ticks(ticks if high > low else [low], labels=[_cell(tick, metric) for tick in (ticks if high > low else [low])])
-        bar.outline.set_visible(False)
+        _scale(ax, image, metric)
     return ax
+
+
+def _write(ax: Axes, image: Any, row: int, column: int, runs: int, lost: int, value: float, metric: str) -> None:
+    """What stands in one cell: the mean of its runs, and how many of them diverged."""
+    from matplotlib.patches import Rectangle
+
+    if not runs:
+        ax.text(column, row, "no run", ha="center", va="center", fontsize=6, color="#777777")
+        return
+    if not np.isfinite(value):
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#EEEEEE", edgecolor="#999999", hatch="////", lw=0))
+    text = _cell(value, metric) + (f"\n{lost}/{runs} div." if lost and np.isfinite(value) else "")
+    box = None if np.isfinite(value) else {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+    ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=_ink(image, value), bbox=box)
+
+
+def _scale(ax: Axes, image: Any, metric: str) -> None:
+    """The bar that says which colour is which value."""
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
+    bar.set_label(name_of(metric) + (" (%)" if percent(metric) else ""))
+    bar.ax.minorticks_off()
+    low, high = image.get_clim()
+    ticks = np.geomspace(low, high, 4) if low > 0 and high > 10 * low else np.linspace(low, high, 4)
+    bar.set_ticks(ticks if high > low else [low], labels=[_cell(tick, metric) for tick in (ticks if high > low else [low])])
+    bar.outline.set_visible(False)
 
 
 MOST_CELLS = 24

@@ -23,7 +23,7 @@ from asyncsim.plots.staleness import staleness_histogram
 from asyncsim.plots.style import DOUBLE, RC, SINGLE
 from asyncsim.records import Result
 from asyncsim.records.directory import write_atomically
-from asyncsim.records.stages import stages_of
+from asyncsim.records.stage_tables import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

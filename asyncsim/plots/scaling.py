@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.plots.crosses import Point, rows_of_crosses
 from asyncsim.plots.fields import check_field, field_value
 from asyncsim.plots.remarks import few, remark
 from asyncsim.plots.scales import in_percent, logarithmic, name_of, numeric, percent, workers_axis
-from asyncsim.plots.style import Look, axes, grouped, legend, looks
+from asyncsim.plots.style import axes, grouped, legend, looks
 from asyncsim.plots.tables import curve, diverged, final, headline, only_ended
 from asyncsim.records import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.patches import Patch
 
 Labels = Sequence[str] | str | None
 
 
 SPENT = {"time": "virtual time (s)", "cost": "dollars", "energy": "joules"}
-ROW = 0.068
-"""The height of a row of crosses, as a share of that of the axes."""
-
-
-class Point(NamedTuple):
-    """One label at one place: a number of each run that has one, of ``runs``; ``diverged`` of those have none for that reason."""
-
-    x: float
-    values: tuple[float, ...]
-    runs: int
-    diverged: int
-    mean: float
 
 
 def final_metric(
@@ -270,45 +258,5 @@ def _finish(ax: Axes, series: dict[str, list[Point]], x: str, missing: str) -> N
     lacking = {name: [p for p in points if len(p.values) < p.runs] for name, points in series.items()}
     lacking = {name: points for name, points in lacking.items() if points}
     shades = looks(series)
-    floor = 1.0 - ROW * (len(lacking) + 1)
-    if lacking:
-        _make_room(ax, floor)
-        ax.add_patch(_cover(ax, floor - 0.01))
-        ax.plot([0, 1], [floor - 0.01] * 2, transform=ax.transAxes, color="#999999", linewidth=0.6, label="_floor")
-        ax.annotate(missing, (0.015, 1.0 - ROW / 2), xycoords="axes fraction", va="center", fontsize=7, color="#444444")
-    for row, (name, points) in enumerate(reversed(lacking.items())):
-        _row(ax, points, shades[name], floor + 0.03 + ROW * row)
+    rows_of_crosses(ax, lacking, shades, missing)
     legend(ax)
-
-
-def _make_room(ax: Axes, floor: float) -> None:
-    """Raise the upper end of y, so that what is drawn ends a bit below the share ``floor`` of the axes. No tick above that."""
-    ticks = [tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= ax.get_ylim()[1]]
-    low, high = ax.get_ylim()
-    share = floor - 0.03
-    if ax.get_yscale() == "log":
-        ax.set_ylim(low, low * (high / low) ** (1 / share))
-    else:
-        formatter = ax.yaxis.get_major_formatter()
-        ax.set_ylim(low, low + (high - low) / share)
-        ax.set_yticks(ticks)
-        ax.yaxis.set_major_formatter(formatter)
-
-
-def _cover(ax: Axes, floor: float) -> Patch:
-    """A rectangle that hides grid and lines above ``floor``, where a position on the axis has no meaning."""
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((0, floor), 1, 1 - floor, transform=ax.transAxes, facecolor="white", edgecolor="none", zorder=1.9)
-
-
-def _row(ax: Axes, points: Iterable[Point], look: Look, height: float) -> None:
-    for point in points:
-        lost = point.runs - len(point.values)
-        where = ax.get_xaxis_transform()
-        ax.plot(point.x, height, "x", transform=where, color=look.colour, clip_on=False, markersize=5, markeredgewidth=1.5)
-        if point.runs > 1:
-            ax.annotate(
-                f"{lost}/{point.runs}", (point.x, height), xycoords=where, xytext=(4, 0), textcoords="offset points",
-                fontsize=6, va="center", color=look.colour, annotation_clip=False,
-            )  # fmt: skip

@@ -10,7 +10,7 @@ from asyncsim.plots.style import DOUBLE, axes
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
 from asyncsim.records.rows import WORK
-from asyncsim.records.stages import stages_of
+from asyncsim.records.stage_tables import stages_of
 
 if TYPE_CHECKING:
     import pandas as pd

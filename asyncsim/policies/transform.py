@@ -61,6 +61,11 @@ class Transform(Spec):
         """
         return nbytes
 
+    def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
+        """Bytes of this very push, which has been through ``update``: asked in place of ``nbytes`` as the push is sent, where a
+        transform of the ``uplink`` declares ``Need.SIZES``."""
+        return self.nbytes(nbytes, numbers)
+
     def handed(self, view: Tensor, state: State, server: ServerView, worker: int) -> None:
         """Called after ``worker`` has been handed ``view``, shape ``(P,)``, if the transform declares ``Need.WORKER_VIEW``. It
         lets the server keep a record of what each worker holds."""

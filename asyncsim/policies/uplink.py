@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Verdict
+from asyncsim.needs import Need
 from asyncsim.policies.chain import Rule, send_through
 from asyncsim.policies.transform import State, Transform
 
@@ -16,14 +18,23 @@ if TYPE_CHECKING:
 class Uplink:
     """The uplink transforms of all workers of a shard, with one state for each worker that has sent something.
 
-    They are evaluated when a push arrives. For each worker that is the order in which it sent its pushes, so the result is
-    the same as if they had been evaluated at the worker. A push that a crash loses on its way has not been treated yet, but
-    the worker's state is lost with it (``forget``); a push that is recalled on its way leaves the state as it was before.
+    They are evaluated when the push arrives, in the order of arrivals, which for one worker is the order in which it sent. What a
+    crash loses on its way had not been treated yet, and the worker's state is lost with it (``forget``), so that nobody can tell
+    the difference from treating it at the worker. A push that is recalled on its way leaves the state as it was before.
+
+    Where the size of a message depends on what is in it (``sized``: a transform declares ``Need.SIZES``), the push is treated as
+    it is sent (``depart``), and waits in ``sent`` until it arrives. ``message`` is how many bytes, and numbers, it has untreated;
+    None: its size is given otherwise, or has no effect.
     """
 
-    def __init__(self, transforms: tuple[Transform, ...], params: Tensor | None, num_workers: int) -> None:
+    def __init__(
+        self, transforms: tuple[Transform, ...], params: Tensor | None, num_workers: int, message: tuple[float, int] | None = None
+    ) -> None:
         self.transforms = transforms
+        self.sized = message is not None and any(Need.SIZES in transform.needs for transform in transforms)
         self.states: dict[int, list[State]] = {}
+        self.sent: dict[tuple[int, int], Push] = {}  # under way, by (worker, step)
+        self._message = message
         self._rules = [Rule(transform) for transform in transforms]
         self._fresh: tuple[Any, int] = params, num_workers
 
@@ -36,6 +47,29 @@ class Uplink:
         if isinstance(result, Verdict):
             raise UserError(f"a transform of the uplink returned {result}; only the server may drop or buffer a push")
         return result
+
+    def arrived(self, push: Push) -> Push:
+        """What set out as ``push`` arrives: as its worker sent it, with the staleness and time of now."""
+        sent = self.sent.pop((push.worker, push.step))
+        sent.staleness, sent.time = push.staleness, push.time
+        if push.payload is None:  # the run has diverged meanwhile
+            sent.payload = sent.replaced = None
+        return sent
+
+    def depart(self, push: Push, server: ServerView) -> float:
+        """Treat a push that sets out: how many bytes it has."""
+        push = self.sent[push.worker, push.step] = self.send(push, server)
+        nbytes, numbers = self._message
+        for rule in self._rules:
+            transform = rule.transform
+            known = Need.SIZES in transform.needs and not (rule.numeric and push.payload is None)
+            before, nbytes = nbytes, transform.sent_bytes(push, nbytes, numbers) if known else transform.nbytes(nbytes, numbers)
+            if not (isinstance(nbytes, int | float) and 0 <= nbytes < math.inf):
+                raise UserError(
+                    f"policy `{transform.kind}` made a message of {before:g} bytes one of {nbytes!r}; "
+                    "`sent_bytes` and `nbytes` give a number, 0 or more"
+                )
+        return float(nbytes)
 
     def forget(self, worker: int) -> None:
         """Discard the state of a worker that has gone down."""

@@ -16,8 +16,8 @@ WRITE_EVERY = 5.0  # wall seconds between two looks at the disk; has no influenc
 
 
 class Recorder:
-    """The three tables of a run. ``keep`` says which of ``updates`` and ``events`` are kept; the others are only hashed, and
-    take no memory."""
+    """An observer of the run that fills three tables. ``updates`` and ``events`` may be hashed only (``keep``) and cost no memory
+    then."""
 
     def __init__(
         self,
@@ -30,20 +30,22 @@ class Recorder:
         self.metrics = Table({**METRICS, **dict.fromkeys(metrics, "float64")})
         self.updates = Table(with_notes(notes), keep=updates)
         self.events = Table(EVENTS, hashed=("kind", "worker", "step", "start_ns", "end_ns", "complete"), keep=events)
+        self.span, self.arrival, self.evaluation = self.events.append, self.updates.append, self.metrics.append
         self.directory = directory
         self.resumable = False
         """True: rows that cannot be had again by a replay go to disk even if they are not kept."""
         self._written = time.monotonic()
 
-    def breathe(self, last: bool = False, flush: bool = False) -> None:
-        """Seal full segments of the tables (turn their rows into columns), and write sealed segments to disk from time to time,
-        or at once with ``flush``.
+    def flush(self, last: bool = False, everything: bool = False, to_disk: bool = True) -> None:
+        """Seal full segments; now and then, and with ``everything``, all rows, and write what is sealed to disk (``to_disk``
+        False: it is there already). Called at moments of the simulation's choice.
 
         It is called between events of the simulation. A row whose loss is not known yet waits for a later call, and so do
         all rows behind it; so how fast the gradients are computed shows in no value. ``last`` seals everything at the end of
         a run.
         """
-        due = flush or (self.directory is not None and time.monotonic() - self._written > WRITE_EVERY)
+        directory = self.directory if to_disk else None
+        due = everything or (directory is not None and time.monotonic() - self._written > WRITE_EVERY)
         for name in TABLES:
             table: Table = getattr(self, name)
             rows = len(table.rows)
@@ -52,8 +54,8 @@ class Recorder:
             if name == "updates" and not last:
                 rows = next((i for i, row in enumerate(table.rows) if getattr(row[-1], "pending", False)), rows)
             segment = table.seal(rows)
-            if segment is not None and self.directory is not None and self.written(name):
-                self.directory.write_part(name, segment)
+            if segment is not None and directory is not None and self.written(name):
+                directory.write_part(name, segment)
         if due:
             self._written = time.monotonic()
 
@@ -62,8 +64,8 @@ class Recorder:
         return getattr(self, name).keep or (self.resumable and name != "events")
 
     def position(self) -> dict[str, Any]:
-        """How many rows the tables have, for a checkpoint. All rows that can be are sealed and on disk when it returns."""
-        self.breathe(flush=True)
+        """Where the tables stand, for a checkpoint: everything that can be is sealed and on disk."""
+        self.flush(everything=True)
         tables = {name: getattr(self, name) for name in TABLES}
         return {
             "parts": self.directory.parts,

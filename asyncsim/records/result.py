@@ -16,7 +16,7 @@ from asyncsim.numpyfiles import read_npy
 from asyncsim.records.directory import TABLES
 from asyncsim.records.reading import read_manifest, read_summary, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
-from asyncsim.records.stages import stage_table
+from asyncsim.records.stage_tables import stage_table
 from asyncsim.userfiles import MEGABYTE
 
 Arrays = dict[str, np.ndarray]
@@ -70,7 +70,7 @@ class Result:
     @cached_property
     def stages(self) -> pd.DataFrame:
         """One row for each stage (a run of replicas has one): staleness, shares of time, and the largest numbers of activations
-        and versions that were held (``records.stages.stage_table``)."""
+        and versions that were held (``records.stage_tables.stage_table``)."""
         tables = (self.tables.get(name) for name in ("events", "updates"))
         return stage_table(*tables, self.manifest, self.summary["workers"], self.summary["time"])
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = r"\w[\w .+=,@-]*"
 NAME_RULE = "is made of letters, digits, spaces and . _ + = , @ -, and starts with a letter or digit"
+OVERLAPPING = Need.OVERLAPS | Need.LAGS
 
 
 class Records(Spec):
@@ -44,7 +45,6 @@ class Records(Spec):
 
     events: bool = True
     updates: bool = True
-
 
 class Scenario(Spec):
     """One run: task, cluster, method, optimiser, length. Two equal scenarios give the same bits.
@@ -130,7 +130,8 @@ class Scenario(Spec):
             (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
             (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
             (fitting.VIEWS, ("method",), True if Need.OLD_VERSIONS in needs else None),
-            (fitting.OVERLAP, ("method", "program", "overlap"), True if Need.OVERLAPS in needs else None),
+            (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
+            (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),
         ]
         for exclusion, where, value in asked:
             if value is not None and exclusion.missed(needs):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from asyncsim.errors import UserError, nearest
+from asyncsim.errors import UserError
 from asyncsim.scenario.document import Document, parse_value, plain_document, read_document
 from asyncsim.scenario.merge import merged
 from asyncsim.scenario.points import MOST_RUNS, Point, expand_points, point_label
 from asyncsim.scenario.problems import ScenarioError, origin, shown
 from asyncsim.scenario.schema import NAME, NAME_RULE, Scenario, build_scenario
+from asyncsim.scenario.study_checks import at_points, check_baseline, check_hidden_by_points, check_trial, hides, twins
 from asyncsim.scenario.tuning import Tune, build_tune
 
 MOST_SEEDS = 10_000
@@ -118,24 +119,43 @@ def expand(
         variants = None
     variants = {str(name): change for name, change in (variants or {}).items()}
     for path in changes:
-        if variants and all(isinstance(change, Mapping) and _hides(change, path) for change in variants.values()):
+        if variants and all(isinstance(change, Mapping) and hides(change, path) for change in variants.values()):
             wrong("variants", f"every variant sets `{path.partition('.')[0]}` itself, so `--set {path}` would change nothing")
     points = expand_points(section, sweep, document, wrong)
     seed_list = _all_seeds(data, section, changes, sweep, wrong)
-    _hidden_by_points(points, variants, changes, wrong)
-    _check_baseline(baseline, variants, points, wrong)
+    check_hidden_by_points(points, variants, changes, wrong)
+    check_baseline(baseline, variants, points, wrong)
     total = len(points) * max(1, len(variants)) * len(seed_list or [None])
     if total > MOST_RUNS:
         raise ScenarioError(
             [*problems, f"{document.where(('sweep',))}: describes {total:,} runs; at most {MOST_RUNS:,} are allowed"]
         )
+    built, wrong_runs = _build(document, data, variants, points, seed_list or [None], tuple(changes), folder)
+    problems += wrong_runs
+    tuned = None if tune is None else _tuned(tune, document, tuple(changes), built, problems)
+    if not problems:
+        problems += twins(built, document)
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
+    study = Study(
+        data["name"], *zip(*((scenario, variant) for scenario, variant, _ in built), strict=True), _plain_baseline(baseline),
+        tuple(point.values for _, _, point in built), tuned,
+    )  # fmt: skip
+    return study if not study.fields else replace(study, scenarios=tuple(map(_named, study.scenarios, study.labels)))
+
+
+def _build(
+    document: Document, data: Mapping[str, Any], variants: Mapping[str, Any], points: list[Point], seeds: list[Any],
+    overridden: tuple[str, ...], folder: str | None,
+) -> tuple[list[tuple[Scenario, str, Point]], list[str]]:  # fmt: skip
+    """The scenarios, each with its variant's name and its point; and what is wrong with those that cannot be."""
     built: list[tuple[Scenario, str, Point]] = []
     found: dict[str, set[int]] = {}  # problem -> the points that have it
     for variant, change in (variants or {None: {}}).items():
         for index, point in enumerate(points):
-            for seed in seed_list or [None]:
+            for seed in seeds:
                 try:
-                    scenario = _one(document, data, variant, change, point, seed, tuple(changes), folder)
+                    scenario = _one(document, data, variant, change, point, seed, overridden, folder)
                     built.append((scenario, data["name"] if variant is None else variant, point))
                 except ScenarioError as error:
                     for problem in error.problems:
@@ -144,24 +164,21 @@ def expand(
                 except UserError as error:
                     place = ("variants", variant) if variant is not None else ("sweep",)
                     found.setdefault(f"{document.where(place)}: {'.'.join(place)}: {error}", set()).add(index)
-    problems += [_at(problem, indices, points) for problem, indices in found.items()]
-    tuned = None
-    if tune is not None:
-        try:
-            tuned = build_tune(tune, document, tuple(changes))
-            for scenario, _, point in {(variant, id(point)): entry for entry in built for _, variant, point in [entry]}.values():
-                _check_trial(tuned, scenario, point, document, problems)
-        except ScenarioError as error:
-            problems += error.problems
-    if not problems:
-        problems += _twins(built, document)
-    if problems:
-        raise ScenarioError(list(dict.fromkeys(problems)))
-    study = Study(
-        data["name"], *zip(*((scenario, variant) for scenario, variant, _ in built), strict=True), _plain_baseline(baseline),
-        tuple(point.values for _, _, point in built), tuned,
-    )  # fmt: skip
-    return study if not study.fields else replace(study, scenarios=tuple(map(_named, study.scenarios, study.labels)))
+    return built, [at_points(problem, indices, points) for problem, indices in found.items()]
+
+
+def _tuned(
+    tune: Any, document: Document, overridden: tuple[str, ...], built: list[tuple[Scenario, str, Point]], problems: list[str]
+) -> Tune | None:
+    """The section ``tune``, if it fits every variant and point."""
+    try:
+        tuned = build_tune(tune, document, overridden)
+    except ScenarioError as error:
+        problems += error.problems
+        return None
+    for scenario, _, point in {(variant, id(point)): entry for entry in built for _, variant, point in [entry]}.values():
+        check_trial(tuned, scenario, point, document, problems)
+    return tuned
 
 
 def _check_candidates(document: Document, changes: Mapping[str, Any], folder: str | None, default_name: str) -> None:
@@ -194,98 +211,8 @@ def _all_seeds(
     return seed_list
 
 
-def _hidden_by_points(points: list[Point], variants: Mapping[str, Any], changes: Mapping[str, Any], wrong: Any) -> None:
-    """Complain of settings that the sweep hides: they would change nothing, or the name of a point would be wrong."""
-    fields = list(dict.fromkeys(field for point in points for field in point.values))
-    for field in fields:
-        for path in changes:
-            if path == field or path.startswith(f"{field}."):
-                wrong(("sweep",), f"`{field}` is swept, so `--set {path}` would change nothing")
-        for name, change in variants.items():
-            for path in _leaves(change) if isinstance(change, Mapping) else ():
-                if path == field or path.startswith(f"{field}."):
-                    wrong(("variants", name), f"sets `{path}`, which the sweep sets as well; leave it to one of them")
-
-
-def _leaves(change: Mapping[Any, Any], before: str = "") -> Iterator[str]:
-    for key, value in change.items():
-        path = f"{before}{key}"
-        yield path
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}.")
-
-
-def _check_baseline(baseline: Any, variants: Mapping[str, Any], points: list[Point], wrong: Any) -> None:
-    if baseline is None:
-        return
-    if not isinstance(baseline, Mapping):
-        if str(baseline) not in variants:
-            known = ", ".join(variants) or "there are none"
-            message = f"must name one of the variants: {known} (it is {shown(baseline)}{nearest(str(baseline), variants)})"
-            swept = any(point.values for point in points)
-            wrong("baseline", message + ("; or give values of swept fields, such as `{cluster.workers: 1}`" if swept else ""))
-        return
-    values: dict[str, list[Any]] = {"variant": list(variants)} if variants else {}
-    for point in points:
-        for field, value in point.values.items():
-            values.setdefault(field, []).append(value)
-    for field, value in baseline.items():
-        if field not in values:
-            known = ", ".join(values) or "none"
-            wrong(("baseline", str(field)), f"is not swept; swept fields are: {known}{nearest(str(field), values)}")
-        elif value not in values[field]:
-            known = ", ".join(dict.fromkeys(shown(each) for each in values[field]))
-            wrong(("baseline", str(field)), f"must be one of the swept values: {known} (it is {shown(value)})")
-
-
 def _plain_baseline(baseline: Any) -> str | dict[str, Any] | None:
     return dict(baseline) if isinstance(baseline, Mapping) else None if baseline is None else str(baseline)
-
-
-def _at(problem: str, indices: set[int], points: list[Point]) -> str:
-    """A problem with the names of the points that have it, unless all have it or it is about a swept value itself."""
-    fields = list(dict.fromkeys(field for point in points for field in point.values))
-    about = re.sub(r"^.*?: ", "", problem, count=1).partition(":")[0]
-    own = any(about == field or about.startswith(f"{field}.") or field.startswith(f"{about}.") for field in fields)
-    if len(indices) == len(points) or own:
-        return problem
-    names = [point_label(points[index].values, fields) for index in sorted(indices)]
-    more = f" and {len(names) - 3} more points" if len(names) > 3 else ""
-    return f"{problem} (at {'; '.join(names[:3])}{more})"
-
-
-def _check_trial(tune: Tune, scenario: Scenario, point: Point, document: Document, problems: list[str]) -> None:
-    problem = tune.problem(scenario)
-    if tune.field in point.values:
-        problem = f"tune.field: `{tune.field}` is swept as well; leave it to one of them"
-    if problem is None:
-        try:
-            for value in tune.grid or (tune.low, tune.high):
-                tune.trial(scenario, value, 0)
-        except UserError as error:
-            problem = f"tune.field: {re.sub('^evolve: ', '', str(error).splitlines()[0])}"
-    if problem is not None:
-        problems.append(f"{document.where(tuple(problem.partition(':')[0].split('.')))}: {problem}")
-
-
-def _twins(built: list[tuple[Scenario, str, Point]], document: Document) -> list[str]:
-    """Check that no two points of a variant describe the same run."""
-    seen: dict[tuple[str, str], Point] = {}
-    problems = []
-    for scenario, variant, point in built:
-        first = seen.setdefault((variant, scenario.hash), point)
-        if first is not point:
-            names = [point_label(each.values, [*each.values]) for each in (first, point)]
-            line = next(iter(point.lines.values()), None)
-            where = document.where(("sweep",)) if line is None else f"{document.source}:{line}"
-            problems.append(f"{where}: sweep: {names[0]} and {names[1]} describe the same run; leave one out")
-    return problems
-
-
-def _hides(change: Mapping[str, Any], path: str) -> bool:
-    """Does a variant's change replace whatever stands at ``path``?"""
-    replaced = [key for key, value in change.items() if not isinstance(value, Mapping) or "kind" in value]
-    return any(path == key or path.startswith(f"{key}.") for key in replaced)
 
 
 def _one(
@@ -345,49 +272,3 @@ def parse_changes(assignments: list[str]) -> dict[str, Any]:
             raise UserError(f"--set {assignment}: must be field=value, such as cluster.workers=32")
         changes[path.strip()] = parse_value(value)
     return changes
-
-
-def study_schema(scenario: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a file: that of one scenario, and ``variants``, ``sweep``, ``seeds``, ``baseline`` and ``tune``."""
-    several = {
-        "variants": {
-            "type": "object",
-            "additionalProperties": {"type": "object"},
-            "description": "name: changes (dotted paths allowed)",
-        },
-        "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
-        "baseline": {
-            "type": ["string", "object"],
-            "description": "what speed-ups are against: a variant, or values of swept fields such as {cluster.workers: 1}",
-        },
-        "sweep": {
-            "type": "object",
-            "additionalProperties": False,
-            "description": "fields and their values: grid is a product, zip goes together, list is explicit points",
-            "properties": {
-                "grid": {"type": "object", "minProperties": 1},
-                "zip": {"type": "object", "minProperties": 1},
-                "list": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
-            },
-        },
-        "advise": {
-            "type": "object",
-            "additionalProperties": False,
-            "description": "candidates of `asyncsim advise`: fleets (changes of cluster, by name) times methods",
-            "properties": {
-                "fleets": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
-                "methods": {"type": ["object", "array"]},
-            },
-        },
-        "tune": {
-            "type": "object",
-            "description": "a field chosen for every method on the validation split: field, grid or low and high, metric, seeds",
-        },
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **scenario,
-        "title": "asyncsim scenario file",
-        "properties": {**scenario["properties"], **several},
-    }

@@ -43,6 +43,6 @@ class Closings:
         self._due[stage] = None
         version = sim.progress[stage].version
         sim.server.close(stage, sim.env.now)
-        sim._changed(stage, version)
+        sim.arrivals.changed(stage, version)
         self.look(stage)
-        sim._check_deadlock()
+        sim.admission.check_deadlock()

@@ -19,7 +19,7 @@ def deadlock(sim: Simulation, reason: str) -> Deadlock:
     """The error for a run that is stuck. Its message says who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
     expected: dict[str, list[int]] = {}
-    for index in sim.waiting:
+    for index in sim.admission.waiting:
         worker = sim.workers[index]
         expected.setdefault(sim.consistency.expects(worker.member, sim.progress[worker.stage]), []).append(index)
     lines += [f"  {_who(indices)} for {what}" for what, indices in expected.items()]
@@ -64,12 +64,13 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
 
 
 def stuck(sim: Simulation) -> bool:
-    """Does every worker wait for another one, with nobody left to join? A restart of the server would let them go on."""
-    if sim.over or sim.restarts is not None or (sim.closings is not None and sim.closings.pending):
+    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    arrivals = sim.arrivals
+    if sim.over or arrivals.restarts is not None or (arrivals.closings is not None and arrivals.closings.pending):
         return False
-    if sim.queues is not None and any(queue.length for queue in sim.queues):
+    if any(queue.length for queue in arrivals.queues or ()):
         return False
-    return len(sim.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
+    return len(sim.admission.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 
 
 def expected(sim: Simulation) -> bool:

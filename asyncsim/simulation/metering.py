@@ -4,11 +4,12 @@ bytes sent."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.cluster.prices import Instance
 from asyncsim.records.rows import COSTS, EVENT_KINDS, WORK
+from asyncsim.simulation.transport.transport import DOWN
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.worker import Worker
 
 BUSY = frozenset(EVENT_KINDS.index(kind) for kind in WORK)
-DOWN, STOP = EVENT_KINDS.index("down"), EVENT_KINDS.index("stop")
+IS_DOWN, STOP = EVENT_KINDS.index("down"), EVENT_KINDS.index("stop")
 HOUR = 3600 * NANOSECONDS
 FREE = Instance()
 
@@ -68,12 +69,11 @@ class Meter:
     - A message is charged to its sender: between worker and server when it has arrived, between stages when it is sent. A
       shard that lies on its worker's own machine sends nothing.
 
-    Times are integer nanoseconds and are added up before they are priced, so the sums do not depend on the order of events.
+    An observer. Times are integer nanoseconds and are summed before they are priced, so the parts add up whatever their order.
     """
 
-    def __init__(self, sim: Simulation, cluster: Cluster, record: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, sim: Simulation, cluster: Cluster) -> None:
         self._sim = sim
-        self._record = record
         self._host = cluster.server.instance or FREE
         self._hosts = 1 if cluster.network is None else cluster.network.hosts
         self._all_reduce = cluster.all_reduce is not None
@@ -85,36 +85,29 @@ class Meter:
         self._sent = [0.0] * len(sim.workers)
         self._handed = 0.0  # bytes that the server has sent
 
-    def note(self, row: tuple[Any, ...]) -> None:
-        """Count a row of the events, and pass it on to the table."""
+    def span(self, row: tuple[Any, ...]) -> None:
+        """A span of a worker's time has ended."""
         kind, worker, _, _, start, end, _ = row
         if kind in BUSY:
             self._busy[worker] += end - start
-        elif kind == DOWN:
+        elif kind == IS_DOWN:
             self._down[worker] += end - start
             if self._sim.workers[worker].absent:
                 self._absent[worker] += end - start
         elif kind == STOP:
             self._stopped[worker] = end
-        self._record(row)
 
-    def uploaded(self, worker: Worker) -> None:
-        """Count a result that has reached the server; or the other workers, in an all-reduce of N, where each sends 2 (N - 1) /
-        N of the bytes."""
-        nbytes = self._sim.costs.push_bytes[worker.stage] or 0.0
+    def sent(self, worker: Worker, purpose: str, nbytes: float) -> None:
+        """A message has arrived or, between stages, is under way. An all-reduce of N sends 2 (N - 1) / N of a result's bytes
+        from each worker, and no parameters."""
+        if purpose == DOWN:
+            if not self._all_reduce:
+                self._handed += nbytes
+            return
         if self._all_reduce:
             members = self._sim.progress[0].members
             nbytes *= 2 * (members - 1) / members
         self._sent[worker.index] += nbytes
-
-    def downloaded(self, worker: Worker) -> None:
-        """Count parameters that have reached a worker from the server."""
-        if not self._all_reduce:
-            self._handed += self._sim.costs.message_bytes[worker.stage] or 0.0
-
-    def passed(self, worker: Worker, boundary: int) -> None:
-        """Count an activation or error signal that a stage has sent to a neighbouring stage."""
-        self._sent[worker.index] += self._sim.costs.boundary_bytes[boundary]
 
     def use(self, worker: int, now: int) -> Use:
         """What one worker's machine did until ``now`` (ns), including the span that it is in."""
@@ -122,11 +115,15 @@ class Meter:
         going_on = now - at.since
         busy = self._busy[worker] + (going_on if at.activity in BUSY else 0)
         free = (self._absent if self._instances[worker].billed_while_down else self._down)[worker]
-        if at.activity == DOWN and (at.absent or not self._instances[worker].billed_while_down):
+        if at.activity == IS_DOWN and (at.absent or not self._instances[worker].billed_while_down):
             free += going_on
         return Use(self._stopped.get(worker, now) - free, busy, self._sent[worker])
 
-    def read(self, now: int) -> Bill:
+    def totals(self, now: int) -> tuple[float, float]:
+        """Dollars and joules until ``now`` (ns)."""
+        return self.bill(now).totals
+
+    def bill(self, now: int) -> Bill:
         """The bill at ``now`` (ns)."""
         total: dict[Instance, tuple[int, int, float]] = {}
         for worker, instance in enumerate(self._instances):
@@ -134,7 +131,7 @@ class Meter:
             use = self.use(worker, now)
             total[instance] = held + use.held, busy + use.busy, sent + use.sent
         host, uses = self._host, total.items()
-        serving = sum(queue.busy(now) for queue in self._sim.queues or ())
+        serving = sum(queue.busy(now) for queue in self._sim.arrivals.queues or ())
         return Bill(
             math.fsum(instance.rate * held / HOUR for instance, (held, _, _) in uses),
             host.rate * self._hosts * now / HOUR,

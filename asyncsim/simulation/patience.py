@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from asyncsim.simulation.deadlocks import deadlock, fruitless
 
 if TYPE_CHECKING:
+    from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
 
 STALLED = 1_000_000
 """The number of pushes and crashes without an update after which a run is given up; at least 100 for each worker."""
@@ -18,7 +20,7 @@ EVENTS = 16
 
 
 class Patience:
-    """Counts what has happened in ``sim`` since the last update and the last push."""
+    """An observer. Counts what has happened in ``sim`` since the last update and the last push."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -28,14 +30,21 @@ class Patience:
         self._delivered = 0  # crashes at the last push
         self._steps = 0  # events at the last update
 
-    def updated(self) -> None:
-        """Note that a shard has a new version."""
-        self._updated = self._sim.server.pushes, self._sim.crashes
-        self._steps = self._sim.steps
+    def acted(self, stage: int, updated: bool) -> None:
+        """A shard has acted; mostly it has a new version."""
+        if updated:
+            self._updated = self._sim.server.pushes, self._sim.lives.crashes
+            self._steps = self._sim.steps
+        else:
+            self._check()
 
-    def delivered(self) -> None:
-        """Note that a push has arrived."""
-        self._delivered = self._sim.crashes
+    def arriving(self, worker: Worker, step: int, snapshot: Snapshot) -> None:
+        """A push has come."""
+        self._delivered = self._sim.lives.crashes
+
+    def crashed(self, worker: Worker) -> None:
+        """A worker has crashed."""
+        self._check()
 
     def look(self) -> None:
         """Raise ``Deadlock`` after very many events without an update. It looks after certain events only, so that it does not
@@ -45,11 +54,11 @@ class Patience:
         if events > EVENTS * self._stalled and not (sim.over or sim.steps & 0xFF):
             raise deadlock(sim, f"{events:,} events happened without an update")
 
-    def check(self) -> None:
-        """Raise ``Deadlock`` if too much has happened without any progress."""
+    def _check(self) -> None:
+        """Raise ``Deadlock`` if nothing has come of too much."""
         sim = self._sim
-        if sim.crashes - self._delivered > self._fruitless:
-            raise fruitless(sim, sim.crashes - self._delivered)
-        pushes, crashes = sim.server.pushes - self._updated[0], sim.crashes - self._updated[1]
+        if sim.lives.crashes - self._delivered > self._fruitless:
+            raise fruitless(sim, sim.lives.crashes - self._delivered)
+        pushes, crashes = sim.server.pushes - self._updated[0], sim.lives.crashes - self._updated[1]
         if pushes + crashes > self._stalled:
             raise deadlock(sim, f"{pushes:,} pushes were buffered or dropped and {crashes:,} crashes happened without an update")

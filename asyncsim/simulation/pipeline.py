@@ -64,9 +64,9 @@ class Channel:
         self._latest = max(self._latest, self.env.now + duration)
         self._under_way += 1
         if self._latest == self.env.now:
-            self._arrive(message)
+            self._put(message)
         else:
-            self.env.timeout(self._latest - self.env.now).callbacks.append(lambda _: self._arrive(message))
+            self.env.timeout(self._latest - self.env.now).callbacks.append(lambda _: self._put(message))
 
     def _carry(
         self, message: Message, passage: Generator[Any, Any, None], before: simpy.Process | None
@@ -74,7 +74,7 @@ class Channel:
         yield from passage
         if before is not None and before.is_alive:
             yield before
-        self._arrive(message)
+        self._put(message)
 
     def take(self) -> Message:
         """Take the oldest message, after it has been used."""
@@ -82,7 +82,7 @@ class Channel:
         self._wake()
         return message
 
-    def _arrive(self, message: Message) -> None:
+    def _put(self, message: Message) -> None:
         self._under_way -= 1
         self.inbox.append(message)
         self.fullest = max(self.fullest, len(self.inbox))

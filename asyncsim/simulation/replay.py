@@ -28,18 +28,18 @@ Held = tuple[int, int]
 """The (worker, step) of work that a worker has begun."""
 
 
-class Departed(Exception):
-    """The replayed timeline is not that of the checkpoint."""
+class OtherTimeline(Exception):
+    """The replayed timeline is not the one of the checkpoint."""
 
 
-class Past:
-    """Takes the place of server and engine while ``sim`` is replayed.
+class StandIn:
+    """Stands in for server and engine while ``sim`` is replayed.
 
-    ``recorded`` is what the server noted during the run: its ``decisions``, the ``losses`` that a consistency rule saw, and
-    the times at which groups of pushes were to be closed (``closings``), each in the order in which it was asked.
-    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was unfinished at the checkpoint, or
-    None. ``late`` has the parameters that backward passes under way had read. ``finished`` says that the run was over after
-    the last decision.
+    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
+    groups of pushes were to be closed (``closings``), and the ``sizes`` of what was sent, each in the order of asking.
+    ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
+    ``late`` has the parameters of backward passes that were under way.
+    ``finished``: the decisions end with the run.
     """
 
     numeric = True
@@ -66,6 +66,7 @@ class Past:
         self._decided = 0
         self._closings = iter(recorded["closings"])
         self._losses = iter(recorded["losses"])
+        self._sizes = iter(recorded["sizes"])
         self._finished = finished
 
     @property
@@ -88,7 +89,7 @@ class Past:
     def current(self, worker: int) -> Tensor | None:
         return self.late.get((worker, self.sim.workers[worker].step))
 
-    def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
+    def receive(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int, up: bool = True) -> None:
         self.pushes += 1
         at = self.sim.workers[worker]
         if self._next() != NOTHING:
@@ -97,6 +98,15 @@ class Past:
                 progress.loss = next(self._losses, math.nan)
             progress.push(at.member, snapshot.version, counts=up)
         self._decide(at.stage)
+
+    def depart(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int) -> float:
+        size = next(self._sizes, None)
+        if size is None:
+            raise OtherTimeline("more results are sent than there were")
+        return size
+
+    def lose(self, worker: int, step: int) -> None:
+        """What was under way at the end stands in the checkpoint."""
 
     def forget(self, worker: int) -> None:
         """Do nothing: what is left of the worker's state stands in the checkpoint."""
@@ -125,7 +135,7 @@ class Past:
 
     def _next(self) -> int:
         if self._decided == len(self.decisions):
-            raise Departed("more results arrive than there were decisions")
+            raise OtherTimeline("more results arrive than there were decisions")
         return self.decisions[self._decided]
 
     def _decide(self, stage: int) -> None:
@@ -138,23 +148,20 @@ class Past:
         self.sim.progress[stage].version = self.versions[stage]
 
 
-def replay(sim: Simulation, past: Past, steps: int) -> None:
-    """Bring ``sim`` to the point after ``steps`` events. Its server and engine are not changed.
+def replay(sim: Simulation, stand_in: StandIn, steps: int) -> None:
+    """Bring ``sim`` to the point after ``steps`` events; its server and engine are left as they are.
 
-    Raises ``Departed`` if the decisions do not end at that point.
+    Raises ``OtherTimeline`` if that cannot be the point at which the decisions end.
     """
-    server, engine, directory = sim.server, sim.engine, sim.recorder.directory
-    sim.server, sim.engine, sim.recorder.directory = past, past, None  # type: ignore[assignment]
     try:
-        for count in range(steps):
-            sim.steps = count
-            sim.env.step()
-            if not count & 0xFFF:
-                sim.recorder.breathe()
+        with sim.standing_in(stand_in, stand_in):
+            for count in range(steps):
+                sim.steps = count
+                sim.env.step()
+                if not count & 0xFFF:
+                    sim.recorder.flush(to_disk=False)
     except (Deadlock, EmptySchedule) as error:
-        raise Departed(str(error) or "nothing more happens") from None
-    finally:
-        sim.server, sim.engine, sim.recorder.directory = server, engine, directory
+        raise OtherTimeline(str(error) or "nothing more happens") from None
     sim.steps = steps
-    if past._decided != len(past.decisions):
-        raise Departed(f"{len(past.decisions)} decisions, of which {past._decided} were asked for")
+    if stand_in._decided != len(stand_in.decisions):
+        raise OtherTimeline(f"{len(stand_in.decisions)} decisions, of which {stand_in._decided} were asked for")

@@ -14,7 +14,7 @@ from asyncsim.units import nanoseconds
 if TYPE_CHECKING:
     import simpy
 
-    from asyncsim.cluster import Server
+    from asyncsim.cluster import ServerSpec
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
@@ -30,7 +30,7 @@ class Restarts:
     - restart: it makes one new version, so that a version still names one set of parameters.
     """
 
-    def __init__(self, sim: Simulation, server: Server, streams: Streams) -> None:
+    def __init__(self, sim: Simulation, server: ServerSpec, streams: Streams) -> None:
         assert server.faults is not None
         self.sim = sim
         self.count = 0
@@ -95,7 +95,7 @@ class Restarts:
         self.lost_updates += lost
         progress.undone += lost
         self.sim.server.crash()
-        self.sim.queues[0].pause(now, now + down)
+        self.sim.arrivals.queues[0].pause(now, now + down)
         for worker in self._due:
             self._due[worker] += down
             if worker.serve_from >= now:
@@ -110,7 +110,7 @@ class Restarts:
         self.sim.server.restart(self.sim.env.now)
         self.back.succeed()
         self.back = None
-        self.sim._changed(0, version)
+        self.sim.arrivals.changed(0, version)
         if self._fruitless > FRUITLESS and not self.sim.over:
             raise deadlock(self.sim, f"{FRUITLESS:,} restarts of the server without any progress of the model")
 

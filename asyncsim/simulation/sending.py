@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
-    """Send a result in the background, once the one before has been applied. Its transfer is not one of the worker's recorded
-    spans."""
+    """Send a result in the background, once the one before has arrived and the consistency rule allows it. No span shows it."""
     while worker.sending is not None:
         yield from sim.wait(worker, worker.sending)
+    may = sim.admission.join(worker, to_send=True)
+    if may is not None:
+        yield from sim.wait(worker, may)
     worker.work, worker.left = None, work
     sim.progress[worker.stage].sent(worker.member)
     worker.sending = sim.env.process(_send(sim, worker, worker.step, snapshot, work))
@@ -35,18 +37,13 @@ def _send(
     sim: Simulation, worker: Worker, step: int, snapshot: Snapshot, work: Future | None
 ) -> Generator[Any, Any, None]:
     try:
-        if sim.network is not None:
-            yield from sim.network.upload(worker, step)
-        elif worker.upload is not None:
-            yield sim.env.timeout(worker.upload(step))
+        yield from sim.upload(worker, behind=step)
     except simpy.Interrupt:
         sim.lose(worker, step)
         if work is not None:
             work.cancel()
     else:
-        if sim.meter is not None:
-            sim.meter.uploaded(worker)
-        served = sim.deliver(worker, step, snapshot, work)
+        served = sim.arrivals.deliver(worker, step, snapshot, work)
         if served is not None:
             yield served
     worker.sending = None

@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.messages import Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.simulation.observers import Observers
 from asyncsim.simulation.shard import NAN, Shard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.messages import Future
-    from asyncsim.simulation.metering import Meter
     from asyncsim.tasks.task import Task
 
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
-CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings",
+CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
             "_next_evaluation", "_evaluated")  # fmt: skip
 """The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
@@ -55,10 +56,12 @@ class Server:
         self.finished = False
         self.reached: int | None = None  # time at which the target was first met
         self.last_metrics: dict[str, float] = {}
-        self.meter: Meter | None = None  # where prices are given
+        self.observers = Observers(recorder)
+        self._more: Callable[[int], tuple[float, ...]] | None = None
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
         self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
         self.closings: list[int] = []  # when groups were to be closed (ns), each time that was asked; -1 for never
+        self.sizes: list[float] = []  # of all pushes as they set out, where that depends on what is in them (bytes)
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
         self._evaluated = (-1, -1)  # time and version of the last evaluation
 
@@ -72,6 +75,10 @@ class Server:
             shard.restore(its)
         for name in CHANGING:
             setattr(self, name, state[name])
+
+    def add_columns(self, columns: Callable[[int], tuple[float, ...]]) -> None:
+        """Every evaluation records what ``columns(now)`` gives before the metrics of the task: what the run has cost."""
+        self._more = columns
 
     @property
     def closing(self) -> bool:
@@ -124,27 +131,44 @@ class Server:
         shards = self.shards
         return shards[worker % len(shards)].current(worker // len(shards))
 
-    def arrive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
+    def receive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
         """Take a result that has been received: its shard acts on it, and what became of it is recorded."""
         count = len(self.shards)
         shard = self.shards[worker % count]
         self.pushes += 1
         if count > 1 and self.length.done(shard.version, shard.samples, 0) >= 1.0:
             self.decisions.append(NOTHING)
+            shard.lose(worker // count, step)
             if work is not None and shard.numeric:
                 shard.drop(work)
             return
-        arrival = shard.arrive(worker // count, step, snapshot, work, now, up)
+        arrival = shard.take_in(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
         if shard.progress.sees_losses:
             self.losses.append(shard.progress.loss)
         self.dropped += arrival.verdict is Verdict.DROPPED
         self.decisions.append(outcome)
-        self.recorder.updates.append((
+        self.observers.arrival((
             now, worker, step, snapshot.version, shard.version, arrival.staleness, outcome, arrival.lr, arrival.gap,
             arrival.penalty, *arrival.noted, arrival.loss,
         ))  # fmt: skip
         self._after(shard, now)
+
+    @property
+    def sized(self) -> bool:
+        """Is the size of a push known only when it is sent?"""
+        return self.shards[0].sized
+
+    def depart(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        """A push sets out whose size depends on what is in it: its bytes."""
+        count = len(self.shards)
+        self.sizes.append(self.shards[worker % count].depart(worker // count, step, snapshot, work, now))
+        return self.sizes[-1]
+
+    def lose(self, worker: int, step: int) -> None:
+        """The result of a step will not arrive."""
+        count = len(self.shards)
+        self.shards[worker % count].lose(worker // count, step)
 
     def forget(self, worker: int) -> None:
         """Discard what a worker that has gone down kept from round to round."""
@@ -201,8 +225,8 @@ class Server:
             for split in self.evaluation.splits:
                 scores = self.task.evaluate(params, split, statistics) if self.numeric else {}
                 values.extend(scores.get(metric, NAN) for metric in self.task.metrics)
-        bill = () if self.meter is None else self.meter.read(now).totals
-        self.recorder.metrics.append((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
+        bill = () if self._more is None else self._more(now)
+        self.observers.evaluation((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
         names = list(self.recorder.metrics.columns)[-len(values) :] if values else []
         self.last_metrics = dict(zip(names, values, strict=True))
         target = self.length.target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ from asyncsim.messages import Push, Snapshot, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
+from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.restarts import discard, kept
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from asyncsim.messages import Future
 
-NAN = float("nan")
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
     "_view", "_updated", "_unchecked", "saved", "lost_pushes",
@@ -42,8 +41,8 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard:
-    """The parameters of a whole model, or of one stage of a pipeline. A shard knows its members (the workers) by number only.
+class Shard(Parameters):
+    """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
     update and its time are noted.
@@ -67,11 +66,11 @@ class Shard:
         stage: int = 0,
         num_stages: int = 1,
     ) -> None:
+        super().__init__(params)
         self.policy = policy
         self.uplink = uplink  # what the workers do to a push before they send it
         self.shard_sizes = shard_sizes  # training samples of each worker, where each has a shard of its own
         self.notes = notes  # names of the numbers that the method notes of every push
-        self.params = params  # (P,), replaced by a new tensor at every update
         self.layers = layers
         self.schedule = schedule
         self.scheduled = scheduled  # False: the schedule drives the workers' local learning rate, not the server's
@@ -83,38 +82,30 @@ class Shard:
         self.num_stages = num_stages
         self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
         self.average: Callable[[Tensor, Tensor], Tensor] | None = None  # takes those of a batch into the running ones
-        self.numeric = params is not None  # are gradients (still) computed?
-        self.version = 0
         self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
         self.lr = policy.step.lr
         self.lr_max = 0.0
-        self.diverged: tuple[int, int] | None = None  # first update with non-finite parameters, and its time
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
         self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
-        self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
-        self._moved: Snapshot | None = None  # the snapshot for which the scratch holds the difference, until the scratch is taken
-        self._updated = 0  # time of the last update
-        self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
-        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # looking at a number makes a GPU wait
 
     def state(self) -> dict[str, Any]:
         """Everything that changes during a run, except the progress of the workers."""
         policy = self.policy
         kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
         values = {name: getattr(self, name) for name in CHANGING}
-        uplink = None if self.uplink is None else self.uplink.states
+        uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
         return values | {"older": list(self.older), "policy": self.policy.state | kinds, "uplink": uplink}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self.policy.state = {part: state["policy"][part] for part in ("transforms", "downlink", "step")}
         if self.uplink is not None:
-            self.uplink.states = state["uplink"]
+            self.uplink.states, self.uplink.sent = state["uplink"]["states"], state["uplink"]["sent"]
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
@@ -160,17 +151,6 @@ class Shard:
         sizes = self.shard_sizes
         return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
 
-    def moved(self, snapshot: Snapshot) -> Tensor:
-        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
-        if self._moved is not snapshot:
-            self._subtract(snapshot)
-        self._moved = None
-        return self._scratch
-
-    def _subtract(self, snapshot: Snapshot) -> None:
-        self._scratch = self.params - snapshot.params
-        self._moved = snapshot
-
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
@@ -192,7 +172,7 @@ class Shard:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
         return self.policy.late_view(self.params, self) if self.numeric else None
 
-    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
         staleness = self.version - snapshot.version
         self.now = now
@@ -205,15 +185,35 @@ class Shard:
         if not self.numeric:
             work = None
         push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
-        noted = push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
+        if self.notes:
+            push.noted = dict.fromkeys(self.notes, NAN)
         if self.uplink is not None:
-            push = self.uplink.send(push, self)
+            push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
+        noted = push.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()
         loss = NAN if work is None else work
         return Arrival(verdict, staleness, self.lr, gap, penalty, loss, tuple(noted.values()) if noted else ())
+
+    @property
+    def sized(self) -> bool:
+        """Is the size of a push known only when it is sent?"""
+        return self.uplink is not None and self.uplink.sized
+
+    def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        """A push sets out, and is treated by the worker's transforms: its bytes."""
+        self.now = now
+        work = work if self.numeric else None
+        push = Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work)
+        push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
+        return self.uplink.depart(push, self)
+
+    def lose(self, member: int, step: int) -> None:
+        """What the member had sent, or was about to send, will not arrive."""
+        if self.sized:
+            self.uplink.sent.pop((member, step), None)
 
     def forget(self, member: int) -> None:
         """Discard what a member that has gone down kept from round to round."""
@@ -285,12 +285,6 @@ class Shard:
         if self.statistics is not None:
             self.statistics = self.average(self.statistics, payload.result().statistics)
 
-    def check_finite(self) -> None:
-        """Note divergence, if the parameters are not finite any more."""
-        if self.numeric:
-            self._unchecked.append((self.version, self._updated, self.params.sum()))
-            self._look()
-
     def _set_rate(self, samples: int, now: int) -> None:
         """Set the learning rate for an update by ``samples`` more samples."""
         lr = self.policy.step.lr
@@ -303,28 +297,3 @@ class Shard:
     def _factor(self, updates: int, samples: int, now: int) -> float:
         updates -= self.progress.undone
         return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)
-
-    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
-        """The L2 distance by which the parameters have moved since the read. The same computation shows whether they are still
-        finite."""
-        if not self.numeric:
-            return NAN
-        if snapshot.params is params:
-            square, gap = params.sum(), 0.0
-        else:
-            self._subtract(snapshot)
-            square = self._scratch.dot(self._scratch)
-            gap = square.sqrt()
-        self._unchecked.append((self.version, self._updated, square))
-        if len(self._unchecked) >= self._check_every:
-            self._look()
-        return gap if self.numeric else NAN
-
-    def _look(self) -> None:
-        """Find the first update that left non-finite parameters. The norm alone does not tell, since a square or a sum may be
-        too large for a float."""
-        unchecked, self._unchecked = self._unchecked, []
-        suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
-        if suspects and not self.params.isfinite().all():
-            self.diverged = suspects[0]
-            self.numeric = False

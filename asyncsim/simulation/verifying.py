@@ -10,6 +10,7 @@ from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
     from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.worker import Worker
 
 COMPUTE, STOP = EVENT_KINDS.index("compute"), EVENT_KINDS.index("stop")
 DROPPED = OUTCOMES.index("dropped")
@@ -22,7 +23,7 @@ class LawBroken(UserError):
 
 
 class Verifier:
-    """Watches a simulation from here on.
+    """An observer that checks what it is told, from here on.
 
     - Time: a span ends when it is recorded, and not before it starts; a worker does one thing at a time (it may move data and
       compute); a completed compute span of a replica lasts exactly as long as its draw takes at the machine's speed.
@@ -35,14 +36,14 @@ class Verifier:
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
-        self.record, self.read_, self.arrive_, self.lose_ = sim._record, sim.server.read, sim.server.arrive, sim.lose
         self.ends: dict[tuple[int, bool], int] = {}  # (worker, moving data) -> when its last span ended
         self.left = {worker.index for worker in sim.workers if worker.gone}
         self.reads = {key: value[0].version for key, value in sim.held.items()}  # (worker, step) -> version, until it arrives
         self.outcomes = dict.fromkeys(range(len(OUTCOMES)), 0)
         self.before = sim.server.pushes, sim.server.dropped
+        self.versions: dict[int, int] = {}  # of a worker's shard, before the push that is looked at
         self.whole = sim.pipeline is None
-        sim._record, sim.server.read, sim.server.arrive, sim.lose = self.span, self.read, self.arrive, self.lose
+        sim.observers.add(self)
 
     def span(self, row: tuple[Any, ...]) -> None:
         kind, worker, _, _, start, end, complete = row
@@ -61,37 +62,31 @@ class Verifier:
             due = at.finish(start, at.seconds(self.sim.program.batches))
             if end != due:
                 self._broken(f"work begun at {start} ns is done at {due} ns", row)
-        self.record(row)
 
-    def read(self, worker: int, now: int, version: int | None = None) -> Snapshot:
-        snapshot = self.read_(worker, now, version)
-        at = self.sim.workers[worker]
-        if worker in self.left:
-            self._broken("nobody reads who has left for good", (worker, now))
-        if snapshot.version > self.sim.progress[at.stage].version:
+    def read(self, worker: Worker, snapshot: Snapshot) -> None:
+        if worker.index in self.left:
+            self._broken("nobody reads who has left for good", (worker.index, self.sim.env.now))
+        if snapshot.version > self.sim.progress[worker.stage].version:
             self._broken("a snapshot is not newer than its shard", snapshot[1:])
-        self.reads[worker, at.step] = snapshot.version
-        return snapshot
+        self.reads[worker.index, worker.step] = snapshot.version
 
-    def arrive(self, worker: int, step: int, snapshot: Snapshot, *rest: Any) -> None:
-        sim = self.sim
-        progress, updates = sim.progress[sim.workers[worker].stage], sim.recorder.updates
-        rows, version = len(updates.rows), progress.version
-        read = self.reads.pop((worker, step), None)
+    def arriving(self, worker: Worker, step: int, snapshot: Snapshot) -> None:
+        read = self.reads.pop((worker.index, step), None)
         if read != snapshot.version:
-            self._broken("what arrives was read before, once", (worker, step, snapshot.version, read))
-        self.arrive_(worker, step, snapshot, *rest)
-        if not 0 <= progress.version - version <= 1:
-            self._broken("an arrival makes one version or none", (worker, step))
-        if len(updates.rows) > rows:
-            row = updates.rows[rows]
-            self.outcomes[row[6]] += 1
-            if not row[5] == version - read >= 0:
-                self._broken("staleness is the versions since the read", row)
+            self._broken("what arrives was read before, once", (worker.index, step, snapshot.version, read))
+        self.versions[worker.index] = self.sim.progress[worker.stage].version
 
-    def lose(self, worker: Any, step: int) -> None:
+    def arrival(self, row: tuple[Any, ...]) -> None:
+        _, worker, step, read, version, staleness, outcome, *_ = row
+        before = self.versions[worker]
+        if not 0 <= version - before <= 1:
+            self._broken("an arrival makes one version or none", (worker, step))
+        self.outcomes[outcome] += 1
+        if not staleness == before - read >= 0:
+            self._broken("staleness is the versions since the read", row)
+
+    def lost(self, worker: Worker, step: int) -> None:
         self.reads.pop((worker.index, step), None)
-        self.lose_(worker, step)
 
     def finish(self) -> None:
         """Check at the end of the run that all counts add up."""

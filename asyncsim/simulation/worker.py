@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
+from asyncsim.simulation.spans import IDLE
 from asyncsim.streams import Streams
-from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
     from simpy.events import Event, Process
 
     from asyncsim.messages import Future
-
-IDLE = -1
 
 
 class Costs(NamedTuple):
@@ -46,7 +43,6 @@ class Worker:
         "activity",
         "announced",
         "down_until",
-        "download",
         "gone",
         "index",
         "late_times",
@@ -54,8 +50,6 @@ class Worker:
         "member",
         "process",
         "profile",
-        "send_down",
-        "send_up",
         "sending",
         "serve_from",
         "served",
@@ -65,7 +59,6 @@ class Worker:
         "step",
         "times",
         "up",
-        "upload",
         "version",
         "work",
     )  # fmt: skip
@@ -78,17 +71,6 @@ class Worker:
         self.times = profile.compute.draws(streams, "compute", index)
         self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # late passes
         self.speed = profile.speed(streams)
-        push, read = costs.push_bytes[self.stage], costs.message_bytes[self.stage]
-        self.upload = self.download = self.send_up = self.send_down = None
-        if push is not None and read is not None:
-            self.upload = transfer(profile.uplink, streams, "uplink", index, push)
-            self.download = transfer(profile.downlink, streams, "downlink", index, read)
-        if num_stages > 1:
-            link = costs.link or profile.uplink
-            if self.stage < num_stages - 1:
-                self.send_up = transfer(link, streams, "activation", index, costs.boundary_bytes[self.stage])
-            if self.stage > 0:
-                self.send_down = transfer(link, streams, "error", index, costs.boundary_bytes[self.stage - 1])
         self.step = 0
         self.activity = IDLE
         self.since = 0
@@ -113,12 +95,3 @@ class Worker:
     def finish(self, now: int, seconds: float) -> int:
         """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""
         return max(now + 1, self.speed.finish(now, seconds))
-
-
-def transfer(link: Link, streams: Streams, purpose: str, worker: int, nbytes: float) -> Callable[[int], int] | None:
-    """A function ``step -> nanoseconds``: the time that a message takes over the link; None if it takes no time at all."""
-    bound = link.latency.for_worker(streams, worker)
-    if bound.expected == 0 and link.duration(0.0, nbytes) == 0:
-        return None
-    draws = link.latency.draws(streams, purpose, worker)
-    return lambda step: nanoseconds(link.duration(draws[step], nbytes))

@@ -17,7 +17,7 @@ import numpy as np
 from asyncsim.errors import UserError
 from asyncsim.records import EVENT_KINDS, OUTCOMES, Result
 from asyncsim.records.rows import WORK
-from asyncsim.records.stages import lane_name, stages_of
+from asyncsim.records.stage_tables import lane_name, stages_of
 from asyncsim.trace.passes import messages, stashes
 from asyncsim.trace.writing import trace_file
 

@@ -24,7 +24,7 @@ TRAINING = ("staleness", "gap", "penalty", "loss")
 
 
 class Followers:
-    """The trackers of one run. A tracker that raises is named on stderr once, and left out from then on.
+    """The trackers of one run, an observer of it. One that raises is named on stderr once and left out from then on.
 
     An evaluation is passed on when all pushes before it have their losses, so what trackers are told never depends on wall
     time.
@@ -34,16 +34,23 @@ class Followers:
         if trackers is None:
             trackers = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
         self.trackers: list[Tracker] = [make_tracker(each) if isinstance(each, str) else each for each in trackers]
+        self._recorder: Recorder | None = None
         self._metrics = 0  # rows told
         self._updates = 0  # rows summed up
         self._sums: dict[str, list[float]] = {}
 
-    def start(self, manifest: Mapping[str, Any]) -> None:
+    def start(self, manifest: Mapping[str, Any], recorder: Recorder) -> None:
+        """A run begins, whose tables fill in ``recorder``."""
+        self._recorder = recorder
         self._tell("start", manifest)
 
-    def look(self, recorder: Recorder, last: bool = False) -> None:
-        """Pass on what is new. It is called often, and there is nearly always nothing."""
-        if not self.trackers or len(recorder.metrics) == self._metrics:
+    def turn(self, now: int) -> None:
+        """The run pauses between two events: tell what is new. Nearly always there is nothing."""
+        self._look()
+
+    def _look(self, last: bool = False) -> None:
+        recorder = self._recorder
+        if not self.trackers or recorder is None or len(recorder.metrics) == self._metrics:
             return
         for row in list(_rows(recorder.metrics, self._metrics)):
             if not (self._gather(recorder.updates, row["version"]) or last):
@@ -55,9 +62,10 @@ class Followers:
             told = {name: float(value) for name, value in values.items() if value - value == 0}
             self._tell("log", told, row["time_ns"] / 1e9, int(row["version"]))
 
-    def finish(self, recorder: Recorder | None, summary: Mapping[str, Any]) -> None:
-        if recorder is not None:
-            self.look(recorder, last=True)
+    def finish(self, summary: Mapping[str, Any], whole: bool = True) -> None:
+        """The run is over, or not ``whole`` and ended early."""
+        if whole:
+            self._look(last=True)
         self._tell("finish", summary)
 
     def _gather(self, updates: Table, version: int) -> bool:

@@ -118,14 +118,14 @@ def test_fleets_and_resumed_runs_have_the_bits_of_a_run_alone(program, tmp_path,
     alone = [asyncsim.simulate(scenario(program, BATCHED, seed=seed)) for seed in range(3)]
     fleet = asyncsim.simulate_many([scenario(program, BATCHED, seed=seed) for seed in range(3)])
     assert [result.fingerprints for result in fleet] == [result.fingerprints for result in alone]
-    arrive, seen = Server.arrive, count(1)
+    arrive, seen = Server.receive, count(1)
 
     def interrupted(server, *arguments):
         if next(seen) == 25:
             raise KeyboardInterrupt
         arrive(server, *arguments)
 
-    monkeypatch.setattr(Server, "arrive", interrupted)
+    monkeypatch.setattr(Server, "receive", interrupted)
     with pytest.raises(KeyboardInterrupt):
         asyncsim.simulate(scenario(program, BATCHED, checkpoint={"updates": 7}), tmp_path / "run")
     monkeypatch.undo()

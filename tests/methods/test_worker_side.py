@@ -240,7 +240,7 @@ def test_a_view_of_its_own_for_every_worker():
 def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(method, cluster, tmp_path, monkeypatch):
     run = scenario(method, cluster, checkpoint={"updates": 5})
     expected = asyncsim.simulate(run).fingerprints
-    arrive = Server.arrive
+    arrive = Server.receive
     for at in (9, 23, 41):
         seen = iter(range(1000))
 
@@ -249,10 +249,10 @@ def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(method, clust
                 raise KeyboardInterrupt
             arrive(server, *arguments)
 
-        monkeypatch.setattr(Server, "arrive", interrupted)
+        monkeypatch.setattr(Server, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "arrive", arrive)
+        monkeypatch.setattr(Server, "receive", arrive)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected
 
 

@@ -17,7 +17,7 @@ from asyncsim.messages import Future
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.registries import methods, models
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.stages import Stage
+from asyncsim.simulation.stage_program import Stage
 from asyncsim.streams import Streams
 from asyncsim.tasks import ModelSpec, Signature, Task
 

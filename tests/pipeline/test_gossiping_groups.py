@@ -98,13 +98,13 @@ def test_disagreement_shrinks_with_the_second_eigenvalue(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_moves_by_the_mean_gradient(monkeypatch, kind, form):
     seen = {}
-    arrive = Shard.arrive
+    arrive = Shard.take_in
 
     def noting(self, member, step, snapshot, work, now, up):
         seen.setdefault((self.stage, step), []).append(work.result().gradient.clone())
         return arrive(self, member, step, snapshot, work, now, up)
 
-    monkeypatch.setattr(Shard, "arrive", noting)
+    monkeypatch.setattr(Shard, "take_in", noting)
     case = scenario({"kind": kind, "form": form}, groups=4)
     for stage, rows in enumerate(rounds(case, [1.0, 1.1, 0.9, 1.2])):
         for step, (before, after) in enumerate(pairwise(rows)):

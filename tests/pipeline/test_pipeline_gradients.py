@@ -67,14 +67,14 @@ def whole(task, streams, layers, member, batch, parts):
 
 def check(monkeypatch, case, method):
     seen = {}
-    arrive = Shard.arrive
+    arrive = Shard.take_in
 
     def noting(self, member, step, snapshot, work, now, up):
         if work is not None:  # a plan, which the suite compares every run with, has none
             seen[self.stage, member, step] = work.result().gradient.clone()
         return arrive(self, member, step, snapshot, work, now, up)
 
-    monkeypatch.setattr(Shard, "arrive", noting)
+    monkeypatch.setattr(Shard, "take_in", noting)
     monkeypatch.setattr(Task, "evaluate", lambda task, *_, **__: dict.fromkeys(task.metrics, 0.0))
     asyncsim.simulate(case)
     task = case.task.build(case.seed, "cpu", "float64", case.groups)

@@ -161,11 +161,11 @@ def test_parts_appear_while_a_run_goes_on(directory, monkeypatch):
     late = Loss()
     for loss in (0.25, late, 0.75):
         records.updates.append((1, 0, 0, 0, 1, 0, 0, 0.1, 0.0, 1.0, loss))
-    records.breathe()
+    records.flush()
     assert read_table(directory.path, "updates")["loss"].tolist() == [0.25]
     assert len(read_table(directory.path, "events", EVENTS)["kind"]) == 1
     late.pending = False
-    records.breathe()
+    records.flush()
     assert read_table(directory.path, "updates", UPDATES)["loss"].tolist() == [0.25, 0.5, 0.75]
 
 

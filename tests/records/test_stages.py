@@ -7,7 +7,7 @@ import pytest
 
 import asyncsim
 from asyncsim.errors import UserError
-from asyncsim.records.stages import most_at_once
+from asyncsim.records.stage_tables import most_at_once
 from asyncsim.scenario import Document, build_scenario
 
 

@@ -31,7 +31,7 @@ def made(workers: int = 5, cluster: dict[str, Any] | None = None, **sections: An
 
 def kill(scenario: Scenario, out: Path, at: int, error: type[BaseException] = Killed) -> None:
     """Simulate until the ``at``-th arrival, and die before it is applied."""
-    arrive, seen = Server.arrive, 0
+    arrive, seen = Server.receive, 0
 
     def dying(self: Server, *arguments: Any, **options: Any) -> None:
         nonlocal seen
@@ -41,7 +41,7 @@ def kill(scenario: Scenario, out: Path, at: int, error: type[BaseException] = Ki
         arrive(self, *arguments, **options)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Server, "arrive", dying)
+    patch.setattr(Server, "receive", dying)
     if error is Killed:
         patch.setattr(asyncsim.run, "_last_words", lambda *_: None)
     try:

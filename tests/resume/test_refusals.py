@@ -152,7 +152,7 @@ def test_changed_data(tmp_path, capsys):
 
 def test_a_timeline_that_is_not_the_recorded_one(run, capsys, monkeypatch):
     """Should a version of asyncsim simulate other times, the replay shows it."""
-    monkeypatch.setattr("asyncsim.simulation.worker.nanoseconds", lambda seconds: round(seconds * 1e9) + 1)
+    monkeypatch.setattr("asyncsim.simulation.transport.links.nanoseconds", lambda seconds: round(seconds * 1e9) + 1)
     finish = asyncsim.simulation.worker.Worker.finish
     monkeypatch.setattr("asyncsim.simulation.worker.Worker.finish", lambda self, now, batches: finish(self, now, batches) + 1)
     refused(run, capsys, "the timeline that this version simulates is not the recorded one")

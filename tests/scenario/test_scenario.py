@@ -18,7 +18,7 @@ from asyncsim.methods.ssp import SspMethod
 from asyncsim.policies import Adam
 from asyncsim.registry import json_schema
 from asyncsim.scenario import Scenario, ScenarioError, dump_scenario, load_scenario, load_study, parse_changes, read_document
-from asyncsim.scenario.study import study_schema
+from asyncsim.scenario.study_schema import study_schema
 
 SHIPPED = sorted(path for path in Path("scenarios").glob("*.*") if path.is_file())
 EXAMPLE = "task: {kind: quadratic, dim: 3}\ncluster: {workers: 4, compute: {kind: gamma, mean: 2s, cv: 0.5}}\nrun: {updates: 9}\n"

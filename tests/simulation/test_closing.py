@@ -120,7 +120,7 @@ def test_a_resumed_run_closes_its_groups_at_the_same_times(method, tmp_path, mon
     run = scenario(grace(0.6), checkpoint={"updates": 3}, **(rounds if method == "rounds" else {}))
     expected = asyncsim.simulate(run)
     assert expected.fingerprints["timeline"] == asyncsim.plan(run).fingerprints["timeline"]
-    arrive = Server.arrive
+    arrive = Server.receive
     for at in (11, 29, 60):
         seen = iter(range(1000))
 
@@ -129,10 +129,10 @@ def test_a_resumed_run_closes_its_groups_at_the_same_times(method, tmp_path, mon
                 raise KeyboardInterrupt
             arrive(server, *arguments)
 
-        monkeypatch.setattr(Server, "arrive", interrupted)
+        monkeypatch.setattr(Server, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "arrive", arrive)
+        monkeypatch.setattr(Server, "receive", arrive)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected.fingerprints
 
 

@@ -89,7 +89,7 @@ def spreads(make, monkeypatch, bound: int | None, compute: object, seed: int, cl
     clocks = dict.fromkeys(range(6), 0)
     up = set(clocks)
     slowest = 0
-    leave, join, arrive = WorkerProgress.leave, WorkerProgress.join, Server.arrive
+    leave, join, arrive = WorkerProgress.leave, WorkerProgress.join, Server.receive
 
     def look() -> None:
         nonlocal slowest
@@ -115,7 +115,7 @@ def spreads(make, monkeypatch, bound: int | None, compute: object, seed: int, cl
     with monkeypatch.context() as patch:
         patch.setattr(WorkerProgress, "leave", leaves)
         patch.setattr(WorkerProgress, "join", joins)
-        patch.setattr(Server, "arrive", arrives)
+        patch.setattr(Server, "receive", arrives)
         result = asyncsim.plan(make(6, compute, {"kind": "ssp", "bound": bound}, updates=150, seed=seed, cluster=cluster))
     check_all(result)
     return seen

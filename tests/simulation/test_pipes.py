@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import simpy
 
-from asyncsim.simulation.pipes import Fair, Fifo, rate, work
+from asyncsim.simulation.transport.pipes import Fair, Fifo, rate, work
 
 Message = tuple[int, tuple[int, ...], float | None, float]
 """When it comes (ns), through which pipes, held to how many bytes a second, and its bytes."""

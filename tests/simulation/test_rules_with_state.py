@@ -42,7 +42,7 @@ def _rules() -> Iterator[None]:
         def admits(self, worker, progress):
             return worker in self.chosen(progress) and progress.delivered(worker) < progress.version
 
-        def pulse(self, progress):
+        def watches(self, progress):
             return progress.version
 
         def expects(self, worker, progress):
@@ -64,7 +64,7 @@ def _rules() -> Iterator[None]:
             progress.state["asked"].append((progress.now, worker, tuple(rates)))
             return not (min(rates) > 0 and rates[worker] > 2 * min(rates) and progress.state["last"] == worker)
 
-        def pulse(self, progress):
+        def watches(self, progress):
             return progress.state["arrivals"]
 
     @consistencies.register("test_bound_by_loss")
@@ -85,7 +85,7 @@ def _rules() -> Iterator[None]:
             bound = 0 if (progress.state["mean"] or math.inf) > self.level else 4
             return progress.clock(worker) - progress.slowest() <= bound
 
-        def pulse(self, progress):
+        def watches(self, progress):
             return progress.slowest(), (progress.state["mean"] or math.inf) > self.level
 
     yield
@@ -156,7 +156,7 @@ def test_rules_resume(rule, tmp_path, monkeypatch):
     method = {"kind": "custom", "policy": [{"kind": "accumulate", "count": 3}]} if rule == "test_sampled" else "asgd"
     run = scenario(rule, method, checkpoint={"updates": 4})
     expected = asyncsim.simulate(run).fingerprints
-    arrive = Server.arrive
+    arrive = Server.receive
     for at in (13, 37, 55):
         seen = iter(range(1000))
 
@@ -165,8 +165,8 @@ def test_rules_resume(rule, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             arrive(server, *arguments)
 
-        monkeypatch.setattr(Server, "arrive", interrupted)
+        monkeypatch.setattr(Server, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "arrive", arrive)
+        monkeypatch.setattr(Server, "receive", arrive)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected

@@ -7,9 +7,11 @@ import pytest
 import asyncsim
 from asyncsim.cli import main
 from asyncsim.scenario import Scenario
+from asyncsim.simulation.arrivals import Arrivals
+from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.pipeline import Channel
 from asyncsim.simulation.shard import Shard
-from asyncsim.simulation.simulation import Simulation
+from asyncsim.simulation.spans import Spans
 from asyncsim.simulation.verifying import LawBroken
 from asyncsim.simulation.worker import Worker
 
@@ -40,8 +42,8 @@ def test_durations(broken, monkeypatch):
 
 
 def test_spans(broken, monkeypatch):
-    begin = Simulation._begin
-    monkeypatch.setattr(Simulation, "_begin", lambda self, worker, kind: (begin(self, worker, kind), setattr(worker, "since", 0)))
+    begin = Spans.begin
+    monkeypatch.setattr(Spans, "begin", lambda self, worker, kind: (begin(self, worker, kind), setattr(worker, "since", 0)))
     broken("one thing at a time", cluster={"uplink": "100ms"})
 
 
@@ -52,26 +54,26 @@ def test_one_version_an_arrival(broken, monkeypatch):
 
 
 def test_arrivals_were_read_once(broken, monkeypatch):
-    arrived = Simulation._arrive
-    monkeypatch.setattr(Simulation, "_arrive", lambda self, *what: (arrived(self, *what), arrived(self, *what)))
+    arrived = Arrivals._apply
+    monkeypatch.setattr(Arrivals, "_apply", lambda self, *what: (arrived(self, *what), arrived(self, *what)))
     broken("read before, once")
 
 
 def test_the_dead_do_nothing(broken, monkeypatch):
-    leave = Simulation._leave
+    interrupted = Lives._interrupted
 
     def haunting(self, worker, cause):
-        leave(self, worker, cause)
-        worker.down_until = self.env.now + 1
+        interrupted(self, worker, cause)
+        worker.down_until = self._sim.env.now + 1
         return False
 
-    monkeypatch.setattr(Simulation, "_leave", haunting)
+    monkeypatch.setattr(Lives, "_interrupted", haunting)
     broken("left for good", cluster={"events": [{"at": "3s", "workers": [1], "stop": True}]})
 
 
 def test_channels(monkeypatch):
-    arrive = Channel._arrive
-    monkeypatch.setattr(Channel, "_arrive", lambda self, message: (arrive(self, message), setattr(self, "fullest", 9)))
+    arrive = Channel._put
+    monkeypatch.setattr(Channel, "_put", lambda self, message: (arrive(self, message), setattr(self, "fullest", 9)))
     with pytest.raises(LawBroken, match="holds no more"):
         asyncsim.plan(Scenario.model_validate(PIPELINE | {"method": "pipedream", "run": {"updates": 20}}))
 

@@ -12,6 +12,7 @@ from asyncsim.records.rows import EVENT_KINDS
 from asyncsim.simulation.orders import Order, Pass, Ticks, orders
 from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed
 from asyncsim.simulation.programs import Program, programs
+from asyncsim.simulation.transport.transport import ACTIVATION, ERROR
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
@@ -102,9 +103,9 @@ class Stage(Program):
             yield from self._finish(sim, worker, place, batch, stashed, None, None)
             return
         if place.above is not None:
-            if sim.meter is not None:
-                sim.meter.passed(worker, worker.stage)
-            place.above.send(Message(batch, version, content), worker.send_up(batch) if worker.send_up else 0)
+            nbytes = sim.costs.boundary_bytes[worker.stage]
+            sim.observers.sent(worker, ACTIVATION, nbytes)
+            place.above.send(Message(batch, version, content), sim.transport.carry(worker, batch, ACTIVATION, nbytes) or 0)
         place.advance()
 
     def _backward(self, sim: Simulation, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
@@ -131,9 +132,9 @@ class Stage(Program):
         del place.stash[batch]
         content, work = self._gradient(sim, worker, stashed, upper, late)
         if place.answers is not None:
-            if sim.meter is not None:
-                sim.meter.passed(worker, worker.stage - 1)
-            place.answers.send(Message(batch, stashed.version, content), worker.send_down(batch) if worker.send_down else 0)
+            nbytes = sim.costs.boundary_bytes[worker.stage - 1]
+            sim.observers.sent(worker, ERROR, nbytes)
+            place.answers.send(Message(batch, stashed.version, content), sim.transport.carry(worker, batch, ERROR, nbytes) or 0)
         place.undelivered = batch, stashed.snapshot, work
         place.advance()
         if not self._delays(sim, worker):

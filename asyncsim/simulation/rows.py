@@ -101,14 +101,24 @@ class Mixed:
     def current(self, member: int) -> Tensor | None:
         return self.rows[member].current(member)
 
-    def arrive(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         row = self.rows[member]
-        arrival = row.arrive(member, step, snapshot, work, now, up)
+        arrival = row.take_in(member, step, snapshot, work, now, up)
         if arrival.verdict is Verdict.DROPPED:
             row.half = row.params, 0  # no step in this round
         if not self._mix(now) and arrival.verdict is None:
             return arrival._replace(verdict=Verdict.BUFFERED)
         return arrival
+
+    @property
+    def sized(self) -> bool:
+        return self.rows[0].sized
+
+    def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
+        return self.rows[member].depart(member, step, snapshot, work, now)
+
+    def lose(self, member: int, step: int) -> None:
+        self.rows[member].lose(member, step)
 
     def forget(self, member: int) -> None:
         self.rows[member].forget(member)

@@ -34,11 +34,11 @@ def work(nbytes: float) -> int:
 class Flow:
     """One message, or a part of one, under way. The event ``done`` happens when all of it has passed."""
 
-    __slots__ = ("amount", "done", "kin", "live", "order", "target")
+    __slots__ = ("alike", "amount", "done", "live", "order", "target")
 
-    def __init__(self, done: simpy.Event, kin: Kin | None, amount: int, order: int) -> None:
+    def __init__(self, done: simpy.Event, alike: Alike | None, amount: int, order: int) -> None:
         self.done = done
-        self.kin = kin
+        self.alike = alike
         self.amount = amount
         self.order = order
         self.target = 0
@@ -48,7 +48,7 @@ class Flow:
         return (self.target, self.order) < (other.target, other.order)
 
 
-class Kin:
+class Alike:
     """All flows through the same pipes with the same cap. They always have the same rate, so one counter of the work done
     serves them all."""
 
@@ -72,25 +72,25 @@ class Fair:
     def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
         self.env = env
         self.capacities = capacities
-        self._kins: dict[tuple[tuple[int, ...], int | None], Kin] = {}
-        self._active: dict[Kin, None] = {}  # in the order in which they became active
+        self._alike: dict[tuple[tuple[int, ...], int | None], Alike] = {}
+        self._active: dict[Alike, None] = {}  # in the order in which they became active
         self._since = 0
         self._wake: int | None = None  # the earliest time at which a look is due
         self._orders = count()
 
     def begin(self, pipes: tuple[int, ...], cap: int | None, amount: int) -> Flow:
         """Start a message of ``amount`` units through ``pipes``, at a rate of at most ``cap`` units a nanosecond."""
-        kin = self._kins.get((pipes, cap))
-        if kin is None:
-            kin = self._kins[pipes, cap] = Kin(pipes, cap)
+        alike = self._alike.get((pipes, cap))
+        if alike is None:
+            alike = self._alike[pipes, cap] = Alike(pipes, cap)
         self._advance()
-        flow = Flow(self.env.event(), kin, amount, next(self._orders))
-        if not kin.size:
-            kin.work, kin.flows = 0, []
-            self._active[kin] = None
-        kin.size += 1
-        flow.target = kin.work + amount
-        heapq.heappush(kin.flows, flow)
+        flow = Flow(self.env.event(), alike, amount, next(self._orders))
+        if not alike.size:
+            alike.work, alike.flows = 0, []
+            self._active[alike] = None
+        alike.size += 1
+        flow.target = alike.work + amount
+        heapq.heappush(alike.flows, flow)
         self._share()
         return flow
 
@@ -103,46 +103,46 @@ class Fair:
 
     def _drop(self, flow: Flow) -> None:
         flow.live = False
-        flow.kin.size -= 1
-        if not flow.kin.size:
-            del self._active[flow.kin]
+        flow.alike.size -= 1
+        if not flow.alike.size:
+            del self._active[flow.alike]
 
     def _advance(self) -> None:
         """Add the work that has been done until now."""
         passed, self._since = self.env.now - self._since, self.env.now
         if passed:
-            for kin in self._active:
-                kin.work += kin.rate * passed
+            for alike in self._active:
+                alike.work += alike.rate * passed
 
     def _share(self) -> None:
         """Compute new rates by progressive filling, and when the next message will have passed."""
         left = list(self.capacities)
         flows = [0] * len(left)
-        for kin in self._active:
-            for pipe in kin.pipes:
-                flows[pipe] += kin.size
+        for alike in self._active:
+            for pipe in alike.pipes:
+                flows[pipe] += alike.size
         filling = list(self._active)
         while filling:
-            levels = {pipe: left[pipe] // flows[pipe] for kin in filling for pipe in kin.pipes}
+            levels = {pipe: left[pipe] // flows[pipe] for alike in filling for pipe in alike.pipes}
             level = min(levels.values(), default=None)
-            full = [kin for kin in filling if kin.cap is not None and (level is None or kin.cap <= level)]
+            full = [alike for alike in filling if alike.cap is not None and (level is None or alike.cap <= level)]
             if not full:
-                full = [kin for kin in filling if any(levels[pipe] == level for pipe in kin.pipes)]
-            for kin in full:
-                kin.rate = kin.cap if kin.cap is not None and (level is None or kin.cap <= level) else level
-                for pipe in kin.pipes:
-                    left[pipe] -= kin.rate * kin.size
-                    flows[pipe] -= kin.size
+                full = [alike for alike in filling if any(levels[pipe] == level for pipe in alike.pipes)]
+            for alike in full:
+                alike.rate = alike.cap if alike.cap is not None and (level is None or alike.cap <= level) else level
+                for pipe in alike.pipes:
+                    left[pipe] -= alike.rate * alike.size
+                    flows[pipe] -= alike.size
             fixed = set(full)
-            filling = [kin for kin in filling if kin not in fixed]
+            filling = [alike for alike in filling if alike not in fixed]
         self._look_again()
 
     def _look_again(self) -> None:
         waits = []
-        for kin in self._active:
-            while not kin.flows[0].live:
-                heapq.heappop(kin.flows)
-            waits.append(_rounded(kin.flows[0].target - kin.work, kin.rate))
+        for alike in self._active:
+            while not alike.flows[0].live:
+                heapq.heappop(alike.flows)
+            waits.append(_rounded(alike.flows[0].target - alike.work, alike.rate))
         if not waits:
             return
         due = self.env.now + max(0, min(waits))
@@ -156,9 +156,9 @@ class Fair:
             self._wake = None
         self._advance()
         passed: list[Flow] = []
-        for kin in list(self._active):
-            while kin.size and (not kin.flows[0].live or _rounded(kin.flows[0].target - kin.work, kin.rate) <= 0):
-                flow = heapq.heappop(kin.flows)
+        for alike in list(self._active):
+            while alike.size and (not alike.flows[0].live or _rounded(alike.flows[0].target - alike.work, alike.rate) <= 0):
+                flow = heapq.heappop(alike.flows)
                 if flow.live:
                     passed.append(flow)
                     self._drop(flow)

@@ -1,0 +1,72 @@
+"""The parameters of a shard: how far they have moved since a worker read them, and whether they are still finite."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asyncsim.messages import Snapshot
+
+NAN = float("nan")
+
+
+class Parameters:
+    """``params`` (P,), replaced by a new tensor at every ``version``; None where the timeline alone is simulated.
+
+    When an update leaves non-finite parameters they have ``diverged``: the update and its time (ns) are noted, and nothing is
+    ``numeric`` any more.
+    """
+
+    def __init__(self, params: Tensor | None) -> None:
+        self.params = params
+        self.numeric = params is not None  # are gradients (still) computed?
+        self.version = 0
+        self.diverged: tuple[int, int] | None = None
+        self._updated = 0  # time of the last update
+        self._scratch: Tensor | None = None  # (P,) params - snapshot of the last arrival
+        self._moved: Snapshot | None = None  # that snapshot, while nobody has taken the scratch
+        self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
+        self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
+
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        if self._moved is not snapshot:
+            self._subtract(snapshot)
+        self._moved = None
+        return self._scratch
+
+    def _subtract(self, snapshot: Snapshot) -> None:
+        self._scratch = self.params - snapshot.params
+        self._moved = snapshot
+
+    def check_finite(self) -> None:
+        """Note divergence, if the parameters are not finite any more."""
+        if self.numeric:
+            self._unchecked.append((self.version, self._updated, self.params.sum()))
+            self._look()
+
+    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
+        """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
+        if not self.numeric:
+            return NAN
+        if snapshot.params is params:
+            square, gap = params.sum(), 0.0
+        else:
+            self._subtract(snapshot)
+            square = self._scratch.dot(self._scratch)
+            gap = square.sqrt()
+        self._unchecked.append((self.version, self._updated, square))
+        if len(self._unchecked) >= self._check_every:
+            self._look()
+        return gap if self.numeric else NAN
+
+    def _look(self) -> None:
+        """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
+        unchecked, self._unchecked = self._unchecked, []
+        suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
+        if suspects and not self.params.isfinite().all():
+            self.diverged = suspects[0]
+            self.numeric = False

@@ -1,0 +1,1 @@
+"""How messages get from one machine to another: one protocol, and a module for each kind of network."""
