@@ -6,6 +6,7 @@ import math
 import os
 
 from asyncsim.errors import UserError
+from asyncsim.needs import Need
 from asyncsim.scenario import Scenario
 from asyncsim.tasks import DataTask
 
@@ -18,8 +19,8 @@ def check_memory(scenario: Scenario) -> None:
     """
     size = 8 if scenario.dtype == "float64" else 4
     parameters, batch = scenario.task.num_parameters(), scenario.task.batch
-    consistency = scenario.bundle().consistency
-    apart = not (scenario.staged or consistency.blocking or consistency.recalling)
+    together = Need.WAITS | Need.RECALLS
+    apart = not (scenario.staged or scenario.bundle().needs & together)
     snapshots = 2 + (min(scenario.groups, scenario.run.updates or scenario.groups) if apart else 1)
     copies = f"{snapshots:,} copies of {parameters:,} parameters (snapshots and a gradient)"
     _fits("task.model", parameters * snapshots * size, copies)
