@@ -27,7 +27,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
-    "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "numpyfiles": 0.06, "units": 0.05, "streams": 0.0, "stopping": 0.0,
+    "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "paths": 0.05, "numpyfiles": 0.06, "units": 0.05, "streams": 0.0,
+    "stopping": 0.0,
     "registry": 0.1, "records": 0.1, "ambient": 0.1, "trackers": 0.2,
     # 1: data about the fleet
     "cluster": 1,
@@ -49,7 +50,8 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "userfiles": set(), "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(), "units": {"pydantic"},
+    "errors": set(), "userfiles": set(), "paths": {"pydantic"},
+    "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(), "units": {"pydantic"},
     "streams": {"numpy"}, "stopping": set(), "registry": {"pydantic", "pydantic_core"},
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},

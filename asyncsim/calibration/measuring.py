@@ -13,6 +13,7 @@ import numpy as np
 import asyncsim
 from asyncsim.calibration.calibrate import Calibration, as_yaml, calibrate, write_durations
 from asyncsim.errors import UserError
+from asyncsim.paths import resolved
 from asyncsim.records.directory import write_atomically
 from asyncsim.run import prepared, versions
 from asyncsim.scenario import Document, Scenario, build_scenario, load_study
@@ -45,7 +46,7 @@ class Measurement(NamedTuple):
 
 def check_place(path: str | Path) -> Path:
     """Where a measurement may be written: what was measured once is never replaced. Raises ``UserError``."""
-    path = Path(path).expanduser()
+    path = resolved(path)
     if path.suffix.lower() != ".csv":
         raise UserError(f"{path}: durations are written as CSV; name a file that ends in .csv")
     if not path.parent.is_dir():
