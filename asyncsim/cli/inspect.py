@@ -16,9 +16,9 @@ from asyncsim.errors import UserError
 from asyncsim.methods import methods
 from asyncsim.policies import optimizers, policies, schedules
 from asyncsim.records.directory import write_atomically
-from asyncsim.registry import Registry, json_schema
-from asyncsim.scenario import Scenario, dump_scenario, load_study
-from asyncsim.scenario.study import study_schema
+from asyncsim.registry import Registry
+from asyncsim.scenario import dump_scenario, load_study
+from asyncsim.scenario.beside import file_schema
 from asyncsim.simulation.programs import programs
 from asyncsim.tasks import models, partitions, tasks
 
@@ -92,7 +92,7 @@ def listing(arguments: argparse.Namespace) -> int:
 
 def schema(arguments: argparse.Namespace) -> int:
     """The JSON Schema, with what a file may say beside a single scenario."""
-    print(json.dumps(study_schema(json_schema(Scenario)), indent=2))
+    print(json.dumps(file_schema(), indent=2))
     return 0
 
 

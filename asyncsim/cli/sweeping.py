@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.cli.arguments import changes_of, cores
+from asyncsim.cli.arguments import changes_of, cores, parse_axes
 from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
 from asyncsim.cli.notes import sentence, tell_unreached
@@ -20,7 +20,6 @@ from asyncsim.errors import UserError
 from asyncsim.records.summary import unknown_to_a_plan
 from asyncsim.scenario import Scenario, Study, load_study
 from asyncsim.scenario.document import parse_value
-from asyncsim.scenario.points import parse_axes
 from asyncsim.units import show_seconds
 
 if TYPE_CHECKING:
