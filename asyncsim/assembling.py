@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 
-def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
-    """A simulation that is about to begin; no ``task`` and ``spec``: the timeline alone."""
+def assemble(
+    scenario: Scenario,
+    task: Task | None = None,
+    spec: EngineSpec | None = None,
+    directory: RunDirectory | None = None,
+    fates: Fates | None = None,
+) -> Simulation:
+    """A simulation that is about to begin; no ``task`` and ``spec``: the timeline alone. ``fates`` tells an engine that computes
+    ahead which work will be used; by default all of it."""
     bundle, cut = scenario.bundle(), scenario.cut()
     streams = Streams(scenario.seed)
     recorder = Recorder(
@@ -43,8 +50,7 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
     shards = [_shard(scenario, bundle, task, stage) for stage in range(scenario.stages.count)]
     engine = None
     if spec is not None:
-        averaged = Need.MEANS in bundle.needs
-        engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
+        engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
         engine, recorder, streams, costs(scenario, cut, bundle),
@@ -99,48 +105,40 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
 
 def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
     """What travels, and how long each stage takes."""
-    cluster = scenario.cluster
-    sized = cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))
-    width = 8 if scenario.dtype == "float64" else 4
-    numbers = cut.parameters or (scenario.task.num_parameters() if sized and (bundle.uplink or bundle.downlink) else 1,)
-    alone = scenario.stages.count > 1 and scenario.groups == 1  # then a stage's parameters lie on its worker
-
-    def sizes(transforms: tuple[Transform, ...], given: float | None) -> tuple[float | None, ...]:
-        """Bytes of a message of each stage: its share of those given by hand, or what the transforms make of its parameters."""
-        if alone or not sized:
-            return (None if alone else 0.0,) * len(numbers)
-        whole = scenario.message_bytes if given is None else given
-        dense = [whole * part / sum(numbers) for part in numbers]
-        return tuple(dense) if given is not None else tuple(map(partial(message_bytes, transforms), dense, numbers))
-
-    reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
+    numbers = _travelling(scenario, cut, bundle)
+    reads = _sizes(scenario, numbers, bundle.downlink, None)
+    pushes = _sizes(scenario, numbers, bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
-    micro_batches = bundle.program.parts
-    boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
+    width = 8 if scenario.dtype == "float64" else 4
+    samples = scenario.task.batch
+    boundaries = tuple(float(outputs * width * samples // bundle.program.parts) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)
 
 
-def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """Which work will be used, found by simulating the timeline first, for engines that compute ahead.
-
-    None: all but what is in flight at the end, so looking ahead would cost more than it saves; or nobody can tell, as the
-    timeline depends on numbers."""
-    loses = scenario.cluster.losing or bool(bundle.needs & (Need.DROPS | Need.RECALLS))
-    if not spec.ahead or not loses or bundle.decided_by_values:
-        return None
-    sim = assemble(scenario, None, None, None)
-    for _ in sim.run():
-        pass
-    sim.recorder.breathe(last=True)
-    return Fates(sim.recorder.updates.arrays())
+def _travelling(scenario: Scenario, cut: Cut, bundle: Bundle) -> tuple[int, ...]:
+    """Parameters of each stage, or of the whole model; any number where nothing depends on it, as counting them takes time."""
+    counted = _sized(scenario) and (bundle.uplink or bundle.downlink)
+    return cut.parameters or (scenario.task.num_parameters() if counted else 1,)
 
 
-def _sized(profile: Any) -> bool:
-    return any(link is not None and link.bandwidth is not None for link in (profile.uplink, profile.downlink))
+def _sizes(
+    scenario: Scenario, numbers: tuple[int, ...], transforms: tuple[Transform, ...], given: float | None
+) -> tuple[float | None, ...]:
+    """Bytes of a message of each stage: its share of those ``given`` by hand, or what the ``transforms`` make of its parameters;
+    0 where sizes cost nothing. None: there are no messages, as a stage's parameters lie on its one worker."""
+    if scenario.stages.count > 1 and scenario.groups == 1:
+        return (None,) * len(numbers)
+    if not _sized(scenario):
+        return (0.0,) * len(numbers)
+    whole = scenario.message_bytes if given is None else given
+    dense = [whole * part / sum(numbers) for part in numbers]
+    return tuple(dense) if given is not None else tuple(map(partial(message_bytes, transforms), dense, numbers))
 
 
-def _link_owners(scenario: Scenario) -> list[Any]:
-    """Everything in the cluster section that may define a link."""
+def _sized(scenario: Scenario) -> bool:
+    """Does the size of a message matter: to a price, a network, or the bandwidth of some link?"""
     cluster = scenario.cluster
-    return [cluster, *cluster.groups, *cluster.overrides.values()]
+    owners = [cluster, *cluster.groups, *cluster.overrides.values()]
+    links = [link for owner in owners for link in (owner.uplink, owner.downlink) if link is not None]
+    return cluster.priced or cluster.network is not None or any(link.bandwidth is not None for link in links)

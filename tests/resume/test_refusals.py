@@ -17,6 +17,7 @@ from asyncsim.cli import main
 from asyncsim.policies import Transform, policies
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.run import conditions
 from asyncsim.tasks.data import npz
 
 
@@ -108,8 +109,8 @@ def test_other_versions(run, capsys):
 
 
 def test_a_checkpoint_of_other_versions(run, capsys, monkeypatch):
-    real = asyncsim.run.versions()
-    for module in (asyncsim.run, asyncsim.resuming):
+    real = conditions.versions()
+    for module in (conditions, asyncsim.resuming):
         monkeypatch.setattr(module, "versions", lambda: real | {"numpy": "0.9"})
     edited(run, versions=real | {"numpy": "0.9"})
     refused(run, capsys, f"made with another versions (numpy {real['numpy']}, now 0.9)")
