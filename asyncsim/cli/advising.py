@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from asyncsim.sweep.advise import Advice
 
 
-def arguments(command: argparse.ArgumentParser) -> None:
-    """The options that ``advise`` has beside those of ``sweep``."""
-    command.add_argument(
-        "--fleet", metavar="N|NAME={...}", action="append", default=[],
-        help='a candidate fleet: a count of workers, or "spot={workers: 16, instance: aws_p3_2xlarge}"',
-    )  # fmt: skip
-    command.add_argument(
-        "--method", metavar="KIND|NAME={...}", action="append", default=[],
-        help='a candidate method: gap_aware, "tight={kind: ssp, bound: 1}"',
-    )  # fmt: skip
-
-
 def advise(arguments: argparse.Namespace) -> int:
     """Run the candidates, say which are worth it, and write table, figure and JSON. The exit code is 1 if some runs failed."""
     from asyncsim.sweep import run_folder, simulate_sweep

@@ -12,7 +12,7 @@ from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
 from asyncsim.cluster import delays, instances, networks
 from asyncsim.consistency import consistencies
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, nearest
 from asyncsim.methods import methods
 from asyncsim.policies import optimizers, policies, schedules
 from asyncsim.records.directory import write_atomically
@@ -79,6 +79,9 @@ def listing(arguments: argparse.Namespace) -> int:
     if arguments.needs:
         needs()
         return 0
+    if arguments.what not in (None, *REGISTRIES):
+        known = ", ".join(REGISTRIES)
+        raise UserError(f"list {arguments.what}: there is no such list{nearest(arguments.what, REGISTRIES)}; there are: {known}")
     for what, registry in REGISTRIES.items():
         if arguments.what not in (None, what):
             continue

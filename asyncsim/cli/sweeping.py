@@ -27,38 +27,6 @@ if TYPE_CHECKING:
     from asyncsim.sweep.cost import Cost
 
 
-def sweep_arguments(command: argparse.ArgumentParser) -> None:
-    """The options that ``sweep`` has beside those of ``run``."""
-    command.add_argument(
-        "--grid",
-        metavar="FIELD=V,V,...",
-        action="append",
-        default=[],
-        help="sweep a field, e.g. cluster.workers=1,4,16; a product",
-    )
-    command.add_argument(
-        "--zip", metavar="FIELD=V,V,...", action="append", default=[], help="sweep a field together with other --zip"
-    )
-    command.add_argument("--seeds", metavar="N|S,S,...", help="seeds a point: a count, or a list, instead of the file's")
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the runs and what they cost; run nothing but a short calibration"
-    )
-    executor_arguments(command)
-
-
-def executor_arguments(command: argparse.ArgumentParser) -> None:
-    """Where the runs are done; for ``run`` as well."""
-    command.add_argument(
-        "--executor", choices=("auto", "fleet", "processes", "ray"), default="auto",
-        help="fleet: in this process, sharing gradient evaluations; processes: a pool; ray: a cluster (default: by --processes)",
-    )  # fmt: skip
-    command.add_argument(
-        "--ray-address", metavar="ADDRESS", help="an existing Ray cluster, e.g. auto or host:6379 (default: a local one)"
-    )
-    command.add_argument("--cpus", metavar="N", type=_share, default=1.0, help="CPUs a run takes on Ray (default: 1)")
-    command.add_argument("--gpus", metavar="N", type=_share, help="GPUs a run takes on Ray, e.g. 0.25 (default: 1 on cuda)")
-
-
 def sweep(arguments: argparse.Namespace) -> int:
     """Expand, validate and price a file; then run it, print the table and write it."""
     study = study_of(arguments)
@@ -260,13 +228,3 @@ def _plain(value: Any) -> Any:
 
 def _say(arguments: argparse.Namespace, text: str) -> None:
     print(text, file=sys.stderr if arguments.json else sys.stdout)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10_000:
-        raise ValueError(text)
-    return value
-
-
-_share.__name__ = "number of at least 0"

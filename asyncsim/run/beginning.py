@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,10 @@ from asyncsim.run.conditions import identity, versions
 from asyncsim.run.execution import Progress, Wait, execute
 from asyncsim.run.preparing import prepared
 from asyncsim.scenario import Scenario
-from asyncsim.trackers import Followers, Tracker
 
 if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
+    from asyncsim.trackers import Followers, Tracker
 
 COLLECT_AFTER = 50_000
 """New objects of a timeline between two looks for cyclic garbage."""
@@ -42,7 +43,7 @@ def simulate(
     be written; more events foreseen than ``run.most_events``). Divergence is no error but a result.
     """
     foreseen(scenario)
-    followers = Followers(trackers)
+    followers = _followers(trackers)
     with prepared(scenario) as task:
         if out is None:
             return execute(scenario, task, None, progress, wait, followers)
@@ -91,6 +92,15 @@ def proceed(
     The folder, which is held, is left as it is if the checkpoint is refused (``UserError``), and is given back in any case.
     """
     return execute(scenario, task, directory, progress, start=start)
+
+
+def _followers(trackers: Sequence[Tracker | str] | None) -> Followers | None:
+    """Those who are told of the run; None if nobody is, which needs no trackers at all."""
+    if not trackers and (trackers is not None or not os.environ.get("ASYNCSIM_TRACKERS")):
+        return None
+    from asyncsim.trackers import Followers
+
+    return Followers(trackers)
 
 
 def _begun(scenario: Scenario, task: Task, directory: RunDirectory) -> Checkpoint | None:

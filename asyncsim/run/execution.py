@@ -25,11 +25,11 @@ from asyncsim.run.timelines import used_work
 from asyncsim.scenario import Scenario, dump_scenario
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.verifying import Verifier
-from asyncsim.trackers import Followers
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
+    from asyncsim.trackers import Followers
 
 
 class Moment(NamedTuple):
@@ -66,7 +66,7 @@ def execute(
     """
     run = None
     try:
-        run = _Execution(scenario, task, directory, followers or Followers(()), start)
+        run = _Execution(scenario, task, directory, followers, start)
         run.begin()
         run.go(progress, wait)
         result = run.finish()
@@ -92,7 +92,7 @@ class _Execution:
         scenario: Scenario,
         task: Task | None,
         directory: RunDirectory | None,
-        followers: Followers,
+        followers: Followers | None,
         start: Checkpoint | None,
     ) -> None:
         self.began = time.perf_counter() - (0.0 if start is None else start.wall_seconds)
@@ -120,7 +120,8 @@ class _Execution:
                 self.ours = True
             directory.write_bytes("scenario.yaml", dump_scenario(scenario).encode())
             directory.write_json("manifest.json", self.manifest)
-        self.followers.start(self.manifest)
+        if self.followers is not None:
+            self.followers.start(self.manifest)
 
     def go(self, progress: Progress | None, wait: Wait | None) -> None:
         """All events up to the end of the run."""
@@ -134,7 +135,8 @@ class _Execution:
             stopping.check()
             if keeper is not None:
                 keeper.look()
-            self.followers.look(sim.recorder)
+            if self.followers is not None:
+                self.followers.look(sim.recorder)
             if progress is not None and time.perf_counter() - shown > SHOWN_EVERY:
                 shown = time.perf_counter()
                 progress(_moment(sim.server, now))
@@ -158,7 +160,8 @@ class _Execution:
             directory.write_json("manifest.json", manifest)
             directory.drop_parts()
             drop_checkpoints(directory.path, keep=1 if self.keeper.cadence.end and not self.keeper.off else 0)
-        self.followers.finish(recorder, summary)
+        if self.followers is not None:
+            self.followers.finish(recorder, summary)
         return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
 
     def fail(self, error: BaseException) -> None:
@@ -166,7 +169,8 @@ class _Execution:
         self.manifest["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) or stopping.asked() else "failed"
         if self.directory is not None and self.ours:
             _last_words(self.sim.recorder, self.directory, self.manifest)
-        self.followers.finish(None, {"status": self.manifest["status"]})
+        if self.followers is not None:
+            self.followers.finish(None, {"status": self.manifest["status"]})
 
     def _manifest(self) -> dict[str, Any]:
         scenario, task, spec = self.scenario, self.task, self.spec

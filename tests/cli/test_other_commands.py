@@ -147,7 +147,14 @@ def test_init_refuses(cli, path, words):
     assert words in err
 
 
-@pytest.mark.parametrize("words", [[], ["simulate"], ["run"], ["list", "animals"]])
+def test_a_list_that_there_is_not(capsys):
+    assert main(["list", "delay"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "list delay: there is no such list; did you mean `delays`; there are: methods, policies," in err
+
+
+@pytest.mark.parametrize("words", [[], ["simulate"], ["run"]])
 def test_usage_errors(words, capsys):
     with pytest.raises(SystemExit) as caught:
         main(words)
