@@ -12,7 +12,9 @@ from ruamel.yaml import YAML
 
 import asyncsim
 from asyncsim.cli import main
+from asyncsim.cli.grammar import parser
 from asyncsim.cli.inspect import REGISTRIES
+from asyncsim.cli.sweeping import study_of
 
 ONE = "task: {kind: digits, model: softmax}\ncluster: {workers: 3}\nrun: {updates: 12}\nevaluate: {updates: 12}\n"
 
@@ -167,3 +169,11 @@ def test_version(capsys):
         main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"asyncsim {asyncsim.__version__}\n"
+
+
+def test_worker_counts_of_the_starter_can_be_swept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    words = ["scenario.yaml", "--grid", "cluster.workers=1,4", "--set", "run.updates=2", "--set", "run.target=null"]
+    study = study_of(parser().parse_args(["sweep", *words]))
+    assert sorted({scenario.cluster.num_workers for scenario in study.scenarios}) == [1, 4]
