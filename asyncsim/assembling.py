@@ -28,8 +28,15 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 
-def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, directory: RunDirectory | None) -> Simulation:
-    """A simulation that is about to begin. Without ``task`` and ``spec`` it simulates the timeline alone."""
+def assemble(
+    scenario: Scenario,
+    task: Task | None = None,
+    spec: EngineSpec | None = None,
+    directory: RunDirectory | None = None,
+    fates: Fates | None = None,
+) -> Simulation:
+    """A simulation that is about to begin. Without ``task`` and ``spec`` it simulates the timeline alone. ``fates`` tells an
+    engine that computes ahead which work will be used; by default all of it."""
     bundle, cut = scenario.bundle(), scenario.cut()
     streams = Streams(scenario.seed)
     recorder = Recorder(
@@ -42,8 +49,7 @@ def assemble(scenario: Scenario, task: Task | None, spec: EngineSpec | None, dir
     shards = [_shard(scenario, bundle, task, stage) for stage in range(scenario.stages.count)]
     engine = None
     if spec is not None:
-        averaged = Need.MEANS in bundle.needs
-        engine = spec.build(task, streams, _useful(scenario, bundle, spec), averaged)
+        engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
         engine, recorder, streams, costs(scenario, cut, bundle),
@@ -129,24 +135,6 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
     micro_batches = bundle.program.parts
     boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)
-
-
-def _useful(scenario: Scenario, bundle: Bundle, spec: EngineSpec) -> Fates | None:
-    """The work whose results will be used, for engines that compute gradients before they are asked for.
-
-    It is found by simulating the timeline once before the run, without numbers. The result is None, which means that all
-    work is taken to be useful, in three cases: the engine does not compute ahead; the scenario loses no work but what is in
-    flight at the end, so that the extra simulation would cost more than it saves; or the timeline depends on numbers, so
-    that it cannot be known.
-    """
-    loses = scenario.cluster.losing or bool(bundle.needs & (Need.DROPS | Need.RECALLS))
-    if not spec.ahead or not loses or bundle.decided_by_values:
-        return None
-    sim = assemble(scenario, None, None, None)
-    for _ in sim.run():
-        pass
-    sim.recorder.flush(last=True)
-    return Fates(sim.recorder.updates.arrays())
 
 
 def _alone(scenario: Scenario) -> bool:

@@ -129,7 +129,7 @@ class BSP(Consistency):
     and a round takes the longer of computing and sending instead of both."""
 
     cancel: bool = False
-    lag: int = Field(0, ge=0, le=1)
+    lag: int = Field(default=0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _whole_rounds(self) -> BSP:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
+from asyncsim.paths import ScenarioPath
 from asyncsim.registry import PAPERS, Registry, Spec
+from asyncsim.userfiles import MEGABYTE, read_text
 
 gossips = Registry("gossip", default="ring", home=PAPERS)
 
 Matrix = list[list[float]]
+MOST_BYTES = 100 * MEGABYTE
+"""Of a file with a matrix: some 2,000 groups."""
 Form = Literal["adapt_then_combine", "combine_then_adapt"]
 
 
@@ -107,22 +112,16 @@ class FromFile(Gossip):
     """The matrix in a CSV ``file`` without a header, with one row for each group."""
 
     shorthand: ClassVar[str | None] = "file"
-    file: str
-
-    @field_validator("file")
-    @classmethod
-    def _from_scenario(cls, file: str, info: ValidationInfo) -> str:
-        """A relative path starts at the scenario's folder, or else at the working directory."""
-        return str((Path((info.context or {}).get("folder") or ".") / Path(file).expanduser()).resolve())
+    file: ScenarioPath
 
     def neighbours(self, group: int, groups: int) -> set[int]:
         return {r for r, weight in enumerate(self.matrix(groups)[group]) if weight}
 
     def matrix(self, groups: int) -> Matrix:
+        lines = io.StringIO(read_text(Path(self.file), MOST_BYTES), newline="")
         try:
-            with Path(self.file).open(newline="", encoding="utf-8") as lines:
-                matrix = [[float(cell) for cell in row] for row in csv.reader(lines) if row]
-        except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+            matrix = [[float(cell) for cell in row] for row in csv.reader(lines) if row]
+        except (ValueError, csv.Error) as error:
             raise UserError(f"{self.file}: no matrix of numbers: {error}") from None
         if len(matrix) != groups or any(len(row) != groups for row in matrix):
             raise UserError(f"{self.file}: has {len(matrix)} rows; a square of {groups} is needed, one row a group")

@@ -71,9 +71,10 @@ class Spec(BaseModel):
             data = {cls.shorthand: data}
         if not isinstance(data, Mapping):
             return data
-        fields = list(cls.model_fields)
+        written = {info.alias or name: info for name, info in cls.model_fields.items()}
+        fields = list(written)
         for key, value in data.items():
-            if isinstance(value, bool) and key in fields and _takes_numbers(cls.model_fields[key]):
+            if isinstance(value, bool) and key in fields and _takes_numbers(written[key]):
                 raise located(cls.__name__, [((str(key),), value, "must be a number, not true or false")])
         unknown = [key for key in data if key not in fields]
         if not unknown:
@@ -96,7 +97,7 @@ class Spec(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """The fields as plain data, with ``kind`` first where the class is a plugin."""
-        return ({"kind": self.kind} if self.kind else {}) | self.model_dump(mode="json")
+        return ({"kind": self.kind} if self.kind else {}) | self.model_dump(mode="json", by_alias=True)
 
 
 class Registry:

@@ -10,13 +10,13 @@ from typing import Any
 from asyncsim.assembling import foreseen
 from asyncsim.checkpoint.loading import check_identity, newest_checkpoint
 from asyncsim.errors import UserError
-from asyncsim.moments import Progress
 from asyncsim.policies.schedule import Constant
-from asyncsim.preparing import prepared
 from asyncsim.records import Result, RunDirectory, load_result, read_manifest
 from asyncsim.records.checkpoints import checkpoint_files
 from asyncsim.records.reading import MOST_MANIFEST
 from asyncsim.run import identity, proceed, reusable, simulate, versions
+from asyncsim.run.moments import Progress
+from asyncsim.run.preparing import prepared
 from asyncsim.scenario import Document, Scenario, build_scenario, dump_scenario
 from asyncsim.userfiles import read_text
 

@@ -1,16 +1,18 @@
-"""Open the files that a user names, in one way: regular files only, no larger than the reader allows, with errors that are
-sentences.
+"""Files that a user names, opened by one guard: regular files only, no larger than the reader says, errors as sentences.
 
-A named pipe would block for ever and a device would never end, so both are refused before they are opened. The contents of a
-file are checked by its reader, except for JSON, which several readers use.
+A named pipe would block for ever and a device never end, so both are refused before they are opened. What is inside a file is the
+reader's matter, but for what several read: gzip, text and JSON.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import stat
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from asyncsim.errors import UserError
 
 MEGABYTE = 1_000_000
 MOST_DEPTH = 64
-"""The largest depth of nesting in anything that is read."""
+"""Levels of nesting in anything that is read."""
 MOST_JSON = 1_000 * MEGABYTE
 
 _KINDS = {
@@ -30,7 +32,7 @@ _KINDS = {
 def regular(path: Path, most: int) -> Path:
     """``path``, if it is a regular file (or a link to one) of at most ``most`` bytes.
 
-    Raises ``UserError`` if it is something else, larger, missing, or not readable.
+    Raises ``UserError`` if it is something else, larger, missing, or not to be looked at.
     """
     try:
         status = path.stat()
@@ -68,19 +70,44 @@ def read_start(path: Path, count: int) -> bytes:
         raise _unreadable(path, error) from None
 
 
+def unpacked(path: Path, content: bytes, most: int) -> bytes:
+    """What ``content`` of the file ``path`` holds, if it is gzip by its first bytes; any other content as it is.
+
+    Raises ``UserError`` if it is damaged, or holds more than ``most`` bytes, of which no more are unpacked.
+    """
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            inside = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read as gzip: {error}") from None
+    if len(inside) > most:
+        raise UserError(f"{path}: has more than {most:,} bytes when unpacked, which is the most that are read")
+    return inside
+
+
 def read_text(path: Path, most: int) -> str:
     """A text file in UTF-8, with or without a byte order mark. Raises ``UserError``."""
-    content = read_bytes(path, most)
+    return text_of(path, read_bytes(path, most))
+
+
+def text_of(path: Path, content: bytes, wide: bool = False) -> str:
+    """``content`` of the file ``path`` as text: UTF-8 or, if ``wide`` allows it, UTF-16 with a byte order mark.
+
+    Raises ``UserError``.
+    """
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if wide and marked else "utf-8-sig")
     except UnicodeDecodeError as error:
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start}){'; it looks like UTF-16' if wide else ''}") from None
+        form = "UTF-16" if wide and marked else "UTF-8"
+        hint = "; it looks like UTF-16" if marked and not wide else ""
+        raise UserError(f"{path}: is not {form} text (byte {error.start}){hint}") from None
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:
-    """The data in a JSON file, which may be nested no deeper than ``MOST_DEPTH``, with finite numbers only. Raises
-    ``UserError``."""
+    """What a JSON file says: nested no deeper than ``MOST_DEPTH``, all numbers finite. Raises ``UserError``."""
     text = read_text(path, most)
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
@@ -99,7 +126,7 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
 
 
 def number_problem(error: ValueError) -> str:
-    """The message for a whole number of thousands of digits, which Python refuses to read."""
+    """Python's refusal to read a whole number of thousands of digits, in the words of a user."""
     return "a whole number has too many digits" if "integer string conversion" in str(error) else str(error)
 
 

@@ -28,7 +28,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
-    "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "numpyfiles": 0.06, "units": 0.05, "streams": 0.0, "stopping": 0.0,
+    "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "paths": 0.05, "numpyfiles": 0.06, "units": 0.05,
+    "streams": 0.0, "stopping": 0.0,
     "messages": 0.1, "registry": 0.1, "records": 0.1, "ambient": 0.1, "trackers": 0.2,
     # 1: data about the fleet
     "cluster": 1,
@@ -40,7 +41,6 @@ FLOORS: dict[str, float] = {
     # of policy, consistency and program, so it stands above all of these. Nothing below imports it; the registries of parts do so
     # by name when they are first asked, as they import installed packages.
     "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "memory": 4.15,
-    "preparing": 4.16, "summarising": 4.16, "moments": 4.16,
     "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
     "registries": 4.4,
     # 5: for people
@@ -54,13 +54,15 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "messages": set(), "userfiles": set(), "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(),
-    "units": {"pydantic"},    "streams": {"numpy"}, "stopping": set(), "registry": {"pydantic", "pydantic_core"},
+    "errors": set(), "messages": set(), "userfiles": set(), "paths": {"pydantic"},
+    "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(),
+    "units": {"pydantic"},
+    "streams": {"numpy"}, "stopping": set(), "registry": {"pydantic", "pydantic_core"},
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
     "gossip": {"pydantic"},
-    "registries": set(), "preparing": set(), "summarising": set(), "moments": set(),
+    "registries": set(),
     "scenario": {"numpy", "pydantic", "ruamel"}, "assembling": set(), "memory": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},
     "calibration": {"numpy", "scipy", "pydantic", "ruamel"},
@@ -72,7 +74,7 @@ LOCAL: dict[str, set[str]] = {
     "tasks": {"torch", "PIL"},  # models and images, when a task is built
     "engine": {"torch"},
     "checkpoint": {"torch"},  # when there are tensors to restore
-    "preparing": {"torch"},  # `simulate`, not `plan`
+    "run": {"torch"},  # `simulate`, not `plan`
     "calibration": {"torch"},  # to wait for a device when gradients are timed
     "trackers": {"torch", "mlflow"},  # those that are installed and asked for; torch has TensorBoard's writer
     "cluster": {"pyarrow"},  # a recorded run may be a Parquet table
@@ -165,7 +167,6 @@ CIRCLES = {
 """Rooms in which modules still import each other for types, and why. Nowhere do they at run time at the top of a module."""
 LATE_CIRCLES = {
     **CIRCLES,
-    "asyncsim.scenario": "a study reads its candidates, which are studies themselves, where it is read",
     "asyncsim.sweep": "the runner makes an executor by name, which knows the runner's reports",
     "asyncsim.cli": "`run` hands a file with a sweep over to `sweep`, whose single runs are those of `run`",
 }

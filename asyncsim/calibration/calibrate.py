@@ -17,6 +17,7 @@ from asyncsim.cluster import Cluster
 from asyncsim.cluster.durations import Layout, Span, Times, Unit
 from asyncsim.cluster.fields import MAX_WORKERS
 from asyncsim.errors import UserError
+from asyncsim.paths import resolved
 from asyncsim.records.directory import write_atomically
 
 FORMAT = 1
@@ -97,7 +98,7 @@ def calibrate(
     fits = {span: fit(_pool(workers))}
     delay = fits[span].family.delay()
     if empirical is not None:
-        if Path(empirical).expanduser().resolve() == read.path.resolve():
+        if resolved(empirical).resolve() == read.path.resolve():
             raise UserError(f"{read.path}: is the trace itself; name another file for the durations to draw from")
         delay = {"kind": "empirical", "file": str(write_durations(empirical, workers))}
     if found.heterogeneous:
@@ -113,7 +114,7 @@ def calibrate(
 
 def write_durations(path: str | Path, workers: dict[Any, np.ndarray]) -> Path:
     """Write durations as a trace, whole or not at all: columns ``worker`` (if they are known) and ``seconds``."""
-    path = Path(path).expanduser()
+    path = resolved(path)
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     named = None not in workers

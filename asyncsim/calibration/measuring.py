@@ -16,9 +16,9 @@ import numpy as np
 import asyncsim
 from asyncsim.calibration.calibrate import Calibration, as_yaml, calibrate, write_durations
 from asyncsim.errors import UserError
-from asyncsim.preparing import prepared
+from asyncsim.paths import resolved
 from asyncsim.records.directory import write_atomically
-from asyncsim.run import versions
+from asyncsim.run import prepared, versions
 from asyncsim.scenario import Document, Scenario, build_scenario, load_study
 from asyncsim.streams import Streams
 from asyncsim.units import NANOSECONDS, show_seconds
@@ -48,8 +48,8 @@ class Measurement(NamedTuple):
 
 
 def check_place(path: str | Path) -> Path:
-    """Raise ``UserError`` if a measurement may not be written to this place. An earlier measurement is never replaced."""
-    path = Path(path).expanduser()
+    """Where a measurement may be written: what was measured once is never replaced. Raises ``UserError``."""
+    path = resolved(path)
     if path.suffix.lower() != ".csv":
         raise UserError(f"{path}: durations are written as CSV; name a file that ends in .csv")
     if not path.parent.is_dir():

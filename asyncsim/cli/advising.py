@@ -10,29 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli import sweeping
+from asyncsim.cli.arguments import parse_fleets, parse_methods
 from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.notes import tell_unreached
 from asyncsim.errors import UserError
-from asyncsim.scenario.candidates import load_candidates, parse_fleets
-from asyncsim.scenario.document import parse_value
+from asyncsim.scenario.files import load_candidates
 from asyncsim.units import show_dollars, show_joules, show_seconds
 
 if TYPE_CHECKING:
     from asyncsim.sweep.advise import Advice
-
-
-def arguments(command: argparse.ArgumentParser) -> None:
-    """Add the options that ``advise`` has in addition to those of ``sweep``."""
-    command.add_argument(
-        "--fleet", metavar="N|NAME={...}", action="append", default=[],
-        help='a candidate fleet: a count of workers, or "spot={workers: 16, instance: aws_p3_2xlarge}"',
-    )  # fmt: skip
-    command.add_argument(
-        "--method", metavar="KIND|NAME={...}", action="append", default=[],
-        help='a candidate method: gap_aware, "tight={kind: ssp, bound: 1}"',
-    )  # fmt: skip
 
 
 def advise(arguments: argparse.Namespace) -> int:
@@ -42,7 +30,7 @@ def advise(arguments: argparse.Namespace) -> int:
     from asyncsim.sweep.advise import judged
     from asyncsim.sweep.runner import failures
 
-    fleets, methods = parse_fleets(arguments.fleet), _methods(arguments.method)
+    fleets, methods = parse_fleets(arguments.fleet), parse_methods(arguments.method)
     study = judged(sweeping.study_of(arguments, lambda *given: load_candidates(*given, fleets, methods)))
     if arguments.dry_run:
         return sweeping.dry_run(arguments, study)
@@ -77,14 +65,6 @@ def advise(arguments: argparse.Namespace) -> int:
     if result.errors:
         print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)
     return 1 if result.errors else 0
-
-
-def _methods(texts: list[str]) -> dict[str, Any]:
-    methods: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        methods[name.strip()] = parse_value(value) if equals else name.strip()
-    return methods
 
 
 def _show(advice: Advice) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncsim.cli.console import Console
 from asyncsim.cli.layout import Column, show_table
@@ -16,37 +15,7 @@ from asyncsim.units import show_seconds
 if TYPE_CHECKING:
     from asyncsim.calibration import Calibration, Differences, Fit
 
-UNITS = ("ns", "us", "ms", "s", "min", "h")
 MEASURING = ("gradients", "warm_up", "threads", "device", "out")
-
-
-def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the command to the parser. ``count`` parses whole numbers from 1 on."""
-    text = "fit delays to measured durations, and say them as a scenario does; or measure this machine"
-    calibrating = command(commands, "calibrate", calibrate, text)
-    calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")
-    calibrating.add_argument("--column", metavar="NAME", default="seconds", help="column of durations (default: seconds)")
-    calibrating.add_argument("--worker", metavar="NAME", default="worker", help="column of workers (default: worker, if any)")
-    calibrating.add_argument("--unit", choices=UNITS, help="of the numbers (default: that of the column's name)")
-    calibrating.add_argument(
-        "--times", choices=("durations", "stamps", "intervals"), default="durations",
-        help="the column holds durations (default) or time stamps, whose differences count; or columns start and end do",
-    )
-    calibrating.add_argument(
-        "--span", choices=("compute", "download", "upload"), default="compute", help="of events, which count (default: compute)"
-    )
-    calibrating.add_argument("--empirical", metavar="FILE", help="write the durations to this CSV file, and draw from it")
-    calibrating.add_argument("--plot", metavar="FILE", help="a figure of the fits: .png, .pdf or .svg")
-    calibrating.add_argument("--json", action="store_true", help="as one JSON object")
-    measuring = calibrating.add_argument_group("measuring")
-    measuring.add_argument("--measure", metavar="TASK", help="time gradients of a task (name or scenario file) on this machine")
-    measuring.add_argument("--gradients", metavar="N", type=count, help="that are timed (default: 200)")
-    measuring.add_argument("--warm-up", metavar="N", type=count, help="gradients before them (default: 20)")
-    measuring.add_argument("--threads", metavar="N", type=count, help="of PyTorch (default: the scenario's, or 1)")
-    measuring.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
-    measuring.add_argument(
-        "--out", metavar="FILE", help="trace that is written, .csv; the snippet goes beside it (default: TASK_seconds.csv)"
-    )
 
 
 def calibrate(arguments: argparse.Namespace) -> int:

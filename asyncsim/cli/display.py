@@ -11,7 +11,7 @@ from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from asyncsim.cli.console import Console
-from asyncsim.moments import Moment
+from asyncsim.run.moments import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
 from asyncsim.units import show_seconds

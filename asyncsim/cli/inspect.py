@@ -11,11 +11,10 @@ from asyncsim import registries
 from asyncsim.cli.declared import needs
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, nearest
 from asyncsim.records.directory import write_atomically
-from asyncsim.registry import json_schema
-from asyncsim.scenario import Scenario, dump_scenario, load_study
-from asyncsim.scenario.study_schema import study_schema
+from asyncsim.scenario import dump_scenario, load_study
+from asyncsim.scenario.beside import file_schema
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -69,6 +68,10 @@ def listing(arguments: argparse.Namespace) -> int:
     if arguments.needs:
         needs()
         return 0
+    if arguments.what not in (None, *registries.ALL):
+        known = ", ".join(registries.ALL)
+        hint = nearest(arguments.what, registries.ALL)
+        raise UserError(f"list {arguments.what}: there is no such list{hint}; there are: {known}")
     for what, registry in registries.ALL.items():
         if arguments.what not in (None, what):
             continue
@@ -81,8 +84,8 @@ def listing(arguments: argparse.Namespace) -> int:
 
 
 def schema(arguments: argparse.Namespace) -> int:
-    """Print the JSON Schema of a scenario file, with the sections that a file may have in addition to a single scenario."""
-    print(json.dumps(study_schema(json_schema(Scenario)), indent=2))
+    """The JSON Schema, with what a file may say beside a single scenario."""
+    print(json.dumps(file_schema(), indent=2))
     return 0
 
 

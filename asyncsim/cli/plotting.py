@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,6 @@ from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
 OPTIONS = ("metric", "against", "x", "y", "level", "of", "baseline", "by", "start", "end", "batches")
-
-
-def arguments(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the four commands to the parser."""
-    plotting = command(commands, "plot", plot, "draw a figure of runs: PNG, PDF or SVG")
-    plotting.add_argument("runs", metavar="RUNS", nargs="+", help="run folders, or folders of runs")
-    plotting.add_argument("--kind", metavar="KIND", default="convergence", help="what to draw (see docs/plots.md)")
-    plotting.add_argument("--metric", metavar="NAME", help="such as test_error, test_loss (default: the test error)")
-    plotting.add_argument("--against", metavar="AXIS", help="time, updates, samples, dollars or joules")
-    plotting.add_argument("--label", metavar="FIELD", help="field whose value names a curve, such as optimizer.lr")
-    plotting.add_argument("--x", metavar="FIELD", help="field along x (default: workers)")
-    plotting.add_argument("--y", metavar="FIELD", help="field along y, for a heat map")
-    plotting.add_argument("--level", metavar="VALUE", type=float, help="target of the metric, for time_to_target and speedup")
-    plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
-    plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over (default: the study's)")
-    plotting.add_argument("--by", choices=("stage",), help="split the staleness of a pipeline by its stages")
-    plotting.add_argument("--start", metavar="SECONDS", type=float, help="virtual time at which a schedule begins")
-    plotting.add_argument("--end", metavar="SECONDS", type=float, help="virtual time at which a schedule ends")
-    plotting.add_argument("--batches", metavar="N", type=int, help="batches that a schedule shows (default: 8, or two a stage)")
-    plotting.add_argument("--width", metavar="INCHES", type=float, help="of the figure (default: 3.3, a column of a paper)")
-    plotting.add_argument("--out", metavar="FILE", help="ends in .png, .pdf or .svg (default: KIND.png)")
-
-    comparing = command(commands, "compare", compare, "say how runs differ: scenario, timeline, metrics")
-    comparing.add_argument(
-        "runs", metavar="RUN", nargs="+", help="two or more run folders; the others are compared with the first"
-    )
-    comparing.add_argument("--json", action="store_true", help="as one JSON object")
-
-    listing = command(commands, "ls", ls, "list the runs in a folder")
-    listing.add_argument("folders", metavar="FOLDER", nargs="*", default=["runs"], help="default: runs")
-    listing.add_argument("--json", action="store_true", help="as a JSON list")
-
-    reporting = command(commands, "report", report, "write one HTML page about the runs in a folder, that opens offline")
-    reporting.add_argument("folder", metavar="FOLDER")
-    reporting.add_argument("--out", metavar="FILE", help="default: report.html in the folder")
 
 
 def plot(arguments: argparse.Namespace) -> int:

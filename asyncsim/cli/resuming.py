@@ -7,10 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+from asyncsim.cli.arguments import parse_changes
 from asyncsim.cli.display import Display
 from asyncsim.cli.notes import tell_unreached
 from asyncsim.cli.run_tables import summary_table
-from asyncsim.scenario import Study, parse_changes
+from asyncsim.scenario import Study
 
 
 def resume(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ STARTER = """\
 #   asyncsim validate FILE     check it
 #   asyncsim plan FILE         the timeline alone: throughput, staleness, utilisation
 #   asyncsim run FILE          train; `--set cluster.workers=32` overrides a field
+#   asyncsim sweep FILE --grid cluster.workers=1,4,16     every variant with several worker counts
 # `asyncsim list` names everything that may stand after `kind:`; `asyncsim schema` is for your editor.
 
 task:
@@ -26,7 +27,7 @@ run:
   target: {metric: test_accuracy, at_least: 0.9, stop: false}
 
 variants:                      # each is a set of changes to the above
-  baseline: {cluster: {workers: 1}}
+  synchronous: {method: bsp}
   asgd: {method: asgd}
   staleness_aware: {method: staleness_aware}
   gap_aware: {method: gap_aware}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.scenario import Study
 from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def comparison_table(frame: pd.DataFrame, study: Study) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.cli.arguments import changes_of, cores
+from asyncsim.cli.arguments import changes_of, cores, parse_axes
 from asyncsim.cli.console import Console
 from asyncsim.cli.display import Display
 from asyncsim.cli.notes import sentence, tell_unreached
@@ -20,44 +20,11 @@ from asyncsim.errors import UserError
 from asyncsim.records.summary import unknown_to_a_plan
 from asyncsim.scenario import Scenario, Study, load_study
 from asyncsim.scenario.document import parse_value
-from asyncsim.scenario.points import parse_axes
 from asyncsim.units import show_seconds
 
 if TYPE_CHECKING:
     from asyncsim.sweep import SweepResult
     from asyncsim.sweep.cost import Cost
-
-
-def sweep_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the options that ``sweep`` has in addition to those of ``run``."""
-    command.add_argument(
-        "--grid",
-        metavar="FIELD=V,V,...",
-        action="append",
-        default=[],
-        help="sweep a field, e.g. cluster.workers=1,4,16; a product",
-    )
-    command.add_argument(
-        "--zip", metavar="FIELD=V,V,...", action="append", default=[], help="sweep a field together with other --zip"
-    )
-    command.add_argument("--seeds", metavar="N|S,S,...", help="seeds a point: a count, or a list, instead of the file's")
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the runs and what they cost; run nothing but a short calibration"
-    )
-    executor_arguments(command)
-
-
-def executor_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the options that say where runs are done; ``run`` has them, too."""
-    command.add_argument(
-        "--executor", choices=("auto", "fleet", "processes", "ray"), default="auto",
-        help="fleet: in this process, sharing gradient evaluations; processes: a pool; ray: a cluster (default: by --processes)",
-    )  # fmt: skip
-    command.add_argument(
-        "--ray-address", metavar="ADDRESS", help="an existing Ray cluster, e.g. auto or host:6379 (default: a local one)"
-    )
-    command.add_argument("--cpus", metavar="N", type=_share, default=1.0, help="CPUs a run takes on Ray (default: 1)")
-    command.add_argument("--gpus", metavar="N", type=_share, help="GPUs a run takes on Ray, e.g. 0.25 (default: 1 on cuda)")
 
 
 def sweep(arguments: argparse.Namespace) -> int:
@@ -261,13 +228,3 @@ def _plain(value: Any) -> Any:
 
 def _say(arguments: argparse.Namespace, text: str) -> None:
     print(text, file=sys.stderr if arguments.json else sys.stdout)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10_000:
-        raise ValueError(text)
-    return value
-
-
-_share.__name__ = "number of at least 0"

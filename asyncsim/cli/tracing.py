@@ -7,12 +7,13 @@ from pathlib import Path
 
 from asyncsim.errors import UserError
 from asyncsim.records import load_result
-from asyncsim.trace import write_trace
-from asyncsim.units import TIME, show_seconds
+from asyncsim.units import show_seconds
 
 
 def trace(arguments: argparse.Namespace) -> int:
-    """Write the trace of a run, and print where it can be opened."""
+    """Write a run's trace, and say where to open it."""
+    from asyncsim.trace import write_trace
+
     result = load_result(arguments.run)
     out = Path(arguments.run) / "trace.json" if arguments.out is None else Path(arguments.out)
     if out.is_dir():
@@ -26,12 +27,3 @@ def trace(arguments: argparse.Namespace) -> int:
         whole = show_seconds(result.summary.get("time") or 0.0)
         print(f"that is more than a browser likes; --start and --end cut a piece out of the {whole}")
     return 0
-
-
-def duration(text: str) -> float:
-    """``90``, ``90s``, ``1.5min`` as virtual seconds."""
-    unit = next((unit for unit in sorted(TIME, key=len, reverse=True) if text.endswith(unit)), "")
-    return float(text.removesuffix(unit)) * TIME.get(unit, 1.0)
-
-
-duration.__name__ = "duration (such as 90s or 2min)"

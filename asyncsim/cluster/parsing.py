@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncsim.cluster.columns import Rows
-from asyncsim.cluster.files import Unusable, text_of, unpacked
+from asyncsim.cluster.files import Unusable, text_in, unpacked
 
 SEPARATORS = {",": "`,`", ";": "`;`", "\t": "a tab"}
 TRIED = 100
@@ -32,7 +32,7 @@ def read_rows(path: Path, content: bytes) -> Rows:
     content = unpacked(path, content)
     if content[:4] == b"PAR1":
         return _parquet(path, content)
-    text = text_of(path, content)
+    text = text_in(path, content)
     name = path.name.lower().removesuffix(".gz")
     begun = "".join(text[:200].split())
     return _json_lines(path, text) if name.endswith((".jsonl", ".ndjson")) or begun.startswith(("{", "[{")) else _csv(path, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,9 @@ from asyncsim.cluster.durations import Layout, holds_events, read_durations, ref
 from asyncsim.cluster.files import Unusable, read_file
 from asyncsim.cluster.parsing import read_rows
 from asyncsim.cluster.spans import EVENT_COLUMNS, kinds_of, spans, truths_of
+from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.userfiles import read_json
 
 
 class Recording(NamedTuple):
@@ -73,15 +74,23 @@ class _Run(NamedTuple):
 
 
 def _run(folder: Path) -> _Run | None:
-    """The number of workers, and the end of the run, from the other files in a run's folder."""
-    import pyarrow.parquet as pq
+    """What the other files of a run's folder tell: how many workers there were, and when it ended. None if they are not there.
 
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-        times = pq.read_table(folder / "metrics.parquet", columns=["time_ns"]).column(0).to_numpy()
-        return _Run(int(summary["workers"]), int(times.max()))
-    except (OSError, ValueError, KeyError, TypeError):
+    Raises ``Unusable`` for those that are damaged: the durations of workers without events would be others.
+    """
+    from asyncsim.records.reading import MOST_MANIFEST, read_table
+
+    summary = folder / "summary.json"
+    if not summary.exists():
         return None
+    try:
+        workers = read_json(summary, MOST_MANIFEST)["workers"]
+        metrics = read_table(folder, "metrics", {"time_ns": "int64"})
+        return None if metrics is None else _Run(int(workers), int(metrics["time_ns"].max()))
+    except UserError as error:
+        raise Unusable("file", str(error)) from None
+    except (KeyError, TypeError, ValueError):
+        raise Unusable("file", f"{summary}: is not what a run wrote") from None
 
 
 def _from_durations(rows: Rows, layout: Layout, first: int) -> tuple[dict[int, np.ndarray], dict[int, Any], str | None]:

@@ -6,7 +6,7 @@ from asyncsim.plots.figures import write_figures
 from asyncsim.plots.fits import fits
 from asyncsim.plots.gantt import gantt
 from asyncsim.plots.heat_map import heat_map
-from asyncsim.plots.kinds import KINDS, figure, write_figure
+from asyncsim.plots.kinds import KINDS, figure, register, write_figure
 from asyncsim.plots.over_time import gap_distribution, gap_over_time, penalty_over_time, staleness_over_time
 from asyncsim.plots.pareto import pareto_front
 from asyncsim.plots.remarks import remarks
@@ -18,7 +18,7 @@ from asyncsim.plots.staleness import staleness_histogram
 
 __all__ = [
     "KINDS", "by_stage", "convergence", "cost_to_target", "energy_to_target", "figure", "final_metric", "find_runs", "fits",
-    "gantt", "gap_distribution", "gap_over_time", "heat_map", "pareto_front", "penalty_over_time", "read_run", "remarks",
-    "schedule", "speedup", "staleness_histogram", "staleness_over_time", "time_shares", "time_to_target",
+    "gantt", "gap_distribution", "gap_over_time", "heat_map", "pareto_front", "penalty_over_time", "read_run", "register",
+    "remarks", "schedule", "speedup", "staleness_histogram", "staleness_over_time", "time_shares", "time_to_target",
     "write_figure", "write_figures",
 ]  # fmt: skip

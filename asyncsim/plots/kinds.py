@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncsim.errors import UserError, nearest
 from asyncsim.plots.by_stage import by_stage
@@ -27,6 +28,9 @@ from asyncsim.records.stage_tables import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+Draw = TypeVar("Draw", bound="Callable[..., Any]")
 
 
 class Kind(NamedTuple):
@@ -62,6 +66,8 @@ KINDS: dict[str, Kind] = {
     ),
     "time_shares": Kind(time_shares, (), (), "utilisation and idle time, from the summaries"),
 }
+GROUP = "asyncsim.plot_kind"
+"""Entry points of packages that bring kinds of their own: each names a function with ``register`` above it."""
 MOST_TIMELINES = 3
 """Gantt charts and schedules in one figure."""
 MOST_INCHES = 20.0
@@ -69,8 +75,31 @@ MOST_INCHES = 20.0
 FORMATS = ("png", "pdf", "svg")
 
 
+def register(name: str, text: str, tables: Sequence[str] = (), options: Sequence[str] = ()) -> Callable[[Draw], Draw]:
+    """Decorator of a function ``draw(results, labels=None, ..., ax=None) -> Axes``, which becomes the kind ``name``.
+
+    ``text`` says in a line what it shows; ``tables`` are read with the runs (metrics, updates, events); ``options`` are as in
+    ``Kind``. Raises ``UserError`` for a name that another function has.
+    """
+
+    def add(draw: Draw) -> Draw:
+        known = KINDS.get(name)
+        if known is not None and (known.draw.__module__, known.draw.__qualname__) != (draw.__module__, draw.__qualname__):
+            raise UserError(f"plot kind {name!r} is already drawn by {known.draw.__module__}.{known.draw.__qualname__}")
+        KINDS[name] = Kind(draw, tuple(tables), tuple(options), text)
+        return draw
+
+    return add
+
+
 def kind_of(name: str) -> Kind:
-    """The kind of a name, which may be written with ``_`` or ``-``. Raises ``UserError`` for an unknown name."""
+    """A kind by its name, written with ``_`` or ``-``. Raises ``UserError``."""
+    if name.replace("-", "_") not in KINDS:
+        for point in entry_points(group=GROUP):
+            try:
+                point.load()
+            except Exception as error:  # a broken package must be named, whatever it raises
+                raise UserError(f"entry point {GROUP}:{point.name} ({point.value}) cannot be loaded: {error}") from error
     kind = KINDS.get(name.replace("-", "_"))
     if kind is None:
         raise UserError(f"kind: {name!r} is unknown{nearest(name.replace('-', '_'), KINDS)}; there are: {', '.join(KINDS)}")

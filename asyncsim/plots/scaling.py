@@ -1,4 +1,4 @@
-"""Draw how a run changes as workers are added: the final metric, the time to a target, and the speed-up against N."""
+"""What becomes of a run as workers are added: final metric, time to target, speed-up against N."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from asyncsim.errors import UserError
-from asyncsim.plots.crosses import Point, rows_of_crosses
+from asyncsim.plots.counts import Point, draw_points, finish
 from asyncsim.plots.fields import check_field, field_value
 from asyncsim.plots.remarks import few, remark
-from asyncsim.plots.scales import in_percent, logarithmic, name_of, numeric, percent, workers_axis
-from asyncsim.plots.style import axes, grouped, legend, looks
+from asyncsim.plots.scales import in_percent, logarithmic, name_of, numeric, percent
+from asyncsim.plots.style import axes, grouped
 from asyncsim.plots.tables import curve, diverged, final, headline, only_ended
 from asyncsim.records import Result
 
@@ -42,13 +42,13 @@ def final_metric(
     metric = metric or headline(runs)
     ax = axes(ax)
     series = few(_series(results, lambda run: final(run, metric), x, labels), ax)
-    values = _draw(ax, series)
+    values = draw_points(ax, series)
     ax.set_ylabel(name_of(metric))
     if metric.endswith("_error"):
         logarithmic(ax, "y", values, shares=True)
     elif percent(metric):
         in_percent(ax.yaxis)
-    _finish(ax, series, x, "diverged")
+    finish(ax, series, x, "diverged")
     return ax
 
 
@@ -104,10 +104,10 @@ def _to_target(
     measure = _reaching(_listed(results), metric, level, of)
     ax = axes(ax)
     series = few(_series(results, measure, x, labels), ax)
-    values = _draw(ax, series)
+    values = draw_points(ax, series)
     ax.set_ylabel(f"{SPENT[of]} to\n{_goal(_listed(results), metric, level)}")
     logarithmic(ax, "y", values)
-    _finish(ax, series, x, "never reached")
+    finish(ax, series, x, "never reached")
     return ax
 
 
@@ -147,7 +147,7 @@ def speedup(
             p._replace(values=tuple(base.mean / value for value in p.values), mean=base.mean / p.mean) for p in points
         ]
     faster = few(faster, ax)
-    values = _draw(ax, faster)
+    values = draw_points(ax, faster)
     if baseline is None and all(len(points) == 1 for points in series.values()):
         remark(ax, "every curve has one worker count and is compared with itself; name another with `baseline`")
     counts = sorted({point.x for points in series.values() for point in points})
@@ -160,7 +160,7 @@ def speedup(
         base = "each one's smallest N"
     ax.set_ylabel(f"speed-up over {base}\n" + ("(time to target)" if of == "target" else "(samples per virtual second)"))
     logarithmic(ax, "y", values)
-    _finish(ax, faster, "workers", "never reached")
+    finish(ax, faster, "workers", "never reached")
     return ax
 
 
@@ -221,42 +221,3 @@ def _goal(runs: list[Result], metric: str | None, level: float | None) -> str:
         return "target"
     sign, level = ("≥", target["at_least"]) if target.get("at_least") is not None else ("≤", target["at_most"])
     return f"{name_of(target['metric'])} {sign} {f'{100 * level:g} %' if percent(target['metric']) else f'{level:g}'}"
-
-
-def _draw(ax: Axes, series: dict[str, list[Point]]) -> list[float]:
-    """Lines, bars and points; returns all values drawn. What has none is drawn by ``_finish``, when the axis has its limits."""
-    drawn: list[float] = []
-    for (name, points), look in zip(series.items(), looks(series).values(), strict=True):
-        known = [point for point in points if point.values]
-        means = np.array([point.mean for point in known])
-        ends = np.array([(min(point.values), max(point.values)) for point in known]).reshape(-1, 2)
-        x = [point.x for point in known]
-        ax.errorbar(
-            x, means, yerr=_bars(means, ends), color=look.colour, linestyle=look.dash, marker=look.point,
-            capsize=2, elinewidth=0.8, label=name,
-        )  # fmt: skip
-        partly = [(point.x, point.mean) for point in known if len(point.values) < point.runs]
-        if partly:
-            ax.plot(*zip(*partly, strict=True), look.point, color=look.colour, markerfacecolor="white", zorder=4, label="_partly")
-        drawn.extend(ends.ravel())
-    if not drawn:
-        ax.set_yticks([])  # nothing has a place along it
-    return drawn
-
-
-def _bars(means: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
-    """Lengths below and above the points, ``(2, points)``."""
-    return np.abs(ends.T - means) if len(means) else None
-
-
-def _finish(ax: Axes, series: dict[str, list[Point]], x: str, missing: str) -> None:
-    """Worker axis, legend, and at the top a row for runs without a number, for every label that has some."""
-    counts = [point.x for points in series.values() for point in points]
-    if x in ("workers", "cluster.workers") or (min(counts) > 0 and max(counts) > 20 * min(counts)):
-        workers_axis(ax, counts)
-    ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x.replace("_", " "))
-    lacking = {name: [p for p in points if len(p.values) < p.runs] for name, points in series.items()}
-    lacking = {name: points for name, points in lacking.items() if points}
-    shades = looks(series)
-    rows_of_crosses(ax, lacking, shades, missing)
-    legend(ax)

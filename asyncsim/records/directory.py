@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from asyncsim.errors import UserError
 from asyncsim.records.locks import held
@@ -93,10 +91,10 @@ class RunDirectory:
 
     def write_part(self, table: str, segment: Mapping[str, np.ndarray]) -> None:
         self.parts += 1
-        self.write_bytes(f"parts/{table}-{self.parts:06d}.parquet", _parquet(pa.table(dict(segment))))
+        self.write_bytes(f"parts/{table}-{self.parts:06d}.parquet", _parquet(segment))
 
     def write_table(self, table: str, arrays: Mapping[str, np.ndarray]) -> None:
-        self.write_bytes(f"{table}.parquet", _parquet(pa.table(dict(arrays))))
+        self.write_bytes(f"{table}.parquet", _parquet(arrays))
 
     def drop_parts(self) -> None:
         """Remove the parts, whose rows are in the whole tables now."""
@@ -141,7 +139,10 @@ def _is_run(path: Path) -> bool:
     )
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet(arrays: Mapping[str, Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(pa.table(dict(arrays)), buffer, compression="zstd")
     return buffer.getvalue()

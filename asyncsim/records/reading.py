@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
@@ -93,7 +91,7 @@ def read_table(path: Path, table: str, columns: Mapping[str, str] | None = None)
         return None
     try:
         found = read_parquet(files)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, _arrow_error()) as error:
         raise UserError(f"{path}: table {table} cannot be read: {(str(error).splitlines() or ['damaged'])[0]}") from None
     missing = [name for name in columns if name not in found]
     if missing:
@@ -115,7 +113,7 @@ def read_rows(path: Path, table: str, count: int, parts: int) -> dict[str, np.nd
     files = files or [file for file in [path / f"{table}.parquet"] if file.exists()]
     try:
         found = read_parquet(files)
-    except (OSError, ValueError, UserError, pa.ArrowException):
+    except (OSError, ValueError, UserError, _arrow_error()):
         return None
     return {name: values[:count] for name, values in found.items()} if len(next(iter(found.values()), ())) >= count else None
 
@@ -128,6 +126,9 @@ def part_number(part: Path) -> int:
 
 def read_parquet(files: Iterable[Path]) -> dict[str, np.ndarray]:
     """The rows of Parquet files, one after the other. Raises ``UserError``, OSError, ValueError or ArrowException."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = 0
     tables = []
     for file in files:
@@ -138,6 +139,12 @@ def read_parquet(files: Iterable[Path]) -> dict[str, np.ndarray]:
             tables.append(parquet.read())
     data = pa.concat_tables(tables) if tables else pa.table({})
     return {name: data.column(name).to_numpy() for name in data.column_names}
+
+
+def _arrow_error() -> type[Exception]:
+    from pyarrow import ArrowException
+
+    return ArrowException
 
 
 def _wrong_in_scenario(scenario: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

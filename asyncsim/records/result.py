@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from asyncsim.errors import UserError, nearest
 from asyncsim.numpyfiles import read_npy
@@ -18,6 +17,9 @@ from asyncsim.records.reading import read_manifest, read_summary, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
 from asyncsim.records.stage_tables import stage_table
 from asyncsim.userfiles import MEGABYTE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Arrays = dict[str, np.ndarray]
 COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
@@ -54,15 +56,18 @@ class Result:
 
     @cached_property
     def updates(self) -> pd.DataFrame:
-        """One row for each push that arrived: staleness, gap, penalty, loss, and what became of it (``records.rows.UPDATES``)."""
+        """One row a push that arrived: staleness, gap, penalty, loss and what became of it (``records.rows.UPDATES``)."""
+        import pandas as pd
+
         frame = _frame(self.tables.get("updates"), UPDATES, {"time": "time_ns"})
         frame["outcome"] = pd.Categorical.from_codes(frame["outcome"], OUTCOMES)
         return frame
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """One row for each span of a worker's time (``records.rows.EVENTS``): a Gantt chart can be drawn from this table alone.
-        """
+        """One row a span of a worker's time (``records.rows.EVENTS``): a Gantt chart can be drawn from it alone."""
+        import pandas as pd
+
         frame = _frame(self.tables.get("events"), EVENTS, {"start": "start_ns", "end": "end_ns"})
         frame["kind"] = pd.Categorical.from_codes(frame["kind"], EVENT_KINDS)
         return frame
@@ -99,6 +104,8 @@ def load_result(path: str | Path, tables: Iterable[str] = TABLES, parameters: bo
 
 
 def _frame(arrays: Arrays | None, columns: dict[str, str], seconds: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
     frame = pd.DataFrame(arrays if arrays is not None else {name: np.empty(0, dtype) for name, dtype in columns.items()})
     for place, (name, source) in enumerate(seconds.items()):
         frame.insert(place, name, frame[source] / 1e9)

@@ -6,13 +6,15 @@ In tables and figures for people, stages and groups count from 1, as in the pape
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES, WORK
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Arrays = Mapping[str, np.ndarray]
 FORWARD, BACKWARD, BOTH = (EVENT_KINDS.index(kind) for kind in ("forward", "backward", "compute"))
@@ -71,6 +73,8 @@ def stage_table(
             if "versions" in row:
                 row["weight_bytes"] = row["versions"] * numbers[stage] * size
         rows.append(row)
+    import pandas as pd
+
     return pd.DataFrame(rows).set_index("stage")
 
 

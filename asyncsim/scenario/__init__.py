@@ -2,9 +2,11 @@
 
 from asyncsim.scenario.document import Document, read_document
 from asyncsim.scenario.dump import dump_scenario
+from asyncsim.scenario.expansion import expand
+from asyncsim.scenario.files import load_scenario, load_study
 from asyncsim.scenario.problems import ScenarioError
 from asyncsim.scenario.schema import Records, Scenario, build_scenario
-from asyncsim.scenario.study import Study, expand, load_scenario, load_study, parse_changes
+from asyncsim.scenario.study import Study
 
 __all__ = [
     "Document",
@@ -17,6 +19,5 @@ __all__ = [
     "expand",
     "load_scenario",
     "load_study",
-    "parse_changes",
     "read_document",
 ]

@@ -21,6 +21,14 @@ def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def overridden(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``merged``, for changes of the command line. Raises ``UserError``, naming it as an override."""
+    try:
+        return merged(data, changes)
+    except UserError as error:
+        raise UserError(f"override: {error}") from None
+
+
 def _put(target: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
     *parents, last = keys
     place: Any = target

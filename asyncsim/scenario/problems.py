@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,7 @@ from asyncsim.errors import UserError, nearest, printable
 from asyncsim.scenario.document import Document, Location
 
 MOST = 20
+M = TypeVar("M", bound=BaseModel)
 
 _WORDS = {
     "greater_than": "must be above {gt}",
@@ -48,20 +49,65 @@ class ScenarioError(UserError):
         super().__init__("\n".join(shown))
 
 
+class Problems:
+    """What is wrong with a document, gathered a line each, so that all of it is told at once.
+
+    ``overridden`` are the dotted paths of overrides; a problem in one of them names no file.
+    """
+
+    def __init__(self, document: Document, overridden: Collection[str] = ()) -> None:
+        self.document = document
+        self.overridden = tuple(overridden)
+        self.lines: list[str] = []
+
+    def wrong(self, place: Location, message: str) -> None:
+        """Note a problem at a place of the document, or of an option: ``("--grid", "cluster.workers")``."""
+        named = str(place[0]).startswith("--")
+        where = " ".join(map(str, place)) if named else f"{origin(place, self.document, self.overridden)}: {_dotted(place)}"
+        self.lines.append(f"{where}: {message}")
+
+    def add(self, error: ScenarioError) -> None:
+        self.lines += error.problems
+
+    def refuse(self) -> None:
+        """Raise ``ScenarioError`` if there are any."""
+        if self.lines:
+            raise ScenarioError(list(dict.fromkeys(self.lines)))
+
+
 def scenario_error(
-    error: ValidationError, model: type[BaseModel], document: Document, overridden: Collection[str] = ()
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    overridden: Collection[str] = (),
+    under: Location = (),
 ) -> ScenarioError:
     """Every problem of ``error`` as one line: ``file:line: field: what is wrong, the value``. ``overridden`` are the dotted
-    paths of overrides; a problem in one of them names no file."""
+    paths of overrides; a problem in one of them names no file. ``under`` is the place of the ``model`` in the document."""
     sections = dict(_sections(model))
     problems: dict[Location, list[Any]] = {}
     for problem in error.errors(include_url=False):
-        place = tuple(part for part in problem["loc"] if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
+        place = under + tuple(part for part in problem["loc"] if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
         problems.setdefault(place, []).append(problem)
     around = {place[:length] for place in problems for length in range(len(place))}  # a union's other branch
     return ScenarioError([
         _line(place, found, sections, document, overridden) for place, found in problems.items() if place not in around
     ])  # fmt: skip
+
+
+def validated(
+    model: type[M],
+    data: Any,
+    document: Document,
+    overridden: Collection[str] = (),
+    under: Location = (),
+    context: Mapping[str, Any] | None = None,
+) -> M:
+    """``data``, which stands ``under`` a place of the ``document``, as an instance of ``model``. Raises ``ScenarioError``."""
+    try:
+        return model.model_validate(data, context=context)
+    except ValidationError as error:
+        raise scenario_error(error, model, document, overridden, under) from None
 
 
 def origin(location: Location, document: Document, overridden: Collection[str] = ()) -> str:
@@ -100,16 +146,25 @@ def _line(
     else:
         place = _as_written(place, document.data)
         value = _value(place, document.data, given)
-        said = _is_container(value) or value is None or shown(value) in message
-        message += "" if said and kind not in _WORDS else f" (it is {shown(value)})"
-    field = printable(".".join(str(part) for part in place), lines=False)
+        named = _is_container(value) or value is None or shown(value) in message
+        message += "" if named and kind not in _WORDS else f" (it is {shown(value)})"
+    field = _dotted(place)
     return f"{origin(place, document, overridden)}: {f'{field}: ' if field else ''}{message}"
+
+
+def said(problem: Any) -> str:
+    """What one of pydantic's problems says, where a check of ours has worded it."""
+    return problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _dotted(place: Location) -> str:
+    return printable(".".join(str(part) for part in place), lines=False)
 
 
 def _message(problem: Any, sections: Mapping[str, Any]) -> str:
     kind, context, given = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind not in _WORDS:
-        return problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return said(problem)
     if kind == "model_type" and context["class_name"] in sections:
         return f"must be a mapping with some of: {', '.join(sections[context['class_name']].model_fields)}"
     plain = {key: f"{bound:.12g}" if isinstance(bound, float) else bound for key, bound in context.items()}

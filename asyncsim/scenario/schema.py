@@ -25,7 +25,7 @@ from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document, plain_document
 from asyncsim.scenario.merge import merged
-from asyncsim.scenario.problems import scenario_error
+from asyncsim.scenario.problems import validated
 from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.tasks import Cut, TaskSpec
@@ -225,7 +225,4 @@ class Scenario(Spec):
 def build_scenario(document: Document, overridden: tuple[str, ...] = (), folder: str | None = None) -> Scenario:
     """Validate plain data. Relative paths in it start at ``folder``. Raises ``UserError`` with one line for each problem."""
     document = plain_document(document, overridden)
-    try:
-        return Scenario.model_validate(document.data, context={"folder": folder})
-    except ValidationError as error:
-        raise scenario_error(error, Scenario, document, overridden) from None
+    return validated(Scenario, document.data, document, overridden, context={"folder": folder})

@@ -1,19 +1,21 @@
-"""The section ``tune``: a field whose value is chosen for every method by the result on the validation split."""
+"""The section ``tune``: a field chosen for every method by its result on the validation split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 
-from asyncsim.registry import Spec, located
-from asyncsim.scenario.document import Document
-from asyncsim.scenario.problems import scenario_error, shown
+from asyncsim.registry import Spec
+from asyncsim.scenario.problems import shown
 from asyncsim.scenario.schema import Scenario
 
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
 FIRST_SEED = 1_000_000
-"""The first seed of tuning runs, chosen so that they draw other batches and stragglers than the runs that are reported."""
+"""Tuning draws other batches and stragglers than the runs that are reported."""
 
 
 class Tune(Spec):
@@ -23,7 +25,7 @@ class Tune(Spec):
     ``low`` and ``high``, on a logarithmic scale if ``log``. Ties go to the value that was tried first.
     """
 
-    sampler: Literal["grid", "optuna"] = "grid"
+    sampler: Literal["grid", "optuna"] = Field(default="grid", alias="kind")
     field: str = Field(default="optimizer.lr", pattern=r"^\w+(\.\w+)*$")
     metric: str = Field(
         default="validation_loss", pattern=r"^validation_\w+$", description="validation_loss, validation_accuracy, ..."
@@ -38,16 +40,19 @@ class Tune(Spec):
     @model_validator(mode="before")
     @classmethod
     def _nested(cls, data: Any) -> Any:
-        """``grid: {kind: optuna, trials: 20, ...}`` is the same as these fields beside it; ``kind`` is the sampler's."""
-        if not isinstance(data, Mapping):
+        """``grid: {kind: optuna, trials: 20, ...}`` is the same as these fields beside it."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("grid"), Mapping):
             return data
-        if isinstance(data.get("grid"), Mapping):
-            data = {**{key: value for key, value in data.items() if key != "grid"}, **data["grid"]}
-        if "kind" not in data:
-            return data
-        if data["kind"] not in ("grid", "optuna"):
-            raise located("tune", [(("kind",), data["kind"], "must be grid or optuna")])
-        return {"sampler": data["kind"]} | {key: value for key, value in data.items() if key != "kind"}
+        return {**{key: value for key, value in data.items() if key != "grid"}, **data["grid"]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """All fields may stand under ``grid``, too."""
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        fields = handler.resolve_ref_schema(described)["properties"]
+        nested = {"type": "object", "additionalProperties": False, "properties": dict(fields)}
+        fields["grid"] = {"anyOf": [fields["grid"], nested]}
+        return described
 
     @model_validator(mode="after")
     def _complete(self) -> Tune:
@@ -78,7 +83,7 @@ class Tune(Spec):
         return Scenario.model_validate(document).evolve({self.field: value})
 
     def problem(self, scenario: Scenario) -> str | None:
-        """The reason why ``scenario`` cannot be tuned like this; None if it can."""
+        """Why ``scenario`` cannot be tuned like this, if so."""
         if self.field.partition(".")[0] in ("seed", "name", "evaluate", "run", "records"):
             return f"tune.field: `{self.field}` is nothing that can be tuned"
         if self.metric not in self._metrics(scenario):
@@ -90,28 +95,3 @@ class Tune(Spec):
     @staticmethod
     def _metrics(scenario: Scenario) -> list[str]:
         return [f"validation_{metric}" for metric in scenario.task.metrics]
-
-
-def build_tune(data: Any, document: Document, overridden: tuple[str, ...]) -> Tune:
-    """Validate the section. Raises ``ScenarioError`` with located lines."""
-    try:
-        return Tune.model_validate(data)
-    except ValidationError as error:
-        lines = {place[1:]: line for place, line in document.lines.items() if place[0] == "tune" and len(place) > 1}
-        inner = Document(
-            data if isinstance(data, dict) else {}, document.where(("tune",)).rpartition(":")[0] or document.source, lines
-        )
-        made = scenario_error(error, Tune, inner, overridden)
-        made.problems = [_under_tune(problem, document) for problem in made.problems]
-        raise type(made)(made.problems) from None
-
-
-def _under_tune(problem: str, document: Document) -> str:
-    """``file:3: grid: ...`` as ``file:3: tune.grid: ...``; what concerns the whole section gets its line."""
-    origin, _, rest = problem.partition(": ")
-    if origin == document.source:
-        origin = document.where(("tune",))
-    word = rest.partition(":")[0]
-    rest = rest.replace("allowed here: sampler,", "allowed here: kind,")
-    inner = word.partition(".")[0] in (*Tune.model_fields, "kind") or "unknown field" in rest
-    return f"{origin}: tune.{rest}" if inner and ": " in rest else f"{origin}: tune: {rest}"

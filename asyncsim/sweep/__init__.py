@@ -1,19 +1,19 @@
-"""Studies: run many scenarios, and put their results into tables."""
+"""Studies: many runs, side by side. Names are imported when they are first used: a plan needs no tables."""
 
-from asyncsim.sweep.fleet import simulate_many
-from asyncsim.sweep.result import SweepResult, load_sweep, simulate_sweep
-from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
-from asyncsim.sweep.table import comparison, runs_table
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "Executor",
-    "Report",
-    "SweepResult",
-    "comparison",
-    "load_sweep",
-    "run_folder",
-    "runs_table",
-    "simulate_many",
-    "simulate_study",
-    "simulate_sweep",
-]
+_HOMES = {
+    "simulate_many": "fleet",
+    "SweepResult": "result", "load_sweep": "result", "simulate_sweep": "result",
+    "Executor": "runner", "Report": "runner", "run_folder": "runner", "simulate_study": "runner",
+    "comparison": "table", "runs_table": "table",
+}  # fmt: skip
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'asyncsim.sweep' has no attribute {name!r}")
+    return getattr(import_module(f"asyncsim.sweep.{_HOMES[name]}"), name)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from asyncsim import stopping
 from asyncsim.errors import Busy, UserError
-from asyncsim.moments import Progress
 from asyncsim.records import Result
 from asyncsim.records.directory import lock_of
 from asyncsim.records.locks import held, is_free
 from asyncsim.run import Wait, reusable, simulate
+from asyncsim.run.moments import Progress
 from asyncsim.scenario import Scenario
 
 

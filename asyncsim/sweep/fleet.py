@@ -12,9 +12,9 @@ from greenlet import getcurrent, greenlet
 
 from asyncsim.ambient import sheltered, undrawn
 from asyncsim.errors import UserError
-from asyncsim.moments import Progress
 from asyncsim.records import Result
 from asyncsim.run import simulate
+from asyncsim.run.moments import Progress
 from asyncsim.scenario import Scenario
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from asyncsim.errors import UserError
 from asyncsim.records import Result, load_result
 from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Document, Study, build_scenario
-from asyncsim.scenario.tuning import build_tune
+from asyncsim.scenario.problems import validated
+from asyncsim.scenario.tuning import Tune
 from asyncsim.sweep.runner import Executor, Report, run_folder, simulate_study
 from asyncsim.sweep.table import comparison, plain, runs_table
 from asyncsim.sweep.tune import tuned_study
@@ -208,14 +209,14 @@ def _whole(document: dict[str, Any]) -> bool:
 
 def _read(folder: Path, document: dict[str, Any], part: str) -> SweepResult:
     """The runs at the chosen values, or those at the common one."""
-    runs = document[part]
+    runs, whole = document[part], Document(document, str(folder / FILE))
     study = Study(
         document["name"],
         tuple(build_scenario(Document(run["scenario"], str(folder / FILE))) for run in runs),
         tuple(run["variant"] for run in runs),
         document["baseline"],
         tuple(run["point"] for run in runs),
-        None if document["tune"] is None else build_tune(document["tune"], Document({}, str(folder / FILE)), ()),
+        None if document["tune"] is None else validated(Tune, document["tune"], whole, under=("tune",)),
     )
     undecided = tuple(index for index, run in enumerate(runs) if run.get("undecided"))
     results = tuple(None if run.get("undecided") else _loaded(folder / run["folder"]) for run in runs)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from asyncsim.errors import UserError
-from asyncsim.moments import Moment
 from asyncsim.records import Result
 from asyncsim.run import reusable
+from asyncsim.run.moments import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.attempt import Outcome, attempt, is_idle
 from asyncsim.sweep.fleet import interleave

@@ -6,10 +6,11 @@ Without augmentation: the paper figures on CIFAR use random crops and flips, so 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from asyncsim.paths import ScenarioPath, absolute
 from asyncsim.tasks.data import npz
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data.cifar import cifar
@@ -20,18 +21,10 @@ from asyncsim.tasks.models.resnet import ResNet20
 from asyncsim.tasks.spec import tasks
 
 
-def _from_scenario(path: str | None, info: ValidationInfo) -> str | None:
-    """A relative path starts at the scenario's folder (the validation context's ``folder``), or else at the working directory."""
-    return None if path is None else str((Path((info.context or {}).get("folder") or ".") / Path(path).expanduser()).resolve())
-
-
-Folder = Annotated[str | None, AfterValidator(_from_scenario)]
-
-
 class FileTask(ClassificationTask):
     """A task on files that the user brings. ``verify: false`` accepts files that are not, byte for byte, the published ones."""
 
-    data_dir: Folder = None
+    data_dir: ScenarioPath | None = None
     verify: bool = True
 
 
@@ -82,12 +75,12 @@ class Npz(ClassificationTask):
     file: str
     shape: tuple[int, ...]
     classes: int = Field(ge=2)
-    data_dir: Folder = None
+    data_dir: ScenarioPath | None = None
 
     @field_validator("file")
     @classmethod
     def _near_the_scenario(cls, file: str, info: ValidationInfo) -> str:
-        near = _from_scenario(file, info)
+        near = absolute(file, info)
         return near if is_file(Path(near)) else file
 
     def arrays(self) -> Arrays:

@@ -132,7 +132,7 @@ def test_wrong_json_lines(cli, content, message):
     (): "name a trace, or a task with --measure",
     ("t.csv", "--measure", "digits"): "not both",
     ("t.csv", "--threads", "2"): "--threads is allowed only with --measure",
-    ("nowhere.csv",): "nowhere.csv cannot be read: No such file",
+    ("nowhere.csv",): "nowhere.csv: there is no such file",
     (".",): "the folder holds no finished run with events",
     ("t.csv", "--column", "second"): "has no column 'second'; did you mean `seconds`",
     ("t.csv", "--worker", "host"): "has no column 'host'",

@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 import asyncsim
 from asyncsim import registries
 from asyncsim.cli import main
+from asyncsim.cli.grammar import parser
+from asyncsim.cli.sweeping import study_of
 
 ONE = "task: {kind: digits, model: softmax}\ncluster: {workers: 3}\nrun: {updates: 12}\nevaluate: {updates: 12}\n"
 
@@ -147,7 +149,14 @@ def test_init_refuses(cli, path, words):
     assert words in err
 
 
-@pytest.mark.parametrize("words", [[], ["simulate"], ["run"], ["list", "animals"]])
+def test_a_list_that_there_is_not(capsys):
+    assert main(["list", "delay"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "list delay: there is no such list; did you mean `delays`; there are: methods, policies," in err
+
+
+@pytest.mark.parametrize("words", [[], ["simulate"], ["run"]])
 def test_usage_errors(words, capsys):
     with pytest.raises(SystemExit) as caught:
         main(words)
@@ -160,3 +169,11 @@ def test_version(capsys):
         main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"asyncsim {asyncsim.__version__}\n"
+
+
+def test_worker_counts_of_the_starter_can_be_swept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    words = ["scenario.yaml", "--grid", "cluster.workers=1,4", "--set", "run.updates=2", "--set", "run.target=null"]
+    study = study_of(parser().parse_args(["sweep", *words]))
+    assert sorted({scenario.cluster.num_workers for scenario in study.scenarios}) == [1, 4]

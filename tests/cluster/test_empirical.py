@@ -62,7 +62,7 @@ def test_a_changed_file_is_another_delay(write):
         ("seconds\nsoon\n", "file", ["line 2", "'soon'"]),
         ("seconds\n1e300\n", "file", ["line 2", "9e+09"]),
         ("a,seconds\n1,2\n3\n", "file", ["line 3", "1 values for 2 columns"]),
-        (b"seconds\n\xff\xfe\n", "file", ["cannot be read", "UTF-8"]),
+        (b"seconds\n\xff\xfe\n", "file", ["is not UTF-8 text", "UTF-8"]),
     ],
 )
 def test_wrong_files(write, content, field, words):
@@ -76,7 +76,10 @@ def test_wrong_files(write, content, field, words):
         assert word in problem["msg"]
 
 
-@pytest.mark.parametrize("file", ["absent.csv", "."])
-def test_a_file_that_cannot_be_read(write, file):
-    with pytest.raises(ValidationError, match="cannot be read"):
+UNREADABLE = [("absent.csv", "there is no such file"), (".", "cannot be read: the folder holds no finished run")]
+
+
+@pytest.mark.parametrize(("file", "words"), UNREADABLE)
+def test_a_file_that_cannot_be_read(write, file, words):
+    with pytest.raises(ValidationError, match=words):
         Empirical(file=file)

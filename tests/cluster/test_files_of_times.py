@@ -97,7 +97,7 @@ REFUSED = {
     "no separator to be told": ("worker;seconds,x\n0;1,2\n", "its header holds `,` and `;`"),
     "an open quote": ('worker,seconds\n0,"1\n', "line 2: cannot be read as CSV"),
     "a NUL": ("worker,seconds\n0,1\n0,\0\n", "line 3: cannot be read as text: there is a NUL"),
-    "latin": (b"worker,seconds\n\xe9,1\n", "cannot be read as text in UTF-8"),
+    "latin": (b"worker,seconds\n\xe9,1\n", "is not UTF-8 text (byte 15)"),
     "cut gzip": (gzip.compress(LINES.encode())[:-12], "cannot be read as gzip"),
     "a key twice": ('{"worker": 0, "seconds": 1, "seconds": 2}\n', "line 1: the field 'seconds' comes twice"),
     "an array": ('[{"worker": 0, "seconds": 1}]', "line 1: [{'worker': 0, 'seconds': 1}] is not an object"),
@@ -121,12 +121,14 @@ def test_only_regular_files_of_a_bounded_size_are_read(monkeypatch, reader):
     monkeypatch.setattr(files, "MOST_BYTES", 2**20)
     Path("large.csv").write_text("seconds\n" + "1\n" * 2**19)
     Path("bomb.csv.gz").write_bytes(gzip.compress(b"seconds\n" + b"1\n" * 2**19))
-    for name in ("pipe", "/dev/zero", "/dev/urandom"):
-        with pytest.raises((ValidationError, UserError), match="a pipe, a device or a socket; allowed are regular files"):
+    for name, words in (("pipe", "is a named pipe"), ("/dev/zero", "is a device"), ("/dev/urandom", "is a device")):
+        with pytest.raises((ValidationError, UserError), match=f"{name}: {words}, not a file"):
             reader(name)
-    for name in ("large.csv", "bomb.csv.gz"):
-        with pytest.raises((ValidationError, UserError), match="holds more than 1 MiB, which is the limit"):
+    for name, words in (("large.csv", "has 1,048,584 bytes; at most"), ("bomb.csv.gz", "has more than")):
+        with pytest.raises((ValidationError, UserError), match=f"{name}: {words} 1,048,576"):
             reader(name)
+    with pytest.raises((ValidationError, UserError), match=r"~nobody-of-that-name/t.csv: there is no such place"):
+        reader("~nobody-of-that-name/t.csv")
     with pytest.raises((ValidationError, UserError), match="cannot be read: embedded null byte"):
         reader("a\0b")
 
@@ -321,3 +323,12 @@ def test_a_run_is_a_file_of_times():
     result = asyncsim.simulate(build_scenario(Document(document, "test")), "first")
     computed = result.events[result.events["kind"] == "compute"]
     assert list(Empirical(file="first").seconds) == pytest.approx((computed["end"] - computed["start"]).tolist(), abs=1e-9)
+    Path("first/summary.json").unlink()
+    assert len(Recorded(file="first").recording.durations) == 2  # as a table of events alone
+    Path("first/summary.json").write_text('{"workers": "many"}')
+    with pytest.raises(ValidationError, match=r"summary.json: is not what a run wrote"):
+        Recorded(file="first")
+    Path("first/summary.json").unlink()
+    os.mkfifo("first/summary.json")
+    with pytest.raises(ValidationError, match=r"summary.json: is a named pipe, not a file"):
+        Recorded(file="first")

@@ -19,6 +19,7 @@ import asyncsim.run
 from asyncsim.errors import UserError
 from asyncsim.records import recorder
 from asyncsim.registries import methods
+from asyncsim.simulation.simulation import Simulation
 
 GAP_AWARE = {"method": "gap_aware"}
 SOFTSYNC = {"method": {"kind": "softsync", "n": 2, "staleness_aware": False}}  # means are computed late, by the union of batches
@@ -134,13 +135,13 @@ def test_threads_are_the_scenarios_and_then_as_they_were(make, monkeypatch):
     monkeypatch.setenv("ASYNCSIM_VERIFY", "")  # which plans as well
     scenario = make(**GAP_AWARE, run={"updates": 30})
     seen, inside = [], []
-    init = asyncsim.run.Simulation.run
+    init = Simulation.run
 
     def watched(self: Any, *arguments: Any) -> Any:
         inside.append(torch.get_num_threads())
         return init(self, *arguments)
 
-    monkeypatch.setattr(asyncsim.run.Simulation, "run", watched)
+    monkeypatch.setattr(Simulation, "run", watched)
     for threads in (1, 2):
         torch.set_num_threads(threads)
         seen.append(prints(scenario))

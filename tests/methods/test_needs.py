@@ -107,7 +107,7 @@ def test_timing_that_depends_on_numbers_is_declared_refused_by_plan_and_run_with
     assert by_loss.bundle().decided_by_values == ["test_by_loss"]
     with pytest.raises(UserError, match=r"`custom` cannot be planned: `test_by_loss` decides by gradients, parameters or losses"):
         asyncsim.plan(by_loss)
-    monkeypatch.setattr("asyncsim.assembling.Fates", None)  # nobody looks ahead
+    monkeypatch.setattr("asyncsim.run.timelines.Fates", None)  # nobody looks ahead
     result = asyncsim.simulate(by_loss, tmp_path)
     assert result.manifest["timeline"] == "by values"
     assert result.summary["dropped"] > 5

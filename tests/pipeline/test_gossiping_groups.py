@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_loops import Net, Parameters, flat, stepped
+from pydantic import ValidationError
 
 import asyncsim
 from asyncsim.assembling import assemble
@@ -144,3 +146,16 @@ def test_wrong_matrix_files(tmp_path, text, words):
     (tmp_path / "matrix.csv").write_text(text)
     with pytest.raises(UserError, match=words):
         gossips["matrix"](file=str(tmp_path / "matrix.csv")).matrix(2)
+
+
+def test_matrix_files_that_are_no_text(tmp_path):
+    """The guard of all files: a pipe is not waited for, and neither a byte order mark nor a wrong encoding matters."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin").write_bytes(b"1,\xe9\n")
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbf0.5,0.5\r\n0.5,0.5\r\n")
+    for name, words in (("pipe", "is a named pipe"), ("latin", "is not UTF-8 text"), ("none", "there is no such file")):
+        with pytest.raises(UserError, match=f"{name}: {words}"):
+            gossips["matrix"](file=str(tmp_path / name)).matrix(2)
+    assert gossips["matrix"](file=str(tmp_path / "marked")).matrix(2) == [[0.5, 0.5], [0.5, 0.5]]
+    with pytest.raises(ValidationError, match=r"~nobody-of-that-name/m.csv: there is no such place"):
+        gossips["matrix"](file="~nobody-of-that-name/m.csv")

@@ -10,6 +10,7 @@ import pytest
 import asyncsim
 from asyncsim.records import Result
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.run import execution
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.server import Server
 
@@ -43,7 +44,7 @@ def kill(scenario: Scenario, out: Path, at: int, error: type[BaseException] = Ki
     patch = pytest.MonkeyPatch()
     patch.setattr(Server, "receive", dying)
     if error is Killed:
-        patch.setattr(asyncsim.run, "_last_words", lambda *_: None)
+        patch.setattr(execution, "_last_words", lambda *_: None)
     try:
         with pytest.raises(error):
             asyncsim.simulate(scenario, out)

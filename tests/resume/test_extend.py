@@ -8,6 +8,7 @@ from dying import contents, kill, made, same
 import asyncsim
 from asyncsim import UserError
 from asyncsim.cli import main
+from asyncsim.run import execution
 
 METHODS = [
     "asgd",
@@ -39,8 +40,8 @@ def test_extended(tmp_path, method, length):
 def test_it_starts_from_the_checkpoint(tmp_path, monkeypatch):
     run = tmp_path / "run"
     asyncsim.simulate(made(run={"updates": 20}, checkpoint=END), run)
-    starts, restore = [], asyncsim.run.restore
-    monkeypatch.setattr(asyncsim.run, "restore", lambda sim, start, **how: (starts.append(start), restore(sim, start, **how)))
+    starts, restore = [], execution.restore
+    monkeypatch.setattr(execution, "restore", lambda sim, start, **how: (starts.append(start), restore(sim, start, **how)))
     result = asyncsim.resume(run, {"run.updates": 50})
     assert [start.state["point"]["version"] for start in starts] == [20]
     assert asyncsim.resume(run, {"run.updates": 50}).path == result.path  # found, not run again

@@ -17,6 +17,7 @@ from dying import kill, made, same
 import asyncsim
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.records.checkpoints import checkpoint_files
+from asyncsim.run import execution
 from asyncsim.scenario import Scenario, dump_scenario
 
 FAULTS = {"faults": {"up": {"kind": "exponential", "mean": "12s"}, "down": "2s"}}
@@ -96,8 +97,8 @@ def test_run_goes_on_with_what_was_begun(tmp_path, monkeypatch):
     scenario = made()
     expected = asyncsim.simulate(scenario)
     starts = []
-    restore = asyncsim.run.restore
-    monkeypatch.setattr(asyncsim.run, "restore", lambda sim, start, **how: (starts.append(start), restore(sim, start, **how)))
+    restore = execution.restore
+    monkeypatch.setattr(execution, "restore", lambda sim, start, **how: (starts.append(start), restore(sim, start, **how)))
     for fresh in (False, True):
         kill(scenario, tmp_path / "run", 50)
         same(asyncsim.simulate(scenario, tmp_path / "run", fresh=fresh), expected)

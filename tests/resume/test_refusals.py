@@ -19,6 +19,7 @@ from asyncsim.policies import Transform, Verdict
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import FORMAT, checkpoint_files
 from asyncsim.registries import policies
+from asyncsim.run import conditions
 from asyncsim.tasks.data import npz
 
 
@@ -112,8 +113,8 @@ def test_other_versions(run, capsys):
 
 
 def test_a_checkpoint_of_other_versions(run, capsys, monkeypatch):
-    real = asyncsim.run.versions()
-    for module in (asyncsim.run, asyncsim.resuming):
+    real = conditions.versions()
+    for module in (conditions, asyncsim.resuming):
         monkeypatch.setattr(module, "versions", lambda: real | {"numpy": "0.9"})
     edited(run, versions=real | {"numpy": "0.9"})
     refused(run, capsys, f"made with another versions (numpy {real['numpy']}, now 0.9)")

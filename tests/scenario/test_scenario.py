@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from asyncsim.cli.arguments import parse_changes
 from asyncsim.cluster import Gamma
 from asyncsim.errors import UserError
 from asyncsim.methods.ssp import SspMethod
 from asyncsim.policies import Adam
-from asyncsim.registry import json_schema
-from asyncsim.scenario import Scenario, ScenarioError, dump_scenario, load_scenario, load_study, parse_changes, read_document
-from asyncsim.scenario.study_schema import study_schema
+from asyncsim.scenario import ScenarioError, dump_scenario, load_scenario, load_study, read_document
+from asyncsim.scenario.beside import file_schema
+from asyncsim.scenario.document import Document
+from asyncsim.scenario.expansion import expand
 
 SHIPPED = sorted(path for path in Path("scenarios").glob("*.*") if path.is_file())
 EXAMPLE = "task: {kind: quadratic, dim: 3}\ncluster: {workers: 4, compute: {kind: gamma, mean: 2s, cv: 0.5}}\nrun: {updates: 9}\n"
@@ -256,7 +258,7 @@ def test_the_hash_is_that_of_every_process():
 @pytest.fixture(scope="module")
 def schema():
     jsonschema = pytest.importorskip("jsonschema")
-    document = json.loads(json.dumps(study_schema(json_schema(Scenario))))
+    document = json.loads(json.dumps(file_schema()))
     jsonschema.Draft202012Validator.check_schema(document)
     return jsonschema.Draft202012Validator(document)
 
@@ -283,9 +285,36 @@ def test_shipped_scenarios_fit_the_schema(path, schema):
         {"seeds": 0}, {"variants": []},
         {"cluster": {"uplink": {"latncy": 1}}}, {"evaluate": 3},
         {"task": {"kind": "digits", "model": {"kind": "mlp", "hiden": [1]}}},
+        {"seeds": [-1]}, {"seeds": 10_001}, {"variants": {"a": 3}}, {"baseline": [1]},
+        {"sweep": {}}, {"sweep": {"gird": {"seed": [1]}}}, {"sweep": {"grid": {"cluster.workers": []}}}, {"sweep": {"list": [3]}},
+        {"sweep": {"grid": {"cluster.workers": 4}}}, {"sweep": {"seeds": 0}},
+        {"advise": {}}, {"advise": {"fleet": {"a": {}}}}, {"advise": {"fleets": {"a": 4}}}, {"advise": {"methods": []}},
+        {"tune": {"kind": "random"}}, {"tune": {"trails": 3}}, {"tune": {"metric": "test_loss"}}, {"tune": {"grid": "0.1"}},
+        {"tune": {"grid": {"kind": "optuna", "trails": 3}}}, {"tune": {"sampler": "grid"}},
     ],
 )  # fmt: skip
 def test_the_schema_refuses_mistakes(change, schema):
     good = {"task": "quadratic", "run": {"updates": 1}}
     assert schema.is_valid(good)
     assert not schema.is_valid({**good, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": [3, 1]}, {"variants": {"a": {}, "b": {"cluster.workers": 2}}, "baseline": "b"},
+        {"sweep": {"grid": {"cluster": {"workers": [1, 2]}, "optimizer.lr": [0.1]}, "seeds": 2}},
+        {"sweep": {"grid": {"cluster.workers": [1, 2]}}, "baseline": {"cluster.workers": 1}},
+        {"sweep": {"zip": {"cluster.workers": [1, 2], "optimizer.lr": [0.1, 0.2]}}},
+        {"sweep": {"list": [{"cluster.workers": 1}, {"cluster": {"workers": 2}}]}},
+        {"advise": {"fleets": {"a": {"workers": 2}, "b": {}}, "methods": ["asgd", "bsp"]}},
+        {"advise": {"methods": {"a": "asgd", "b": {"kind": "ssp", "bound": 1}}}},
+        {"tune": {"grid": [0.1, 0.2], "seeds": 2}}, {"tune": {"kind": "optuna", "low": 0.1, "high": 1}},
+        {"tune": {"grid": {"kind": "optuna", "low": 0.1, "high": 1, "trials": 3}}},
+    ],
+)  # fmt: skip
+def test_what_is_read_fits_the_schema(change, schema):
+    """Each of these files is read, so an editor must not underline it."""
+    data = {"task": {"kind": "digits", "model": "softmax"}, "run": {"updates": 1}, **change}
+    assert expand(Document(data, "test"), {}, None, "s").scenarios
+    assert list(schema.iter_errors(data)) == []

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsim.cli import main
+from asyncsim.cli.arguments import parse_fleets
 from asyncsim.errors import UserError
 from asyncsim.scenario import Document, load_study
-from asyncsim.scenario.candidates import load_candidates, parse_fleets, with_candidates
+from asyncsim.scenario.candidates import with_candidates
+from asyncsim.scenario.files import load_candidates
 from asyncsim.sweep import simulate_sweep
 from asyncsim.sweep.advise import advise, judged, pareto
 
@@ -79,7 +81,7 @@ def test_fleets_of_the_command_line_replace_those_of_the_file(file):
 
 @pytest.mark.parametrize(("line", "message"), [
     ("advise: 3", r"a\.yaml:6: advise: must be a mapping with `fleets`, `methods` or both"),
-    ("advise: {fleet: {a: {}}}", r"a\.yaml:6: advise\.fleet: unknown field; known are fleets, methods"),
+    ("advise: {fleet: {a: {}}}", r"a\.yaml:6: advise\.fleet: unknown field; did you mean `fleets`; allowed"),
     ("advise: {fleets: {a: 3}}", r"a\.yaml:6: advise\.fleets\.a: must be a mapping of changes of `cluster`"),
     ("advise: {methods: []}", r"advise\.methods: must be a mapping from names to methods, or a list of names"),
     ("advise:\n  fleets:\n    a: {workers: 2}\n    b: {worker: 4}", r"a\.yaml:9: cluster\.worker: unknown field"),
@@ -105,7 +107,7 @@ def test_one_candidate_is_no_choice(tmp_path):
 
 def test_a_document_without_the_section_stays_as_it_is():
     document = Document({"task": "digits"}, "here")
-    assert with_candidates(document) is document
+    assert with_candidates(document, {"seed": 1}) == (document, {"seed": 1})
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +182,14 @@ def test_without_prices_time_and_error_decide(tmp_path):
     assert said.objectives == ("time", "error")
     assert "cost" not in said.table
     assert said.sentences[0].startswith("fastest to the end of the run: large (")
+
+
+def test_candidates_are_overridden_like_all_else(file):
+    """Whatever reads the file."""
+    changes = {"advise.fleets.small.workers": 3, "seed": 7}
+    assert len(load_study(file, changes)) == 1
+    study = load_candidates(file, changes)
+    assert {scenario.seed for scenario in study.scenarios} == {7}
+    assert dict(zip(study.variants, study.scenarios, strict=True))["small"].cluster.num_workers == 3
+    with pytest.raises(UserError, match=r"cluster\.workers: must be at least 1 \(it is 0\)"):
+        load_study(file, {"advise.fleets.small.workers": 0})

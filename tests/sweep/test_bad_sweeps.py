@@ -49,7 +49,7 @@ WRONG = {
         "method: {kind: softsync, n: 3}  # HERE\nsweep: {grid: {cluster.workers: [2, 4]}}", "(at workers=2)",
     ),
     "tune-empty": ("tune: {}  # HERE", "tune", "needs `grid`"),
-    "tune-kind": ("tune:\n  kind: random  # HERE", "tune.kind", "grid or optuna"),
+    "tune-kind": ("tune:\n  kind: random  # HERE", "tune.kind", "'grid' or 'optuna'"),
     "tune-unknown": ("tune:\n  gird: [0.1]  # HERE", "tune.gird", "`grid`"),
     "tune-metric": ("tune:\n  grid: [0.1]\n  metric: test_loss  # HERE", "tune.metric", "'test_loss'"),
     "tune-no-such-metric": ("tune:\n  grid: [0.1]\n  metric: validation_speed  # HERE", "validation_accuracy"),

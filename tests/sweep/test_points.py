@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsim import UserError, load_study
+from asyncsim.cli.arguments import parse_axes
 from asyncsim.scenario import Document, expand
-from asyncsim.scenario.points import parse_axes
 
 BASE = {"task": "quadratic", "run": {"updates": 5}}
 VALUES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,9 @@ import numpy as np
 from asyncsim.errors import DataMissing, UserError
 from asyncsim.streams import Streams
 from asyncsim.tasks.data.arrays import Arrays, stratified
+from asyncsim.userfiles import MEGABYTE, read_bytes, text_of, unpacked
+
+MOST_BYTES = 1_000 * MEGABYTE
 
 
 @lru_cache(maxsize=1)
@@ -61,9 +64,9 @@ def _table(package: str, name: str, shape: tuple[int, int]) -> np.ndarray:
     """A compressed file of comma-separated integers 0..255 with the label last, uint8 of that shape."""
     path = _file(package, name)
     try:
-        with gzip.open(path, "rt") as lines:
-            table = np.loadtxt(lines, delimiter=",").astype(np.uint8)
-    except (OSError, EOFError, ValueError) as error:
+        text = text_of(path, unpacked(path, read_bytes(path, MOST_BYTES), MOST_BYTES))
+        table = np.loadtxt(io.StringIO(text), delimiter=",").astype(np.uint8)
+    except (UserError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); reinstall {package}") from error
     if table.shape != shape or table[:, -1].max() > 9:
         raise UserError(f"{path} holds a table of shape {table.shape}, expected {shape} with labels 0..9; reinstall {package}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
-import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from asyncsim.errors import UserError
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data.npz import check_labels
 from asyncsim.tasks.data.search import is_file, missing, roots, verify
-from asyncsim.userfiles import MEGABYTE, read_bytes
+from asyncsim.userfiles import MEGABYTE, read_bytes, unpacked
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MD5 = {
@@ -80,13 +77,7 @@ def _read(path: Path, md5: str | None) -> np.ndarray:
     """One file's array of bytes."""
     data = read_bytes(path, MOST_BYTES)
     if path.suffix == ".gz":
-        try:
-            with gzip.open(io.BytesIO(data)) as packed:
-                data = packed.read(MOST_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path} cannot be read: {error}; get it again") from error
-        if len(data) > MOST_BYTES:
-            raise UserError(f"{path} has more than {MOST_BYTES:,} bytes when unpacked, which is the most that are read")
+        data = unpacked(path, data, MOST_BYTES)
     verify(str(path), data, md5)
     dimensions = data[3] if len(data) >= 4 and data[:3] == b"\x00\x00\x08" else 0
     start = 4 + 4 * dimensions

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asyncsim.errors import ChecksumError, DataMissing
+from asyncsim.paths import resolved
 
 VARIABLE = "ASYNCSIM_DATA"
 
@@ -15,7 +16,7 @@ VARIABLE = "ASYNCSIM_DATA"
 def roots(data_dir: str | None) -> list[Path]:
     """The folders to search, in this order: the field ``data_dir``, ``$ASYNCSIM_DATA``, ``~/.cache/asyncsim``."""
     named = [data_dir, os.environ.get(VARIABLE)]
-    return [*(Path(folder).expanduser() for folder in named if folder), Path("~/.cache/asyncsim").expanduser()]
+    return [resolved(folder) for folder in [*filter(None, named), "~/.cache/asyncsim"]]
 
 
 def is_file(path: Path) -> bool:

@@ -1,11 +1,14 @@
-"""Runs that have no number, as crosses in rows of their own above what is drawn."""
+"""Points, bars and crosses against worker counts: what the figures of scaling share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from asyncsim.plots.style import Look
+import numpy as np
+
+from asyncsim.plots.scales import workers_axis
+from asyncsim.plots.style import Look, legend, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +28,41 @@ class Point(NamedTuple):
     mean: float
 
 
-def rows_of_crosses(ax: Axes, lacking: Mapping[str, list[Point]], shades: Mapping[str, Look], missing: str) -> None:
-    """A row for every label that has points whose runs lack a number, with ``missing`` above them; nothing if there is none."""
+def draw_points(ax: Axes, series: dict[str, list[Point]]) -> list[float]:
+    """Lines, bars and points; returns all values drawn. What has none is drawn by ``finish``, when the axis has its limits."""
+    drawn: list[float] = []
+    for (name, points), look in zip(series.items(), looks(series).values(), strict=True):
+        known = [point for point in points if point.values]
+        means = np.array([point.mean for point in known])
+        ends = np.array([(min(point.values), max(point.values)) for point in known]).reshape(-1, 2)
+        x = [point.x for point in known]
+        ax.errorbar(
+            x, means, yerr=_bars(means, ends), color=look.colour, linestyle=look.dash, marker=look.point,
+            capsize=2, elinewidth=0.8, label=name,
+        )  # fmt: skip
+        partly = [(point.x, point.mean) for point in known if len(point.values) < point.runs]
+        if partly:
+            ax.plot(*zip(*partly, strict=True), look.point, color=look.colour, markerfacecolor="white", zorder=4, label="_partly")
+        drawn.extend(ends.ravel())
+    if not drawn:
+        ax.set_yticks([])  # nothing has a place along it
+    return drawn
+
+
+def _bars(means: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """Lengths below and above the points, ``(2, points)``."""
+    return np.abs(ends.T - means) if len(means) else None
+
+
+def finish(ax: Axes, series: dict[str, list[Point]], x: str, missing: str) -> None:
+    """Worker axis, legend, and at the top a row for runs without a number, for every label that has some."""
+    counts = [point.x for points in series.values() for point in points]
+    if x in ("workers", "cluster.workers") or (min(counts) > 0 and max(counts) > 20 * min(counts)):
+        workers_axis(ax, counts)
+    ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x.replace("_", " "))
+    lacking = {name: [p for p in points if len(p.values) < p.runs] for name, points in series.items()}
+    lacking = {name: points for name, points in lacking.items() if points}
+    shades = looks(series)
     floor = 1.0 - ROW * (len(lacking) + 1)
     if lacking:
         _make_room(ax, floor)
@@ -35,6 +71,7 @@ def rows_of_crosses(ax: Axes, lacking: Mapping[str, list[Point]], shades: Mappin
         ax.annotate(missing, (0.015, 1.0 - ROW / 2), xycoords="axes fraction", va="center", fontsize=7, color="#444444")
     for row, (name, points) in enumerate(reversed(lacking.items())):
         _row(ax, points, shades[name], floor + 0.03 + ROW * row)
+    legend(ax)
 
 
 def _make_room(ax: Axes, floor: float) -> None:

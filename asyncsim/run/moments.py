@@ -22,9 +22,12 @@ class Moment(NamedTuple):
 
 
 Progress = Callable[[Moment], None]
+SHOWN_EVERY = 0.1
+"""Wall seconds between two calls of a ``Progress``."""
 
 
 def moment(server: Server, now: int) -> Moment:
+    """Where a run is at ``now`` (ns)."""
     done = server.length.done(server.updates, server.samples, now)
     return Moment(
         min(1.0, done), server.updates, server.pushes, now / NANOSECONDS, dict(server.last_metrics), server.diverged is not None
@@ -34,10 +37,10 @@ def moment(server: Server, now: int) -> Moment:
 class Display:
     """An observer that shows how far a run is, ten times a second of wall time at most."""
 
-    def __init__(self, server: Server, show: Progress | None, started: float) -> None:
+    def __init__(self, server: Server, show: Progress, started: float) -> None:
         self._server, self._show, self._shown = server, show, started
 
     def turn(self, now: int) -> None:
-        if self._show is not None and time.perf_counter() - self._shown > 0.1:
+        if time.perf_counter() - self._shown > SHOWN_EVERY:
             self._shown = time.perf_counter()
             self._show(moment(self._server, now))
