@@ -12,6 +12,7 @@ import numpy as np
 
 import asyncsim
 from asyncsim.engine.spec import Batched, EngineSpec, Serial, Threaded
+from asyncsim.needs import Need
 from asyncsim.records import Result
 from asyncsim.scenario import Scenario, dump_scenario, load_scenario
 from torture.drawing import FOLDER, built
@@ -130,7 +131,7 @@ def batched(subject: Subject) -> None:
         raise Finding("batched", "another timeline")
     mine, theirs = (each.result.updates["loss"].to_numpy()[:EARLY] for each in (one, other))
     known = ~(np.isnan(mine) | np.isnan(theirs))
-    buffered = any(transform.averages for transform in double.bundle().transforms)  # the loss of a union, or of each of its parts
+    buffered = Need.MEANS in double.bundle().needs  # the loss of a union, or of each of its parts
     if not buffered and not np.allclose(mine[known], theirs[known], rtol=NEAR, atol=NEAR):
         raise Finding("batched", "other losses", f"{mine} {theirs}")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncsim
-from asyncsim import run as running
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.records import Result
+from asyncsim.run import execution
 from asyncsim.scenario import Scenario
 
 
@@ -56,14 +56,14 @@ def interrupted(scenario: Scenario, out: Path, saved: int, died: int) -> bool:
     def due(keeper: Keeper) -> bool:
         return keeper.sim.steps in (saved, died)
 
-    def look(keeper: Keeper) -> None:
+    def turn(keeper: Keeper, now: int) -> None:
         if keeper.sim.steps == saved and not made and not keeper.sim.over:
             keeper.save()
             made.append(saved)
         if keeper.sim.steps >= died:
             raise Killed
 
-    with replaced(Keeper, due=due, look=look), replaced(running, _last_words=lambda *_: None):
+    with replaced(Keeper, due=due, turn=turn), replaced(execution, _last_words=lambda *_: None):
         try:
             asyncsim.simulate(_saving(scenario), out, fresh=True)
         except Killed:

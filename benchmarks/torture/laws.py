@@ -98,14 +98,14 @@ def drops(facts: Facts) -> None:
 
 def buffers(facts: Facts) -> None:
     """Every push that is kept is in one update, in a buffer at the end, or lost with the server."""
-    chain = [transform for transform in facts.bundle.transforms if transform.averages]
+    chain = [transform for transform in facts.bundle.transforms if Need.MEANS in transform.needs]
     known = all(t.kind == "accumulate" for t in chain) and len(chain) <= 1
     if not facts.replicas or not known or (chain and (chain[0].count is None or chain[0].members)):
         return
     count = chain[0].count if chain else 1
     kept = facts.outcomes.count(APPLIED) + facts.outcomes.count(BUFFERED) - facts.summary.get("lost_pushes", 0)
     left = kept - count * facts.outcomes.count(APPLIED)
-    dropping = any(transform.drops for transform in facts.bundle.transforms)
+    dropping = any(Need.DROPS in transform.needs for transform in facts.bundle.transforms)
     if not dropping and not 0 <= left < count:
         raise Finding("tables", "pushes and updates do not add up", f"{kept} kept, {count} an update, {left} left")
     per_push = facts.scenario.task.batch * facts.bundle.program.batches

@@ -38,7 +38,7 @@ def check_progress(scenario: Scenario, result: Result) -> None:
     longest = int((events["end_ns"] - events["start_ns"])[working].max(initial=1))
     pushes = 1
     for transform in bundle.transforms:
-        if transform.averages:
+        if Need.MEANS in transform.needs:
             pushes *= getattr(transform, "count", None) or getattr(transform, "each", 1) * scenario.groups
     bound = ROUNDS * longest * (pushes + scenario.cluster.num_workers) * scenario.stages.count
     times = [time for time in updates["time_ns"][updates["outcome"] == APPLIED].tolist() if time > begin]

@@ -14,11 +14,13 @@ import simpy
 from asyncsim.consistency import ASP, BSP, SSP
 from asyncsim.policies import Snapshot, accumulate
 from asyncsim.policies.staleness import DropStale
-from asyncsim.simulation import worker as working
+from asyncsim.simulation.admission import Admission
+from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
-from asyncsim.simulation.simulation import Simulation
+from asyncsim.simulation.transport.links import Links
+from asyncsim.simulation.transport.transport import DOWN, UP
 from torture import ledger
 from torture.interrupting import replaced
 from torture.searching import Found, Tally, checks_of, fails, search, smallest, verified
@@ -49,15 +51,15 @@ def staleness_off_by_one() -> list[Patch]:
 @bug
 def lost_message() -> list[Patch]:
     """Now and then a push vanishes on its way into the server."""
-    deliver = Simulation.deliver
+    deliver = Arrivals.deliver
 
-    def losing(self: Simulation, worker: Any, step: int, *rest: Any) -> Any:
+    def losing(self: Arrivals, worker: Any, step: int, *rest: Any) -> Any:
         if step % 7 == 3:
-            self.held.pop((worker.index, step), None)
+            self._sim.held.pop((worker.index, step), None)
             return None
         return deliver(self, worker, step, *rest)
 
-    return [(Simulation, {"deliver": losing})]
+    return [(Arrivals, {"deliver": losing})]
 
 
 @bug
@@ -88,25 +90,28 @@ def state_forgotten_at_resume() -> list[Patch]:
 @bug
 def one_stream_for_two_purposes() -> list[Patch]:
     """Downloads take the draws of uploads."""
-    transfer = working.transfer
+    begin = Links.__init__
 
-    def shared(link: Any, streams: Any, purpose: str, *rest: Any) -> Any:
-        return transfer(link, streams, "uplink" if purpose == "downlink" else purpose, *rest)
+    def shared(self: Links, workers: Any, streams: Any, costs: Any) -> None:
+        begin(self, workers, streams, costs)
+        for (worker, purpose), way in list(self._ways.items()):
+            if purpose == DOWN:
+                self._ways[worker, purpose] = way._replace(latencies=way.link.latency.draws(streams, UP, worker))
 
-    return [(working, {"transfer": shared})]
+    return [(Links, {"__init__": shared})]
 
 
 @bug
 def gradient_on_current_parameters() -> list[Patch]:
     """Gradients are computed on what the server has at the arrival, not on what was read."""
-    arrive = Shard.arrive
+    take_in = Shard.take_in
 
     def current(self: Shard, member: int, step: int, snapshot: Snapshot, work: Any, *rest: Any) -> Any:
         if work is not None and work.parts is None and work.params is not None:
             work.params = self.params
-        return arrive(self, member, step, snapshot, work, *rest)
+        return take_in(self, member, step, snapshot, work, *rest)
 
-    return [(Shard, {"arrive": current})]
+    return [(Shard, {"take_in": current})]
 
 
 @bug
@@ -151,15 +156,13 @@ def recall_ignored() -> list[Patch]:
 @bug
 def meter_forgets_a_span() -> list[Patch]:
     """Some computing is not paid for."""
-    note = Meter.note
+    span = Meter.span
 
     def forgetful(self: Meter, row: tuple[Any, ...]) -> None:
-        if row[2] % 5 == 2:
-            self._record(row)
-        else:
-            note(self, row)
+        if row[2] % 5 != 2:
+            span(self, row)
 
-    return [(Meter, {"note": forgetful})]
+    return [(Meter, {"span": forgetful})]
 
 
 @bug
@@ -189,14 +192,14 @@ def bound_off_by_one() -> list[Patch]:
 def wake_up_lost() -> list[Patch]:
     """Of several workers that wait, the last is not asked again."""
 
-    def admit(self: Simulation) -> None:
-        if not self._waits:
+    def ask_again(self: Admission) -> None:
+        if not self.asks:
             return
-        ready = [index for index in self.waiting if self._admits(self.workers[index])]
+        ready = [index for index in self.waiting if self._admits(self._sim.workers[index])]
         for index in ready[:-1] if len(ready) > 1 else ready:
             self.waiting.pop(index).succeed()
 
-    return [(Simulation, {"_admit": admit})]
+    return [(Admission, {"ask_again": ask_again})]
 
 
 @bug

@@ -42,7 +42,7 @@ def covered(scenario: Scenario) -> bool:
         t.needs.numeric or (t.kind in (*PASSING, "drop_stale", "accumulate") and Need.CLOSES not in t.needs)
         for t in bundle.transforms
     ) and not (bundle.uplink or bundle.downlink)
-    return quiet and simple and server and program and consistency and chain and scenario.run.target is None
+    return quiet and simple and server and program and consistency and chain and scenario.run.target is None and scenario.run.most_events is None
 
 
 class Reference:

@@ -163,7 +163,7 @@ def test_memory_that_is_full(folder, capsys, monkeypatch, words):
 
     monkeypatch.setattr("asyncsim.cli.running.load_study", full)
     assert main(words) == 2
-    assert capsys.readouterr().err == "asyncsim: not enough memory; what was recorded until now is in the run folder\n"
+    assert capsys.readouterr().err == "asyncsim: out of memory: this machine has too little for that\n"
 
 
 FOREIGN = {

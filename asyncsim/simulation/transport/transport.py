@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from asyncsim.simulation.worker import Worker
 
-UP, DOWN, ACTIVATION, ERROR = "uplink", "downlink", "activation", "error"
+UP, DOWN, ACTIVATION, ERROR = PURPOSES = "uplink", "downlink", "activation", "error"
 """What a message is for: a push, parameters for a worker, and what stages send to each other. It names the random streams."""
 
 Passage = int | Generator[Any, Any, None]
