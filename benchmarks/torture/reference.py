@@ -38,11 +38,12 @@ def covered(scenario: Scenario) -> bool:
     server = cluster.server.faults is None
     program = not scenario.staged and Need.OVERLAPS not in bundle.needs and bundle.gossip is None
     consistency = bundle.consistency.kind in ("asp", "bsp", "ssp") and Need.RECALLS not in bundle.needs
+    unlimited = scenario.run.target is None and scenario.run.most_events is None
     chain = all(
         t.needs.numeric or (t.kind in (*PASSING, "drop_stale", "accumulate") and Need.CLOSES not in t.needs)
         for t in bundle.transforms
     ) and not (bundle.uplink or bundle.downlink)
-    return quiet and simple and server and program and consistency and chain and scenario.run.target is None and scenario.run.most_events is None
+    return quiet and simple and server and program and consistency and chain and unlimited
 
 
 class Reference:
