@@ -99,7 +99,7 @@ def drops(facts: Facts) -> None:
 def buffers(facts: Facts) -> None:
     """Every push that is kept is in one update, in a buffer at the end, or lost with the server."""
     chain = [transform for transform in facts.bundle.transforms if Need.MEANS in transform.needs]
-    known = all(t.kind == "accumulate" for t in chain) and len(chain) <= 1
+    known = all(t.kind == "accumulate" and Need.CLOSES not in t.needs for t in chain) and len(chain) <= 1
     if not facts.replicas or not known or (chain and (chain[0].count is None or chain[0].members)):
         return
     count = chain[0].count if chain else 1
