@@ -25,7 +25,8 @@ class WorkerProgress:
         self.sees_losses = rule is not None and Need.VALUES in rule.needs
         self.state = None if rule is None else rule.init(num_workers, streams)
         self._arrived = None if rule is None or type(rule).arrived is Consistency.arrived else rule.arrived
-        self._counted = [(0, 0)] * num_workers  # pushes of a worker, and when the last one came (ns)
+        self._received = [0] * num_workers  # pushes of a worker; its clock may skip some when it comes back
+        self._last = [0] * num_workers  # when its last push came (ns)
         self.undone = 0  # versions whose updates a crash of the server took back, and those that restarts made
         self.num_workers = num_workers
         self.departed: frozenset[int] = frozenset()  # workers that have left, for good or until they join again
@@ -41,8 +42,8 @@ class WorkerProgress:
         return self.time()
 
     def rate(self, worker: int) -> float:
-        count, last = self._counted[worker]
-        return count * NANOSECONDS / last if last else 0.0
+        last = self._last[worker]
+        return self._received[worker] * NANOSECONDS / last if last else 0.0
 
     @property
     def members(self) -> int:
@@ -88,9 +89,9 @@ class WorkerProgress:
         """Note that the worker's result has reached the server, where it may still have to queue."""
         self._reading.pop(worker, None)
 
-    def push(self, worker: int, read_version: int, counts: bool) -> None:
-        """Note that a result computed on ``read_version`` was received. ``counts`` says that its worker is up and in the group.
-        """
+    def push(self, worker: int, read_version: int, counts: bool, now: int = 0) -> None:
+        """Note that a result computed on ``read_version`` was received at ``now`` (ns). ``counts`` says that its worker is up and
+        in the group."""
         if read_version > self._delivered[worker]:
             self._delivered[worker] = read_version
         self._pushes[worker] = self.version, self.pushes(worker) + 1
@@ -99,7 +100,8 @@ class WorkerProgress:
         if counts:
             self._up[clock + 1] += 1
             self._remove(clock)
-        self._counted[worker] = self._counted[worker][0] + 1, self.time()
+        self._received[worker] += 1
+        self._last[worker] = now
         if self._arrived is not None:
             self._arrived(worker, self)
 

@@ -96,7 +96,7 @@ class StandIn:
             progress = self.sim.progress[at.stage]
             if progress.sees_losses:
                 progress.loss = next(self._losses, math.nan)
-            progress.push(at.member, snapshot.version, counts=up)
+            progress.push(at.member, snapshot.version, up, now)
         self._decide(at.stage)
 
     def depart(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int) -> float:

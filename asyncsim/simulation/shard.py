@@ -180,7 +180,7 @@ class Shard(Parameters):
         self.pushes += 1
         if self.progress.sees_losses:
             self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
-        self.progress.push(member, snapshot.version, counts=up)
+        self.progress.push(member, snapshot.version, up, now)
         gap = self._gap(snapshot, self.params)
         if not self.numeric:
             work = None

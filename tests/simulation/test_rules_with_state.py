@@ -131,7 +131,7 @@ def test_rules_see_time_and_rates():
     progress = WorkerProgress(2)
     for seconds in (2, 5):
         progress.time = partial(int, seconds * NANOSECONDS)
-        progress.push(1, 0, counts=True)
+        progress.push(1, 0, counts=True, now=progress.now)
     assert progress.rate(1) == pytest.approx(2 / 5)
     assert progress.rate(0) == 0
     assert progress.now == 5 * NANOSECONDS
