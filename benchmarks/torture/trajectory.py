@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from asyncsim.needs import Need
 from asyncsim.records import Result
 from asyncsim.run import prepared
 from asyncsim.scenario import Scenario
@@ -25,7 +26,7 @@ def covered(scenario: Scenario) -> bool:
     bundle, cluster = scenario.bundle(), scenario.cluster
     kinds = [transform.kind for transform in bundle.transforms]
     chain = all(kind in ("drop_stale", "accumulate") or _inverse(t) for kind, t in zip(kinds, bundle.transforms, strict=True))
-    order = "accumulate" not in kinds[:-1]
+    order = "accumulate" not in kinds[:-1] and Need.CLOSES not in bundle.needs
     leaving = any(event.stop or event.leave for event in (*cluster.events, *(cluster.script.events if cluster.script else ())))
     leaving = leaving or has_kind(scenario, "recorded") or cluster.server.faults is not None
     one_sided = not (scenario.staged or bundle.gossip or bundle.uplink or bundle.downlink)
