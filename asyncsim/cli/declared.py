@@ -11,7 +11,9 @@ from asyncsim.policies import SGD
 from asyncsim.registries import consistencies, gossips, methods, optimizers, policies, programs
 from asyncsim.registry import Registry, Spec
 
-PARTS: tuple[Registry, ...] = (policies, optimizers, consistencies, programs, gossips)
+PARTS: dict[str, Registry] = {
+    "policies": policies, "optimizers": optimizers, "consistencies": consistencies, "programs": programs, "gossips": gossips,
+}  # fmt: skip
 WORKERS, STAGES = 4, 2
 
 
@@ -19,7 +21,7 @@ def needs() -> None:
     """Print the meaning of every property, then what methods and parts have declared at their default settings."""
     columns = [Column("", "left"), Column("", "left", prose=True)]
     show_table(columns, [(str(need.name).lower(), text) for need, text in MEANING.items()], "properties")
-    for title, rows in (("methods", of_methods()), *((registry.what, of_parts(registry)) for registry in PARTS)):
+    for title, rows in (("methods", of_methods()), *((name, of_parts(registry)) for name, registry in PARTS.items())):
         print()
         show_table(columns, [(name, ", ".join(declared.names) or "nothing") for name, declared in rows], title)
 

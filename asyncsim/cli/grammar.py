@@ -99,7 +99,7 @@ def _scenario_arguments(command: argparse.ArgumentParser) -> None:
         "--set", metavar="FIELD=VALUE", action="append", default=[], help="override a field, e.g. cluster.workers=32"
     )
     command.add_argument("--seed", metavar="N", type=int, help="one run with this seed, instead of the file's seeds")
-    command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, xpu or mps")
     command.add_argument("--verify", action="store_true", help="check while running that the laws of the simulation hold")
     command.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
 
@@ -110,7 +110,8 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--processes", metavar="N", type=_positive, help="runs at a time (default: one per core)")
     command.add_argument("--no-figures", action="store_true", help="write no figures")
     command.add_argument(
-        "--tracker", metavar="KIND:WHERE", action="append", default=[], help="tell tensorboard, mlflow or wandb; tensorboard:logs"
+        "--tracker", metavar="KIND:WHERE", action="append", default=[],
+        help="report to tensorboard, mlflow or wandb, e.g. tensorboard:logs",
     )
 
 
@@ -131,10 +132,11 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FIELD=V,V,...",
         action="append",
         default=[],
-        help="sweep a field, e.g. cluster.workers=1,4,16; a product",
+        help="sweep a field, e.g. cluster.workers=1,4,16; several make all combinations",
     )
     command.add_argument(
-        "--zip", metavar="FIELD=V,V,...", action="append", default=[], help="sweep a field together with other --zip"
+        "--zip", metavar="FIELD=V,V,...", action="append", default=[],
+        help="sweep a field together with those of other --zip, value by value",
     )
     command.add_argument("--seeds", metavar="N|S,S,...", help="seeds a point: a count, or a list, instead of the file's")
     command.add_argument(
@@ -178,7 +180,7 @@ def _run_readers(commands: Commands) -> None:
     plotting.add_argument("--label", metavar="FIELD", help="field whose value names a curve, such as optimizer.lr")
     plotting.add_argument("--x", metavar="FIELD", help="field along x (default: workers)")
     plotting.add_argument("--y", metavar="FIELD", help="field along y, for a heat map")
-    plotting.add_argument("--level", metavar="VALUE", type=float, help="target of the metric, for time_to_target and speedup")
+    plotting.add_argument("--level", metavar="VALUE", type=float, help="level of the metric, for figures of targets and speedup")
     plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
     plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over (default: the study's)")
     plotting.add_argument("--by", choices=("stage",), help="split the staleness of a pipeline by its stages")
@@ -210,23 +212,24 @@ def _calibrate(commands: Commands) -> None:
     calibrating.add_argument("trace", metavar="TRACE", nargs="?", help="CSV, Parquet or JSON Lines file, or a run folder")
     calibrating.add_argument("--column", metavar="NAME", default="seconds", help="column of durations (default: seconds)")
     calibrating.add_argument("--worker", metavar="NAME", default="worker", help="column of workers (default: worker, if any)")
-    calibrating.add_argument("--unit", choices=UNITS, help="of the numbers (default: that of the column's name)")
+    calibrating.add_argument("--unit", choices=UNITS, help="unit of the numbers (default: that of the column's name)")
     calibrating.add_argument(
         "--times", choices=("durations", "stamps", "intervals"), default="durations",
-        help="the column holds durations (default) or time stamps, whose differences count; or columns start and end do",
+        help="what rows tell: durations (default), time stamps, whose differences count, or intervals from start to end",
     )
     calibrating.add_argument(
-        "--span", choices=("compute", "download", "upload"), default="compute", help="of events, which count (default: compute)"
+        "--span", choices=("compute", "download", "upload"), default="compute",
+        help="which rows count, where a column tells kinds (default: compute)",
     )
     calibrating.add_argument("--empirical", metavar="FILE", help="write the durations to this CSV file, and draw from it")
     calibrating.add_argument("--plot", metavar="FILE", help="a figure of the fits: .png, .pdf or .svg")
     calibrating.add_argument("--json", action="store_true", help="as one JSON object")
     measuring = calibrating.add_argument_group("measuring")
     measuring.add_argument("--measure", metavar="TASK", help="time gradients of a task (name or scenario file) on this machine")
-    measuring.add_argument("--gradients", metavar="N", type=_positive, help="that are timed (default: 200)")
-    measuring.add_argument("--warm-up", metavar="N", type=_positive, help="gradients before them (default: 20)")
-    measuring.add_argument("--threads", metavar="N", type=_positive, help="of PyTorch (default: the scenario's, or 1)")
-    measuring.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    measuring.add_argument("--gradients", metavar="N", type=_positive, help="gradients that are timed (default: 200)")
+    measuring.add_argument("--warm-up", metavar="N", type=_positive, help="gradients before them, not counted (default: 20)")
+    measuring.add_argument("--threads", metavar="N", type=_positive, help="PyTorch's threads (default: the scenario's, or 1)")
+    measuring.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, xpu or mps")
     measuring.add_argument(
         "--out", metavar="FILE", help="trace that is written, .csv; the snippet goes beside it (default: TASK_seconds.csv)"
     )

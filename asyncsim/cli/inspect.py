@@ -27,11 +27,10 @@ def validate(arguments: argparse.Namespace) -> int:
             problems.append(str(error))
             continue
         runs = f"{len(study)} runs" if len(study) > 1 else "1 run"
-        first = study.scenarios[0]
-        print(
-            f"{file}: ok, {runs}: {first.task.kind}, {first.cluster.num_workers} workers, "
-            f"{', '.join(dict.fromkeys(study.variants))}"
-        )
+        tasks = ", ".join(dict.fromkeys(scenario.task.kind for scenario in study.scenarios))
+        sizes = sorted({scenario.cluster.num_workers for scenario in study.scenarios})
+        fleet = f"{sizes[0]:,} to {sizes[-1]:,} workers" if len(sizes) > 1 else f"{sizes[0]:,} worker{'s' * (sizes[0] > 1)}"
+        print(f"{file}: ok, {runs}: {tasks}, {fleet}, {', '.join(dict.fromkeys(study.variants))}")
     if problems:
         raise UserError("\n".join(problems))
     return 0

@@ -84,6 +84,12 @@ def test_validate_reports_all_files(cli):
     ]
 
 
+def test_validate_says_between_which_sizes_the_fleets_are(cli):
+    (cli.folder / "sweep.yaml").write_text(ONE + "variants: {a: {method: asgd}}\nsweep: {grid: {cluster.workers: [1, 4, 16]}}\n")
+    code, out, _ = cli("validate", "sweep.yaml")
+    assert (code, out) == (0, "sweep.yaml: ok, 3 runs: digits, 1 to 16 workers, a\n")
+
+
 def test_shipped_scenarios_are_valid(capsys):
     files = sorted(str(path) for path in Path("scenarios").glob("*.*") if path.is_file())
     assert main(["validate", *files]) == 0

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 import asyncsim
+from asyncsim.cluster import Cluster
+from asyncsim.cluster.cluster import Group
+from asyncsim.cluster.happenings import Event
+from asyncsim.cluster.links import Link, ServerSpec
+from asyncsim.methods import Method
 from asyncsim.registries import delays, methods
+from asyncsim.registry import Spec
+from asyncsim.scenario.beside import ScenarioFile
+from asyncsim.simulation.length import Evaluation, RunLength
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,6 +90,21 @@ def test_the_index_links_every_page() -> None:
     folder = ROOT / "docs"
     linked = set(re.findall(r"\]\(([\w/]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
     assert linked == {str(path.relative_to(folder)) for path in folder.rglob("*.md")} - {"README.md"}
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("Sections", ScenarioFile), ("`method`", Method), ("`run`", RunLength), ("`evaluate`", Evaluation),
+        ("`cluster`", Cluster), ("Links", Link), ("Server", ServerSpec), ("Groups and overrides", Group), ("Events", Event),
+    ],
+    ids=lambda part: getattr(part, "__name__", None),
+)  # fmt: skip
+def test_the_reference_has_every_field(section: str, fields: type[Spec]) -> None:
+    text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!##).*\n)*)", text, re.MULTILINE))
+    told = re.findall(r"\w+", " ".join(re.findall(r"`[^`\n]+`", sections[section])))
+    assert not set(fields.model_fields) - set(told)
 
 
 def test_every_registry_has_an_example() -> None:
