@@ -263,6 +263,16 @@ def test_all_engines_agree(method):
         assert np.abs(asyncsim.simulate(scenario(method, engine=engine)).parameters - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_rounds_of_a_worker_in_one_mean_are_computed_once_each(engine):
+    """The second begins with what the first leaves, and both are asked for at once."""
+    method = EASGD | {"kind": "custom", "policy": [{"kind": "accumulate", "each": 2}]}
+    reference = asyncsim.simulate(scenario(method, engine="serial", run={"updates": 10}))
+    result = asyncsim.simulate(scenario(method, engine=engine, run={"updates": 10}))
+    assert result.summary["gradients_computed"] == result.summary["pushes"] == reference.summary["gradients_computed"]
+    assert np.abs(result.parameters - reference.parameters).max() < 1e-12
+
+
 def test_what_a_part_notes_is_a_column_of_the_run(tmp_path):
     run = scenario(TOP_K, records={"events": False})
     result = asyncsim.simulate(run, tmp_path)
