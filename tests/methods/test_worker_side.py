@@ -314,5 +314,23 @@ def test_what_cannot_work_is_refused_by_name():
         scenario({"uplink": [{"kind": "drop_stale", "bound": 1}]})
     with pytest.raises(UserError, match="`clip` does not change what workers are handed"):
         scenario({"downlink": [{"kind": "clip", "max_norm": 1}]})
+    with pytest.raises(UserError, match="`test_difference` does not change a push: it has no `update`"):
+        scenario({"uplink": ["test_difference"]})
+    for kind, call in (("gap_aware", "applied"), ("discrepancy_correction", "applied")):
+        with pytest.raises(UserError, match=rf"`{kind}` works at the server: its `{call}`.*an `uplink`; take `before"):
+            scenario({"uplink": [kind]})
+
+    @policies.register("test_mean_step")
+    class MeanStep(Transform):
+        """Hand out a look-ahead over the mean step."""
+
+        def view(self, params, state, server, worker):
+            return params
+
+        def applied(self, direction, state, server):
+            pass
+
+    with pytest.raises(UserError, match="its `applied` would never be called in a `downlink`"):
+        scenario({"downlink": ["test_mean_step"]})
     with pytest.raises(UserError, match=r"has the property `worker_view`"):
         scenario(DIFFERENCE | {"kind": "pipedream", "vertical_sync": True}, stages=2)
