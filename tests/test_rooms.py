@@ -168,7 +168,6 @@ CIRCLES = {
 LATE_CIRCLES = {
     **CIRCLES,
     "asyncsim.sweep": "the runner makes an executor by name, which knows the runner's reports",
-    "asyncsim.cli": "`run` hands a file with a sweep over to `sweep`, whose single runs are those of `run`",
 }
 """The same with imports inside functions counted."""
 

@@ -85,7 +85,7 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     """Bring a fresh simulation to the point of a checkpoint by a replay. ``extended`` says that the run has become longer
     since.
 
-    Raises ``UserError`` if the replayed timeline is not the recorded one.
+    Raises ``UserError`` if the replayed timeline is not the recorded one, or not the beginning of that of the longer run.
     """
     state, recorder = checkpoint.state, sim.recorder
     for name, rows in checkpoint.rows.items():
@@ -111,6 +111,11 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
         raise UserError(
             f"{checkpoint.path}: the timeline that this version simulates is not the recorded one ({error}); run it again"
         ) from None
+    if extended and sim.server.pushes > sum(shard.pushes for shard in sim.server.shards):
+        raise UserError(
+            f"{checkpoint.path}: stages that had made all updates of the shorter run ignored what arrived after that, which a "
+            "longer run would have used; run the longer one from the start"
+        )
     recorder.updates.rows.extend((*row[:-1], unpacker.unpack(row[-1])) for row in state["rows"])
     sim.engine.computed, sim.engine.cancelled = state["engine"]
     if extended and sim.server.finished:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import parse_fleets, parse_methods
-from asyncsim.cli.console import Console
+from asyncsim.cli.console import Console, say
 from asyncsim.cli.display import Display
+from asyncsim.cli.failures import common_error, located_error
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.notes import tell_unreached
-from asyncsim.errors import UserError
 from asyncsim.scenario.files import load_candidates
 from asyncsim.units import show_dollars, show_joules, show_seconds
 
@@ -45,22 +45,21 @@ def advise(arguments: argparse.Namespace) -> int:
         result = simulate_sweep(
             study, out, sweeping.executor_of(arguments), arguments.force, lambda report: displays[-1](report), phase
         )
-    errors = {message for display in displays for message in display.errors}
-    if not any(display.finished for display in displays) and len(errors) == 1:
-        raise UserError(next(iter(errors)))
+    error = common_error(displays)
+    if error is not None:
+        raise located_error(error, arguments.file, out)
     advice, folder = draw_conclusions(result), run_folder(out, study, 0).parent
     advice.write(folder)
     if arguments.json:
         print(json.dumps(advice.document(), allow_nan=False))
     else:
         _show(advice)
-    said = sys.stderr if arguments.json else sys.stdout
     if not arguments.no_figures:
         from asyncsim.plots.pareto import write_front
 
         drawn = write_front(advice.table, advice.objectives, advice.goal, folder / "advice.png", Console(stderr=True).say)
-        print(f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it", file=said)
-    print(f"advice: {folder / 'advice.json'}", file=said)
+        say(arguments, f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it")
+    say(arguments, f"advice: {folder / 'advice.json'}")
     tell_unreached(sweeping.ended(result))
     if result.errors:
         print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from typing import Any
 
 import rich.console
@@ -22,3 +24,8 @@ class Console(rich.console.Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+def say(arguments: argparse.Namespace, text: str) -> None:
+    """Print what a command says beside its result: on stdout, or on stderr where ``--json`` leaves stdout to the JSON."""
+    print(text, file=sys.stderr if arguments.json else sys.stdout)

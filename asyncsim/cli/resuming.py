@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from asyncsim.cli.arguments import parse_changes
+from asyncsim.cli.console import say
 from asyncsim.cli.display import Display
 from asyncsim.cli.notes import tell_unreached
 from asyncsim.cli.run_tables import summary_table
@@ -32,5 +32,5 @@ def resume(arguments: argparse.Namespace) -> int:
     else:
         summary_table(result.summary)
     tell_unreached([(scenario.name, scenario, result.summary)])
-    print(f"run: {result.path}", file=sys.stderr if arguments.json else sys.stdout)
+    say(arguments, f"run: {result.path}")
     return 0

@@ -1,24 +1,23 @@
-"""The commands that simulate: ``run`` and ``plan``."""
+"""The commands ``run`` and ``plan``, and ``bench-engine``, which times the first."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import changes_of, cores
-from asyncsim.cli.console import Console
+from asyncsim.cli.console import Console, say
 from asyncsim.cli.display import Display
+from asyncsim.cli.failures import common_error, located_error
 from asyncsim.cli.notes import tell_unreached, unknown_to_plans
 from asyncsim.cli.run_tables import engine_table, stages_table, summary_table
 from asyncsim.errors import UserError, nearest
 from asyncsim.records import Result
-from asyncsim.scenario import Study, load_study, read_document
+from asyncsim.scenario import Study, load_study
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     with Display(study, quiet=arguments.json) as display:
         executor = sweeping.executor_of(arguments)
         results = simulate_study(study, out, force=arguments.force, report=display, executor=executor)
-    if not display.finished and len(display.errors) == 1 and KILLED not in display.errors:
-        error = next(iter(display.errors))
-        raise UserError(error if error.startswith(f"{out}") else f"{_where(arguments.file, error)}: {error}")
+    error = common_error([display])
+    if error not in (None, KILLED):
+        raise located_error(error, arguments.file, out)
     display.tell_errors()
     folder, result = run_folder(out, study, 0), results[0]
     if result is None:
@@ -53,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         figures = write_figures([result], study.labels, folder, Console(stderr=True).say)
         if figures:
-            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
-    _say(arguments, f"run: {folder}")
+            say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+    say(arguments, f"run: {folder}")
     return 0
 
 
@@ -148,22 +147,12 @@ def _extend(study: Study, out: Path, arguments: argparse.Namespace) -> None:
         folder = run_folder(out, study, index)
         if not folder.exists():
             told = "extended" if extend(scenario, folder.parent) else "no shorter run with a checkpoint to go on from"
-            _say(arguments, f"{study.labels[index]}: {told}")
+            say(arguments, f"{study.labels[index]}: {told}")
 
 
 def _study(arguments: argparse.Namespace) -> Study:
     return load_study(arguments.file, changes_of(arguments))
 
 
-def _where(file: str, error: str) -> str:
-    """``file:line`` of the field with which an error message begins; the file alone if it begins with none."""
-    field = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: )", error)
-    return read_document(file).where(tuple(field[0].split("."))) if field else file
-
-
 def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, allow_nan=False))
-
-
-def _say(arguments: argparse.Namespace, text: str) -> None:
-    print(text, file=sys.stderr if arguments.json else sys.stdout)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli.arguments import changes_of, cores, parse_axes
-from asyncsim.cli.console import Console
+from asyncsim.cli.console import Console, say
 from asyncsim.cli.display import Display
+from asyncsim.cli.failures import common_error, located_error
 from asyncsim.cli.notes import sentence, tell_unreached
 from asyncsim.cli.study_tables import comparison_table, cost_table
 from asyncsim.errors import UserError
@@ -54,10 +55,9 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
             displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
 
         result = simulate_sweep(study, out, executor, arguments.force, lambda report: displays[-1](report), phase)
-    errors = {message for display in displays for message in display.errors}
-    if not any(display.finished for display in displays) and len(errors) == 1 and KILLED not in errors:
-        error = next(iter(errors))
-        raise UserError(error if error.startswith(f"{out}") else f"{_where(arguments.file, error)}: {error}")
+    error = common_error(displays)
+    if error not in (None, KILLED):
+        raise located_error(error, arguments.file, out)
     for display in displays:
         display.tell_errors()
     finished = [(label, each) for label, each in zip(result.study.labels, result.results, strict=True) if each is not None]
@@ -184,10 +184,10 @@ def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any
         tell = Console(stderr=True).say
         figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder, tell)
         if figures:
-            _say(arguments, f"figures: {', '.join(path.name for path in figures)}")
+            say(arguments, f"figures: {', '.join(path.name for path in figures)}")
     if finished or result.undecided:
-        _say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
-    _say(arguments, f"runs: {folder}")
+        say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
+    say(arguments, f"runs: {folder}")
 
 
 def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
@@ -195,7 +195,7 @@ def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
     study = result.study
     edges = list(dict.fromkeys(result.choices["variant"][result.choices["at_edge"]]))
     if edges:
-        _say(arguments, f"the chosen {study.tune.field} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
+        say(arguments, f"the chosen {study.tune.field} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
     without = list(dict.fromkeys(study.labels[index] for index in result.undecided))
     if without:
         print(
@@ -203,12 +203,6 @@ def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
             "(choices.csv), so there is no run at a chosen value; try other values",
             file=sys.stderr,
         )
-
-
-def _where(file: str, error: str) -> str:
-    from asyncsim.cli.running import _where as where
-
-    return where(file, error)
 
 
 def _round(value: float) -> int:
@@ -224,7 +218,3 @@ def _finite(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
-
-
-def _say(arguments: argparse.Namespace, text: str) -> None:
-    print(text, file=sys.stderr if arguments.json else sys.stdout)

@@ -52,6 +52,12 @@ class ThreadedEngine(SerialEngine):
             self.computed += 1
 
     def compute(self, needed: list[Future]) -> None:
+        together = set(needed)
+        behind = [future for future in needed if future.previous in together]
+        if behind:  # each begins with what one of the others leaves
+            self.compute([future for future in needed if future.previous not in together])
+            self.compute(behind)
+            return
         running = [self._running.pop(future, None) or self._begin(future) for future in needed]
         for future, result in zip(needed, running, strict=True):
             self.computed += 1

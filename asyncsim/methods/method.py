@@ -16,6 +16,8 @@ from asyncsim.simulation.programs import Program, Replica, programs
 
 methods = Registry("method", home=PAPERS)
 P = TypeVar("P", bound=Spec)
+AT_THE_SERVER = ("applied", "settle", "closes", "late_view")
+"""What only the transforms between an arrival and the step rule are asked, not those of an ``uplink`` or a ``downlink``."""
 
 
 class Bundle(NamedTuple):
@@ -89,8 +91,7 @@ class Method(Spec):
         for transform in downlink:
             if SIZED_VIEWS.missed(transform.needs):
                 raise ValueError(SIZED_VIEWS.sentence(transform.kind, transform.needs))
-            if type(transform).view is Transform.view:
-                raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
+        check_places(uplink, downlink)
         transforms = self.before + parts.transforms
         for transform in (*uplink, *transforms):
             transform.fits(parts.step)
@@ -112,3 +113,26 @@ class Method(Spec):
     def staged_parts(self, num_workers: int, stages: int, optimizer: StepRule) -> Bundle:
         """The method's own choices for models in stages."""
         return self.parts(num_workers, optimizer)
+
+
+def check_places(uplink: tuple[Transform, ...], downlink: tuple[Transform, ...]) -> None:
+    """Raise ``ValueError`` for a transform that would do nothing in its place, or only a part of what it does."""
+    for transform in uplink:
+        if not _has(transform, "update"):
+            raise ValueError(f"`{transform.kind}` does not change a push: it has no `update` for an `uplink`")
+    for transform in downlink:
+        if not _has(transform, "view"):
+            raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
+    for place, transforms in (("an `uplink`", uplink), ("a `downlink`", downlink)):
+        for transform in transforms:
+            for name in AT_THE_SERVER:
+                if _has(transform, name):
+                    raise ValueError(
+                        f"`{transform.kind}` works at the server: its `{name}` would never be called in {place}; "
+                        f"take `before: [{transform.kind}]`"
+                    )
+
+
+def _has(transform: Transform, name: str) -> bool:
+    """Does the class of a transform define this method itself?"""
+    return getattr(type(transform), name) is not getattr(Transform, name)

@@ -61,6 +61,9 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
     for place, windows in enumerate(cluster.maintenance or ()):
         if windows.workers is None or worker.index in windows.workers:
             yield windows.every - windows.duration, f"cluster.maintenance.{place}.every"
+    for place, source in enumerate(cluster.outages):
+        if source.rate:
+            yield len(sim.workers) / source.rate, f"cluster.outages.{place}"
 
 
 def stuck(sim: Simulation) -> bool:

@@ -152,10 +152,10 @@ class Pipeline:
         stages = len(sim.progress)
         self.stopped: set[int] = set()  # first workers of groups that have left for good
         self.places: list[Place] = []
-        for first in range(0, len(sim.workers), stages):
-            self.places += self._group(first // stages, stages)
+        for _ in range(0, len(sim.workers), stages):
+            self.places += self._group(stages)
 
-    def _group(self, group: int, stages: int) -> Iterator[Place]:
+    def _group(self, stages: int) -> Iterator[Place]:
         env, program = self.sim.env, self.sim.program
         meeting = Meeting(env, stages)
         up, down = ([Channel(env, program.queue) for _ in range(stages - 1)] for _ in range(2))

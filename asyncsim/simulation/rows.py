@@ -62,6 +62,10 @@ class Mixed:
         return self.rows[0].closing
 
     @property
+    def pushes(self) -> int:
+        return sum(row.pushes for row in self.rows)
+
+    @property
     def num_workers(self) -> int:
         return len(self.rows)
 

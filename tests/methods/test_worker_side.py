@@ -263,6 +263,16 @@ def test_all_engines_agree(method):
         assert np.abs(asyncsim.simulate(scenario(method, engine=engine)).parameters - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_rounds_of_a_worker_in_one_mean_are_computed_once_each(engine):
+    """The second begins with what the first leaves, and both are asked for at once."""
+    method = EASGD | {"kind": "custom", "policy": [{"kind": "accumulate", "each": 2}]}
+    reference = asyncsim.simulate(scenario(method, engine="serial", run={"updates": 10}))
+    result = asyncsim.simulate(scenario(method, engine=engine, run={"updates": 10}))
+    assert result.summary["gradients_computed"] == result.summary["pushes"] == reference.summary["gradients_computed"]
+    assert np.abs(result.parameters - reference.parameters).max() < 1e-12
+
+
 def test_what_a_part_notes_is_a_column_of_the_run(tmp_path):
     run = scenario(TOP_K, records={"events": False})
     result = asyncsim.simulate(run, tmp_path)
@@ -304,5 +314,23 @@ def test_what_cannot_work_is_refused_by_name():
         scenario({"uplink": [{"kind": "drop_stale", "bound": 1}]})
     with pytest.raises(UserError, match="`clip` does not change what workers are handed"):
         scenario({"downlink": [{"kind": "clip", "max_norm": 1}]})
+    with pytest.raises(UserError, match="`test_difference` does not change a push: it has no `update`"):
+        scenario({"uplink": ["test_difference"]})
+    for kind, call in (("gap_aware", "applied"), ("discrepancy_correction", "applied")):
+        with pytest.raises(UserError, match=rf"`{kind}` works at the server: its `{call}`.*an `uplink`; take `before"):
+            scenario({"uplink": [kind]})
+
+    @policies.register("test_mean_step")
+    class MeanStep(Transform):
+        """Hand out a look-ahead over the mean step."""
+
+        def view(self, params, state, server, worker):
+            return params
+
+        def applied(self, direction, state, server):
+            pass
+
+    with pytest.raises(UserError, match="its `applied` would never be called in a `downlink`"):
+        scenario({"downlink": ["test_mean_step"]})
     with pytest.raises(UserError, match=r"has the property `worker_view`"):
         scenario(DIFFERENCE | {"kind": "pipedream", "vertical_sync": True}, stages=2)

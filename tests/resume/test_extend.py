@@ -37,6 +37,25 @@ def test_extended(tmp_path, method, length):
     assert contents(run) == before
 
 
+STAGES = {"stages": {"count": 2}, "workers": 4, "checkpoint": END}
+
+
+def test_stages_that_end_together_are_extended(tmp_path):
+    sections = {"method": "gpipe", "evaluate": {"updates": 3}, **STAGES}
+    asyncsim.simulate(made(run={"updates": 10}, **sections), tmp_path / "run")
+    same(asyncsim.resume(tmp_path / "run", {"run.updates": 16}), asyncsim.simulate(made(run={"updates": 16}, **sections)))
+
+
+def test_stages_that_ended_before_others_are_not(tmp_path):
+    """The stage that was through ignored pushes until the others were, which the longer run applies."""
+    run = tmp_path / "run"
+    asyncsim.simulate(made(method="pipedream", run={"updates": 10}, evaluate={"updates": 3}, **STAGES), run)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="stages that had made all updates of the shorter run ignored what arrived"):
+        asyncsim.resume(run, {"run.updates": 16})
+    assert contents(tmp_path) == before
+
+
 def test_it_starts_from_the_checkpoint(tmp_path, monkeypatch):
     run = tmp_path / "run"
     asyncsim.simulate(made(run={"updates": 20}, checkpoint=END), run)

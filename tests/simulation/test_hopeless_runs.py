@@ -108,6 +108,7 @@ def test_shipped_scenarios_are_far_from_the_limit(path):
     ({"faults": {"up": "1s", "down": "1s"}}, ("workers 0-2: 10 s a round", "1 s between losses (`cluster.faults.up`)")),
     ({"maintenance": [{"every": "5s", "duration": "1s"}]}, ("4 s between losses (`cluster.maintenance.0.every`)",)),
     ({"zones": {"zones": 1, "gap": "3s", "down": "1s", "whole": 1}}, ("3 s between losses (`cluster.zones.gap`)",)),
+    ({"outages": [{"kind": "rolling", "every": "3s", "down": "1s"}]}, ("9 s between losses (`cluster.outages.0`)",)),
     ({"overrides": {1: {"faults": {"up": "1s", "down": "1s"}}}}, ("worker 1: 10 s a round",)),
 ])  # fmt: skip
 def test_lives_shorter_than_a_round_are_named(make, monkeypatch, cluster, words):

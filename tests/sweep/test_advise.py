@@ -96,6 +96,12 @@ def test_mistakes_are_located_whatever_reads_the_file(tmp_path, line, message):
             load(path)
 
 
+def test_runs_that_all_fail_alike_are_one_error_at_the_line_to_mend(file, tmp_path, capsys):
+    file.write_text(FILE + "device: cuda:99\n")
+    assert main(["advise", str(file), "--out", str(tmp_path / "out"), "--processes", "1"]) == 2
+    assert f"{file}:11: device: 'cuda:99' is not available here" in capsys.readouterr().err
+
+
 def test_one_candidate_is_no_choice(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text(FILE[: FILE.index("advise")])
