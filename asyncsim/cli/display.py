@@ -155,6 +155,8 @@ class Display:
         words = [f"{summary['updates']:,} updates", f"virtual {show_seconds(summary['time'])}"]
         words += [f"{key} {summary[key]:.4f}" for key in summary if key.endswith("accuracy") and summary[key] is not None]
         if summary["status"] == "diverged":
-            words.append(f"diverged at update {summary['diverged_at_update']:,}")
-        words.append("reused" if report.reused else f"{summary['wall_seconds']:.1f} s")
+            at = summary.get("diverged_at_update")
+            words.append("diverged" if at is None else f"diverged at update {at:,}")
+        seconds = summary.get("wall_seconds")
+        words.append("reused" if report.reused or seconds is None else f"{seconds:.1f} s")
         return f"{self._name(report.index)}: {', '.join(words)}"

@@ -48,7 +48,7 @@ def show(arguments: argparse.Namespace) -> int:
             print(json.dumps(result.summary, allow_nan=False))
         else:
             print(f"{result.name}: {result.manifest['status']}, hash {result.manifest['hash']}, {result.manifest['device']}, "
-                  f"engine {result.manifest['engine']}, torch {result.manifest['versions']['torch']}")  # fmt: skip
+                  f"engine {result.manifest['engine']}, torch {result.manifest['versions'].get('torch', 'unknown')}")  # fmt: skip
             summary_table(result.summary)
             stages_table(result)
         return 0

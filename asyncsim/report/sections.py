@@ -42,7 +42,7 @@ def troubles(folder: Path, runs: list[Result], broken: dict[Path, str]) -> str:
         if state == "finished":
             continue
         told = "nobody noted an end: it is going on, or was killed" if state == "running" else str(run.manifest.get("error", ""))
-        if state == "diverged" and run.summary.get("diverged_at_update") is not None:
+        if state == "diverged" and None not in (run.summary.get("diverged_at_update"), run.summary.get("diverged_at_time")):
             told = f"at update {run.summary['diverged_at_update']:,}, {show_seconds(run.summary['diverged_at_time'])}"
         rows.append([Cell(_place(folder, run.path)), Cell(state, style="bad"), Cell(told)])
     rows += [[Cell(_place(folder, path)), Cell("unreadable", style="bad"), Cell(error)] for path, error in broken.items()]

@@ -1,0 +1,45 @@
+"""Folders of runs whose files are sound but lack a number that is only shown: the commands show what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import asyncsim
+from asyncsim.cli import main
+from asyncsim.scenario import Document, build_scenario
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    task = {"kind": "quadratic", "curvature": 1.0}
+    diverging = {"task": task, "run": {"updates": 200}, "optimizer": {"kind": "sgd", "lr": 1e3}, "cluster": {"workers": 2}}
+    assert asyncsim.simulate(build_scenario(Document(diverging, "test")), out).summary["status"] == "diverged"
+    return out
+
+
+@pytest.mark.parametrize("missing", ["wall_seconds", "diverged_at_update", "diverged_at_time"])
+def test_a_summary_without_a_number(run, missing, capsys):
+    file = run / "summary.json"
+    whole = file.read_text()
+    try:
+        file.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != missing}))
+        for command in (["resume", str(run)], ["show", str(run)], ["ls", str(run)], ["report", str(run)]):
+            assert main(command) == 0, capsys.readouterr().err
+    finally:
+        file.write_text(whole)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_manifest_that_knows_other_versions(run, capsys):
+    file = run / "manifest.json"
+    whole = file.read_text()
+    try:
+        file.write_text(json.dumps(json.loads(whole) | {"versions": {"asyncsim": "0.1.0"}}))
+        assert main(["show", str(run)]) == 0
+    finally:
+        file.write_text(whole)
+    assert "torch unknown" in capsys.readouterr().out
