@@ -49,8 +49,14 @@ def simulate(
         if out is None:
             return execute(scenario, task, None, progress, wait, followers)
         directory = RunDirectory(Path(out)).lock()
-        start = None if fresh else _begun(scenario, task, directory)
-        return execute(scenario, task, directory if start else directory.begin(), progress, wait, followers, start)
+        try:
+            start = None if fresh else _begun(scenario, task, directory)
+            if start is None:
+                directory.begin()
+        except BaseException:  # an interruption, too, gives the folder back at once
+            directory.close()
+            raise
+        return execute(scenario, task, directory, progress, wait, followers, start)
 
 
 def plan(scenario: Scenario, progress: Progress | None = None) -> Result:

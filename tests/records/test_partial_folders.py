@@ -9,6 +9,7 @@ import pytest
 
 import asyncsim
 from asyncsim.cli import main
+from asyncsim.records import RunDirectory
 from asyncsim.scenario import Document, build_scenario
 
 
@@ -43,3 +44,20 @@ def test_a_manifest_that_knows_other_versions(run, capsys):
     finally:
         file.write_text(whole)
     assert "torch unknown" in capsys.readouterr().out
+
+
+def test_an_interruption_before_the_run_begins_gives_its_folder_back(tmp_path, monkeypatch):
+    """Ctrl-C while the folder is made ready: the same process can run there at once."""
+    scenario = build_scenario(Document({"task": {"kind": "quadratic"}, "run": {"updates": 5}}, "test"))
+    begin = RunDirectory.begin
+    kept = []
+
+    def interrupted(self: RunDirectory) -> RunDirectory:
+        kept.append(self)  # so that no collection of garbage gives the lock back in its place
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asyncsim.simulate(scenario, tmp_path / "run")
+    monkeypatch.setattr(RunDirectory, "begin", begin)
+    assert asyncsim.simulate(scenario, tmp_path / "run").summary["updates"] == 5
