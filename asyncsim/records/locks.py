@@ -23,7 +23,11 @@ def held(lock: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     file = FileLock(lock)
     try:
-        _acquire(file, folder, busy, wait)
+        try:
+            _acquire(file, folder, busy, wait)
+        except BaseException:  # an error or an interruption after the lock was taken
+            file.release(force=True)
+            raise
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import tempfile
@@ -40,6 +41,7 @@ class Said(NamedTuple):
 
 def command(*words: str) -> Said:
     """The command line in this process. Raises ``Finding`` for whatever would be a traceback."""
+    gc.collect()  # each command is a process of its own: what the last one held open is closed by now
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
         try:
