@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asyncsim.messages import Future, Gradient, Push, Snapshot
+from asyncsim.policies.state import State, entries, state_class, state_name
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,9 @@ class Packer:
             return {"future": self._future(value, where)}
         if kind is torch.Tensor:
             return {"tensor": self._tensor(value, where)}
+        if isinstance(value, State):
+            packed = [[name, self.pack(item, f"{where}, in its state {name!r},")] for name, item in entries(value)]
+            return {"state": [state_name(kind), packed]}
         if kind is bytearray:
             return {"bytes": self._array(np.frombuffer(bytes(value), np.uint8))}
         if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biuf":
@@ -140,6 +144,8 @@ class Unpacker:
                 return Push(*(self.unpack(item) for item in content))
             case "snapshot":
                 return Snapshot(*(self.unpack(item) for item in content))
+            case "state":
+                return self._state(*content)
             case "future":
                 return self._future(content)
             case "tensor":
@@ -151,6 +157,14 @@ class Unpacker:
             case "scalar":
                 return self.arrays[content][()]
         raise ValueError(f"unknown kind {kind!r}")
+
+    def _state(self, name: str, packed: list[list[Any]]) -> State:
+        cls = state_class(name)
+        values = {key: self.unpack(item) for key, item in packed}
+        expected = [field.name for field in fields(cls)]
+        if list(values) != expected:
+            raise ValueError(f"the state {name} has the fields {', '.join(expected)}, not {', '.join(values)}")
+        return cls(**values)
 
     def submit(
         self, kernel: Kernel, params: torch.Tensor | None, worker: int, step: int, previous: Future | None = None

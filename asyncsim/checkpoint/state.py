@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.checkpoint.packing import Packer, Unpacker
 from asyncsim.errors import UserError
+from asyncsim.policies import PolicyState, State
 from asyncsim.simulation.replay import OtherTimeline, StandIn, replay
 
 if TYPE_CHECKING:
@@ -50,24 +51,24 @@ def _pack_shard(packer: Packer, shard: dict[str, Any]) -> Any:
     if "rows" in shard:
         rest = {key: value for key, value in shard.items() if key != "rows"}
         return {"rest": packer.pack(rest, "the server"), "rows": [_pack_shard(packer, row) for row in shard["rows"]]}
-    policy = shard.pop("policy")
-    chain = [
-        [[key, packer.pack(value, f"the transform `{kind}`, in its state {key!r},")] for key, value in state.items()]
-        for kind, state in zip(policy["kinds"], policy["transforms"] + policy["downlink"], strict=True)
-    ]
-    rule = policy["kind"]
-    step = [[key, packer.pack(value, f"the optimizer `{rule}`, in its state {key!r},")] for key, value in policy["step"].items()]
-    return {"rest": packer.pack(shard, "the server"), "chain": chain, "transforms": len(policy["transforms"]), "step": step}
+    policy, (transforms, downlink, rule) = shard.pop("policy"), shard.pop("kinds")
+    return {
+        "rest": packer.pack(shard, "the server"),
+        "transforms": [_pack_state(packer, *each) for each in zip(transforms, policy.transforms, strict=True)],
+        "downlink": [_pack_state(packer, *each) for each in zip(downlink, policy.downlink, strict=True)],
+        "step": packer.pack(policy.step, f"the optimizer `{rule}`"),
+    }
+
+
+def _pack_state(packer: Packer, kind: str, state: State) -> Any:
+    return packer.pack(state, f"the transform `{kind}`")
 
 
 def _unpack_shard(unpacker: Unpacker, value: Any) -> dict[str, Any]:
     rest = unpacker.unpack(value["rest"])
     if "rows" in value:
         return rest | {"rows": [_unpack_shard(unpacker, row) for row in value["rows"]]}
-    chain = [{key: unpacker.unpack(item) for key, item in each} for each in value["chain"]]
-    step = {key: unpacker.unpack(item) for key, item in value["step"]}
-    count = value["transforms"]
-    return rest | {"policy": {"transforms": chain[:count], "downlink": chain[count:], "step": step}}
+    return rest | {"policy": PolicyState(*(unpacker.unpack(value[part]) for part in ("transforms", "downlink", "step")))}
 
 
 def point(sim: Simulation) -> dict[str, Any]:

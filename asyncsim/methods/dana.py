@@ -19,6 +19,7 @@ Left out: DANA-Slim (the same sequence for a constant rate), NAG-ASGD, LWP.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(slots=True)
+class WorkerVelocities(State):
+    """A momentum buffer for each worker that has pushed and their sum, shape ``(P,)`` each, and the worker that stepped last."""
+
+    velocities: dict[int, Tensor] = field(default_factory=dict)
+    sum: Tensor | None = None
+    last: int | None = None
+
+
 @optimizers.register("worker_momentum")
 class WorkerMomentum(StepRule):
     """DANA-Zero's step rule: one momentum per worker, and a look-ahead over all of them; Hakimi et al. 2019 (arXiv 1907.11612).
@@ -46,32 +56,32 @@ class WorkerMomentum(StepRule):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     look_ahead: bool = True
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"velocities": {}, "sum": None, "last": None}  # worker -> (P,); (P,); the worker that stepped last
+    def init(self, params: Tensor | None, num_workers: int) -> WorkerVelocities:
+        return WorkerVelocities()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: WorkerVelocities, server: ServerView) -> Tensor:
         d = self.decayed(push, server)
         if not self.momentum:
             return d
-        old = state["velocities"].get(push.worker)
+        old = state.velocities.get(push.worker)
         new = d.clone() if old is None else old.mul(self.momentum).add_(d)
-        state["velocities"][push.worker] = new
-        state["last"] = push.worker
-        if state["sum"] is None:
-            state["sum"] = new.clone()
+        state.velocities[push.worker] = new
+        state.last = push.worker
+        if state.sum is None:
+            state.sum = new.clone()
         elif old is None:
-            state["sum"].add_(new)
+            state.sum.add_(new)
         else:
-            state["sum"].add_(new).sub_(old)
+            state.sum.add_(new).sub_(old)
         return new
 
-    def velocity(self, state: State, server: ServerView) -> Tensor | None:
-        return buffer(self.momentum, state["velocities"].get(state["last"]), server)
+    def velocity(self, state: WorkerVelocities, server: ServerView) -> Tensor | None:
+        return buffer(self.momentum, state.velocities.get(state.last), server)
 
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
-        if not self.look_ahead or not self.momentum or state["sum"] is None:
+    def view(self, params: Tensor, state: WorkerVelocities, server: ServerView, worker: int) -> Tensor:
+        if not self.look_ahead or not self.momentum or state.sum is None:
             return params
-        return params.add(state["sum"], alpha=-server.lr * self.momentum)
+        return params.add(state.sum, alpha=-server.lr * self.momentum)
 
 
 @methods.register("dana")

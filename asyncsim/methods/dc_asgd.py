@@ -16,6 +16,7 @@ where reading takes no time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -42,6 +43,13 @@ class CompensationSettings(Spec):
     eps: float = Field(default=1e-7, gt=0)
 
 
+@dataclass(slots=True)
+class MeanSquares(State):
+    """The running mean square of each worker's gradients, shape ``(P,)``, by worker."""
+
+    square: dict[int, Tensor] = field(default_factory=dict)
+
+
 @policies.register("delay_compensation")
 class DelayCompensation(CompensationSettings, Transform):
     """``g <- g + lambda * g * g * (theta - s)``, elementwise; Zheng et al., ICML 2017.
@@ -52,16 +60,16 @@ class DelayCompensation(CompensationSettings, Transform):
 
     needs: ClassVar[Need] = Need.VALUES
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"square": {}}  # worker -> (P,)
+    def init(self, params: Tensor | None, num_workers: int) -> MeanSquares:
+        return MeanSquares()
 
-    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+    def update(self, push: Push, state: MeanSquares, server: ServerView) -> Push | Verdict:
         gradient = push.gradient
         square = gradient * gradient
         if self.adaptive:
-            mean = state["square"].get(push.worker)
+            mean = state.square.get(push.worker)
             mean = square * (1.0 - self.decay) if mean is None else mean * self.decay + square * (1.0 - self.decay)
-            state["square"][push.worker] = mean
+            state.square[push.worker] = mean
         if push.snapshot.params is server.params or self.strength == 0.0:
             return push
         correction = square.mul_(server.params - push.snapshot.params).mul_(self.strength)

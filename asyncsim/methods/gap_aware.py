@@ -28,6 +28,7 @@ here the penalty divides Adam's finished update. ``layer`` and ``model`` are off
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -37,6 +38,7 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform
+from asyncsim.policies.granularity import norms, spread
 from asyncsim.policies.scalars import scalar
 from asyncsim.policies.transform import policies
 from asyncsim.registry import Spec
@@ -56,6 +58,15 @@ class GapSettings(Spec):
     step_length: Literal["applied", "code"] = "applied"
 
 
+@dataclass(slots=True)
+class StepLengths(State):
+    """Mean square of the ``steps`` so far, shape ``(P,)``, ``(layers,)`` or ``(1,)``; and has the model had an update at all?"""
+
+    begun: bool = False
+    steps: int = 0
+    square: Tensor | None = None
+
+
 @policies.register("gap_aware")
 class GapAware(GapSettings, Transform):
     """``G = 1 + |theta - s| / C``, and the update is divided by ``G`` before it enters the momentum.
@@ -71,8 +82,8 @@ class GapAware(GapSettings, Transform):
 
     needs: ClassVar[Need] = Need.VALUES
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"begun": False, "steps": 0, "square": None}  # steps in square: (P,), (layers,) or (1,), made at the first
+    def init(self, params: Tensor | None, num_workers: int) -> StepLengths:
+        return StepLengths()
 
     def fits(self, step: StepRule) -> None:
         if self.step_length == "code" and type(step).velocity is StepRule.velocity:
@@ -85,7 +96,7 @@ class GapAware(GapSettings, Transform):
         """True for elementwise gaps where ``C`` is made of steps that were themselves divided by ``G``."""
         return self.per == "parameter" and (self.step_length == "applied" or getattr(step, "momentum", 1.0) > 0)
 
-    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+    def update(self, push: Push, state: StepLengths, server: ServerView) -> Push | Verdict:
         if self.step_length == "code":
             velocity = server.velocity()
             self._average(push.gradient if velocity is None else velocity, state, server)
@@ -95,50 +106,38 @@ class GapAware(GapSettings, Transform):
             push.penalise(self.penalty(moved, state, server))
         return push
 
-    def penalty(self, moved: Tensor, state: State, server: ServerView) -> Tensor:
+    def penalty(self, moved: Tensor, state: StepLengths, server: ServerView) -> Tensor:
         """``G`` for a displacement ``moved`` of shape ``(P,)``, which is overwritten; same shape, every element at least 1."""
-        if not state["begun"]:  # then a gap can only come from a look-ahead of another rule, or from gossip
+        if not state.begun:  # then a gap can only come from a look-ahead of another rule, or from gossip
             return moved.new_ones(())
-        correction = 1.0 - self.decay ** state["steps"]
-        scale = (state["square"] / scalar(correction, moved)).sqrt_()
+        correction = 1.0 - self.decay**state.steps
+        scale = (state.square / scalar(correction, moved)).sqrt_()
         scale.add_(scalar(self.eps, moved)).mul_(scalar(server.lr_max, moved))
         if self.per == "parameter":
             return moved.abs_().div_(scale).add_(scalar(1.0, moved))
-        return self._spread(self._norms(moved, server).div_(scale).add_(1.0), moved, server)
+        groups = self._groups(server)
+        return spread(norms(moved, groups).div_(scale).add_(1.0), moved, groups)
 
-    def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
-        state["begun"] = True
+    def applied(self, direction: Tensor, state: StepLengths, server: ServerView) -> None:
+        state.begun = True
         if self.step_length == "applied":
             self._average(direction, state, server)
 
-    def _average(self, step: Tensor, state: State, server: ServerView) -> None:
+    def _average(self, step: Tensor, state: StepLengths, server: ServerView) -> None:
         """Take one more step, of shape ``(P,)``, into the mean of squares."""
-        state["steps"] += 1
+        state.steps += 1
         if self.per == "parameter":
-            if state["square"] is None:
-                state["square"] = step.square().mul_(1.0 - self.decay)
+            if state.square is None:
+                state.square = step.square().mul_(1.0 - self.decay)
             else:
-                square = state["square"].mul_(scalar(self.decay, step))
+                square = state.square.mul_(scalar(self.decay, step))
                 square.addcmul_(step, step, value=1.0 - self.decay)
             return
-        square = self._norms(step, server).square_().mul_(1.0 - self.decay)
-        state["square"] = square if state["square"] is None else state["square"] * self.decay + square
+        square = norms(step, self._groups(server)).square_().mul_(1.0 - self.decay)
+        state.square = square if state.square is None else state.square * self.decay + square
 
-    def _norms(self, vector: Tensor, server: ServerView) -> Tensor:
-        if self.per == "model":
-            return vector.norm().reshape(1)
-        norms = vector.new_empty(len(server.layers))
-        for index, layer in enumerate(server.layers):
-            norms[index] = vector[layer].norm()
-        return norms
-
-    def _spread(self, values: Tensor, like: Tensor, server: ServerView) -> Tensor:
-        if self.per == "model":
-            return values.expand(like.shape[0])
-        spread = like.new_empty(like.shape)
-        for index, layer in enumerate(server.layers):
-            spread[layer] = values[index]
-        return spread
+    def _groups(self, server: ServerView) -> tuple[slice, ...]:
+        return (slice(None),) if self.per == "model" else server.layers
 
 
 @methods.register("gap_aware")

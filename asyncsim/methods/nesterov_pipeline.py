@@ -25,7 +25,7 @@ from pydantic import Field
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import OneF1BMethod, heavy_ball
-from asyncsim.policies import NAdam, State, StepRule
+from asyncsim.policies import NAdam, StepRule, Velocity
 from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
@@ -43,22 +43,21 @@ class LookAheadMomentum(StepRule):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     discount: bool = True
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"velocity": None}  # (P,), from the first step on
+    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
+        return Velocity()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
         d = self.decayed(push, server)
         if not self.momentum:
             return d
         if self.discount:
             d.mul_(1.0 - self.momentum)
-        state["velocity"] = d.clone() if state["velocity"] is None else state["velocity"].mul(self.momentum).add_(d)
-        return state["velocity"]
+        return state.accumulate(self.momentum, d)
 
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
-        if not self.momentum or state["velocity"] is None:
+    def view(self, params: Tensor, state: Velocity, server: ServerView, worker: int) -> Tensor:
+        if not self.momentum or state.velocity is None:
             return params
-        return params.add(state["velocity"], alpha=-server.lr * self.momentum)
+        return params.add(state.velocity, alpha=-server.lr * self.momentum)
 
 
 @methods.register("nesterov_pipeline")

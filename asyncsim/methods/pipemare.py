@@ -17,6 +17,7 @@ start, is left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -60,6 +61,15 @@ class Rescheduling(Transform):
         return max(tau, 1.0) ** (1.0 - min(server.version / self.updates, 1.0))
 
 
+@dataclass(slots=True)
+class Movement(State):
+    """The running mean of the movement of the parameters in one update, shape ``(P,)``, None before the first; and the staleness
+    of the newest push."""
+
+    staleness: int = 0
+    velocity: Tensor | None = None
+
+
 @policies.register("discrepancy_correction")
 class DiscrepancyCorrection(Transform):
     """A backward pass that does not use its forward pass's parameters uses ``u = theta - tau * delta``: technique T2 of PipeMare,
@@ -75,28 +85,28 @@ class DiscrepancyCorrection(Transform):
     decay: float = Field(default=0.135, gt=0, lt=1)
     delay: float | None = Field(default=None, ge=0)
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"staleness": 0, "velocity": None}  # (P,), from the first update on
+    def init(self, params: Tensor | None, num_workers: int) -> Movement:
+        return Movement()
 
-    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
-        state["staleness"] = push.staleness
+    def update(self, push: Push, state: Movement, server: ServerView) -> Push | Verdict:
+        state.staleness = push.staleness
         return push
 
-    def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+    def applied(self, direction: Tensor, state: Movement, server: ServerView) -> None:
         tau = self._tau(state)
         gamma = self.decay ** (1.0 / tau) if tau else 0.0
-        if state["velocity"] is None:
-            state["velocity"] = direction * ((gamma - 1.0) * server.lr)
+        if state.velocity is None:
+            state.velocity = direction * ((gamma - 1.0) * server.lr)
         else:
-            state["velocity"].mul_(gamma).add_(direction, alpha=(gamma - 1.0) * server.lr)
+            state.velocity.mul_(gamma).add_(direction, alpha=(gamma - 1.0) * server.lr)
 
-    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: Movement, server: ServerView) -> Tensor:
         tau = self._tau(state)
-        return params if not tau or state["velocity"] is None else params.sub(state["velocity"], alpha=tau)
+        return params if not tau or state.velocity is None else params.sub(state.velocity, alpha=tau)
 
-    def _tau(self, state: State) -> float:
+    def _tau(self, state: Movement) -> float:
         """Versions between the forward and the backward pass of a batch."""
-        return state["staleness"] if self.delay is None else self.delay
+        return state.staleness if self.delay is None else self.delay
 
 
 @methods.register("pipemare")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies import State, WeightPrediction
+from asyncsim.policies import Velocity, WeightPrediction
 from asyncsim.policies.prediction import Horizon
 from asyncsim.policies.step_rule import optimizers
 
@@ -38,12 +38,11 @@ class SpikeCompensation(WeightPrediction):
     delay: int | None = Field(default=None, ge=0)
     horizon: Horizon = 0.0
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
         delay = push.staleness if self.delay is None else self.delay
         if not self.momentum or not delay:
             return super().direction(push, state, server)
         d = self.decayed(push, server)
-        velocity = state["velocity"]
-        state["velocity"] = velocity = d.clone() if velocity is None else velocity.mul_(self.momentum).add_(d)
+        velocity = state.accumulate(self.momentum, d)
         kept = self.momentum**delay
         return velocity.mul(kept).add_(d, alpha=(1.0 - kept) / (1.0 - self.momentum))

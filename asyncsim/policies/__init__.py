@@ -7,14 +7,16 @@ paper's file, in `asyncsim.methods`.
 
 from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.accumulate import Accumulate
-from asyncsim.policies.chain import Policy
+from asyncsim.policies.chain import Policy, PolicyState
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
+from asyncsim.policies.momentum import Moments, Velocity
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
 from asyncsim.policies.schedule import Schedule
 from asyncsim.policies.staleness import DropStale, StalenessAware
-from asyncsim.policies.step_rule import State, StepRule
+from asyncsim.policies.state import State
+from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.steps import SGD, Adam
 from asyncsim.policies.transform import Transform
 from asyncsim.policies.uplink import Uplink, message_bytes
@@ -26,8 +28,10 @@ __all__ = [
     "Clip",
     "DataWeights",
     "DropStale",
+    "Moments",
     "NAdam",
     "Policy",
+    "PolicyState",
     "Push",
     "Schedule",
     "ServerView",
@@ -37,6 +41,7 @@ __all__ = [
     "StepRule",
     "Transform",
     "Uplink",
+    "Velocity",
     "Verdict",
     "WeightPrediction",
     "message_bytes",

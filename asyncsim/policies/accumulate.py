@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -9,11 +10,21 @@ from pydantic import Field
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.mean import mean_push
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.state import State
+from asyncsim.policies.transform import Transform, policies
 from asyncsim.units import PositiveSeconds, nanoseconds
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(slots=True)
+class Group(State):
+    """The pushes that wait for others, in the order of their arrivals, and the virtual time (ns) at which their group is closed
+    whoever is missing, if there is such a time."""
+
+    buffer: list[Push] = field(default_factory=list)
+    closes: int | None = None
 
 
 @policies.register("accumulate")
@@ -41,21 +52,21 @@ class Accumulate(Transform):
         everyone = Need.EVERYONE if self.count is None else Need.NOTHING
         return Need.BUFFERS | Need.MEANS | everyone | (Need.NOTHING if self.within is None else Need.CLOSES)
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"buffer": [], "closes": None}  # and the time (ns) at which the group that is open will be closed
+    def init(self, params: Tensor | None, num_workers: int) -> Group:
+        return Group()
 
-    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
-        if self.within is not None and not state["buffer"]:
-            state["closes"] = push.time + nanoseconds(self.within)
-        state["buffer"].append(push)
+    def update(self, push: Push, state: Group, server: ServerView) -> Push | Verdict:
+        if self.within is not None and not state.buffer:
+            state.closes = push.time + nanoseconds(self.within)
+        state.buffer.append(push)
         return self.settle(state, server) or Verdict.BUFFERED
 
-    def settle(self, state: State, server: ServerView) -> Push | None:
-        buffer = state["buffer"]
-        closed = state["closes"] is not None and server.now >= state["closes"]
+    def settle(self, state: Group, server: ServerView) -> Push | None:
+        buffer = state.buffer
+        closed = state.closes is not None and server.now >= state.closes
         if not buffer or not (closed or self.complete(buffer, server)):
             return None
-        state["buffer"], state["closes"] = [], None
+        state.buffer, state.closes = [], None
         if len(buffer) == 1:
             return buffer[0]
         mean = mean_push(buffer)
@@ -63,8 +74,8 @@ class Accumulate(Transform):
             mean.replaced = mean.gradient * len(buffer)
         return mean
 
-    def closes(self, state: State) -> int | None:
-        return state["closes"] if state["buffer"] else None
+    def closes(self, state: Group) -> int | None:
+        return state.closes if state.buffer else None
 
     def complete(self, buffer: list[Push], server: ServerView) -> bool:
         """Have all pushes come that this group waits for?"""

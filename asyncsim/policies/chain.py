@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need, joined
+from asyncsim.policies.state import State, initial_state
 from asyncsim.policies.step_rule import StepRule
-from asyncsim.policies.transform import State, Transform
+from asyncsim.policies.transform import Transform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,12 +56,19 @@ def send_through(push: Push, rules: list[Rule], states: list[State], server: Ser
     return push
 
 
+@dataclass(slots=True)
+class PolicyState(State):
+    """Everything in a policy that changes during a run: the states of its transforms, of those of the downlink, and of its step
+    rule."""
+
+    transforms: list[State]
+    downlink: list[State]
+    step: State
+
+
 class Policy:
     """The policy of a server: what it does with an arriving push (``transforms``, ended by ``step``), and what it hands out
-    (``step``, then the transforms, then those of the ``downlink``).
-
-    ``state`` is ``{"transforms": [State, ...], "downlink": [State, ...], "step": State}``: everything that changes during a
-    run.
+    (``step``, then the transforms, then those of the ``downlink``). All that changes during a run is in ``state``.
     """
 
     def __init__(
@@ -76,24 +85,24 @@ class Policy:
         self._rules = [Rule(transform) for transform in transforms]
         self._viewing = [index for index, each in enumerate(transforms) if type(each).view is not Transform.view]
         self.worker_view = Need.WORKER_VIEW in joined(part.needs for part in (*transforms, *downlink, step))
-        self.state: dict = {
-            "transforms": [transform.init(params, num_workers) for transform in transforms],
-            "downlink": [transform.init(params, num_workers) for transform in downlink],
-            "step": step.init(params, num_workers),
-        }
+        self.state = PolicyState(
+            [initial_state(transform, params, num_workers) for transform in transforms],
+            [initial_state(transform, params, num_workers) for transform in downlink],
+            initial_state(step, params, num_workers),
+        )
 
     def arrive(self, push: Push, server: ServerView, after: int = 0) -> Push | Verdict:
         """Send a push through the transforms from the index ``after`` on. Returns the push to apply, or the verdict that ended
         it."""
         if len(self.transforms) == after:
             return push
-        return send_through(push, self._rules[after:], self.state["transforms"][after:], server)
+        return send_through(push, self._rules[after:], self.state.transforms[after:], server)
 
     def settle(self, server: ServerView) -> Push | None:
         """Called when a worker has left for good, or a time has come that a transform asked for: the push that a buffer passes
         on because of that, or None."""
         for index, transform in enumerate(self.transforms):
-            push = transform.settle(self.state["transforms"][index], server)
+            push = transform.settle(self.state.transforms[index], server)
             if push is not None:
                 result = self.arrive(push, server, after=index + 1)
                 return None if isinstance(result, Verdict) else result
@@ -101,38 +110,38 @@ class Policy:
 
     def closes(self) -> int | None:
         """The earliest virtual time (ns) at which a transform asks to be settled."""
-        times = [each.closes(state) for each, state in zip(self.transforms, self.state["transforms"], strict=True)]
+        times = [each.closes(state) for each, state in zip(self.transforms, self.state.transforms, strict=True)]
         return min((time for time in times if time is not None), default=None)
 
     def apply(self, push: Push, server: ServerView) -> Tensor:
         """The parameters after the update, a new tensor of shape ``(P,)``."""
-        direction = self.step.direction(push, self.state["step"], server)
+        direction = self.step.direction(push, self.state.step, server)
         params = server.params.add(direction, alpha=-server.lr)
-        for transform, state in zip(self.transforms, self.state["transforms"], strict=True):
+        for transform, state in zip(self.transforms, self.state.transforms, strict=True):
             transform.applied(direction, state, server)
         return params
 
     def view(self, params: Tensor, server: ServerView, worker: int) -> Tensor:
         """What ``worker`` is handed if it reads now, shape ``(P,)``: what the step rule hands out, changed by the transforms."""
-        view = self.step.view(params, self.state["step"], server, worker)
+        view = self.step.view(params, self.state.step, server, worker)
         for index in self._viewing:
-            view = self.transforms[index].view(view, self.state["transforms"][index], server, worker)
-        for transform, state in zip(self.downlink, self.state["downlink"], strict=True):
+            view = self.transforms[index].view(view, self.state.transforms[index], server, worker)
+        for transform, state in zip(self.downlink, self.state.downlink, strict=True):
             view = transform.view(view, state, server, worker)
         return view
 
     def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
         """Tell the transforms that ``worker`` has been handed ``view``."""
-        states = (*self.state["transforms"], *self.state["downlink"])
+        states = (*self.state.transforms, *self.state.downlink)
         for transform, state in zip((*self.transforms, *self.downlink), states, strict=True):
             transform.handed(view, state, server, worker)
 
     def velocity(self, server: ServerView) -> Tensor | None:
         """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
-        return self.step.velocity(self.state["step"], server)
+        return self.step.velocity(self.state.step, server)
 
     def late_view(self, params: Tensor, server: ServerView) -> Tensor:
         """The parameters, shape ``(P,)``, for a late backward pass that does not use those of its forward pass."""
-        for transform, state in zip(self.transforms, self.state["transforms"], strict=True):
+        for transform, state in zip(self.transforms, self.state.transforms, strict=True):
             params = transform.late_view(params, state, server)
-        return self.step.late_view(params, self.state["step"], server)
+        return self.step.late_view(params, self.state.step, server)

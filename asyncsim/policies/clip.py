@@ -8,7 +8,8 @@ from pydantic import Field
 
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.transform import State, Transform, policies
+from asyncsim.policies.state import State
+from asyncsim.policies.transform import Transform, policies
 
 
 @policies.register("clip")

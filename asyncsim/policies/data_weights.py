@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.step_rule import State
+from asyncsim.policies.state import State
 from asyncsim.policies.transform import Transform, policies
 
 

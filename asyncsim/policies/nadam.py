@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.step_rule import State, StepRule, optimizers
+from asyncsim.policies.momentum import Moments
+from asyncsim.policies.step_rule import StepRule, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(slots=True)
+class NAdamMoments(Moments):
+    """Adam's moments, and the product of all momenta ``mu`` so far."""
+
+    product: float = 1.0
 
 
 @optimizers.register("nadam")
@@ -32,20 +41,17 @@ class NAdam(StepRule):
     momentum_decay: float = Field(default=4e-3, ge=0)
     decoupled: bool = False
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"steps": 0, "product": 1.0, "first": None, "second": None}  # two moments, (P,) each, from the first step on
+    def init(self, params: Tensor | None, num_workers: int) -> NAdamMoments:
+        return NAdamMoments()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: NAdamMoments, server: ServerView) -> Tensor:
         gradient = push.gradient
         if self.weight_decay and not self.decoupled:
             gradient = gradient.add(server.params, alpha=self.weight_decay)
-        if state["first"] is None:
-            state["first"], state["second"] = gradient.new_zeros(gradient.shape), gradient.new_zeros(gradient.shape)
-        state["steps"] = step = state["steps"] + 1
+        first, second = state.accumulate(self.beta1, self.beta2, gradient)
+        step = state.steps
         now, then = self._momentum(step), self._momentum(step + 1)
-        state["product"] = product = state["product"] * now
-        first = state["first"].lerp_(gradient, 1.0 - self.beta1)
-        second = state["second"].mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
+        state.product = product = state.product * now
         root = second.div(1.0 - self.beta2**step).sqrt_().add_(self.eps)
         update = first.mul(then / (1.0 - product * then)).add_(gradient, alpha=(1.0 - now) / (1.0 - product)).div_(root)
         if self.weight_decay and self.decoupled:

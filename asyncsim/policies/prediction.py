@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.step_rule import State, StepRule, optimizers
+from asyncsim.policies.momentum import Velocity
+from asyncsim.policies.step_rule import StepRule, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,25 +58,23 @@ class WeightPrediction(StepRule):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     horizon: Horizon = "1f1b"
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"velocity": None}  # (P,), from the first step on
+    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
+        return Velocity()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
         d = self.decayed(push, server)
         if not self.momentum:
             return d
-        velocity = state["velocity"]
-        state["velocity"] = d.clone() if velocity is None else velocity.mul_(self.momentum).add_(d)
-        return state["velocity"]
+        return state.accumulate(self.momentum, d)
 
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
+    def view(self, params: Tensor, state: Velocity, server: ServerView, worker: int) -> Tensor:
         return self._predicted(params, state, server, late=False)
 
-    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: Velocity, server: ServerView) -> Tensor:
         return self._predicted(params, state, server, late=True)
 
-    def _predicted(self, params: Tensor, state: State, server: ServerView, late: bool) -> Tensor:
+    def _predicted(self, params: Tensor, state: Velocity, server: ServerView, late: bool) -> Tensor:
         steps = ahead(self.horizon, server.stage, server.num_stages)[late]
-        if not steps or not self.momentum or state["velocity"] is None:
+        if not steps or not self.momentum or state.velocity is None:
             return params
-        return params.add(state["velocity"], alpha=-steps * server.lr)
+        return params.add(state.velocity, alpha=-steps * server.lr)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.step_rule import State
+from asyncsim.policies.state import State
 from asyncsim.policies.transform import Transform, policies
 from asyncsim.registry import Spec
 

@@ -8,16 +8,13 @@ from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
 from asyncsim.needs import Need
+from asyncsim.policies.state import State
 from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 optimizers = Registry("optimizer", default="sgd", home=PAPERS)
-
-State = dict[str, Any]
-"""State of one transform or step rule: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the
-part itself."""
 
 
 class StepRule(Spec):
@@ -33,22 +30,22 @@ class StepRule(Spec):
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""
-        return {}
+        return State()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Any, server: ServerView) -> Tensor:
         """The step to take, shape ``(P,)``; valid until the next call. Divided by ``push.penalty`` as the rule sees fit."""
         raise NotImplementedError
 
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
+    def view(self, params: Tensor, state: Any, server: ServerView, worker: int) -> Tensor:
         """What ``worker`` is handed if it reads now, shape ``(P,)``. It is made once a version, for all workers (``worker`` is
         -1), unless the rule declares ``Need.WORKER_VIEW``."""
         return params
 
-    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: Any, server: ServerView) -> Tensor:
         """What a late backward pass uses instead of the parameters of its forward pass, shape ``(P,)``."""
         return params
 
-    def velocity(self, state: State, server: ServerView) -> Tensor | None:
+    def velocity(self, state: Any, server: ServerView) -> Tensor | None:
         """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
 
         Rules that leave this out cannot go with transforms that ask for it.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from asyncsim.messages import Push, ServerView
+from asyncsim.policies.momentum import Moments, Velocity
 from asyncsim.policies.scalars import scalar
-from asyncsim.policies.step_rule import State, StepRule, buffer, is_one, optimizers
+from asyncsim.policies.step_rule import StepRule, buffer, is_one, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,22 +30,18 @@ class SGD(StepRule):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"velocity": None}  # (P,), from the first step on
+    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
+        return Velocity()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
         d = self.decayed(push, server)
         if not self.momentum:
             return d
-        velocity = state["velocity"]
-        if velocity is None:
-            velocity = state["velocity"] = d.clone()
-        else:
-            velocity.mul_(scalar(self.momentum, d)).add_(d)
+        velocity = state.accumulate(scalar(self.momentum, d), d)
         return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
 
-    def velocity(self, state: State, server: ServerView) -> Tensor | None:
-        return buffer(self.momentum, state["velocity"], server)
+    def velocity(self, state: Velocity, server: ServerView) -> Tensor | None:
+        return buffer(self.momentum, state.velocity, server)
 
 
 @optimizers.register("adam")
@@ -61,20 +58,16 @@ class Adam(StepRule):
     eps: float = Field(default=1e-8, gt=0)
     decoupled: bool = False
 
-    def init(self, params: Tensor | None, num_workers: int) -> State:
-        return {"steps": 0, "first": None, "second": None}  # two moments, (P,) each, from the first step on
+    def init(self, params: Tensor | None, num_workers: int) -> Moments:
+        return Moments()
 
-    def direction(self, push: Push, state: State, server: ServerView) -> Tensor:
+    def direction(self, push: Push, state: Moments, server: ServerView) -> Tensor:
         gradient = push.gradient
         if self.weight_decay and not self.decoupled:
             gradient = gradient.add(server.params, alpha=self.weight_decay)
-        if state["first"] is None:
-            state["first"], state["second"] = gradient.new_zeros(gradient.shape), gradient.new_zeros(gradient.shape)
-        state["steps"] += 1
-        first = state["first"].lerp_(gradient, 1.0 - self.beta1)
-        second = state["second"].mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
-        root = second.sqrt().div_((1.0 - self.beta2 ** state["steps"]) ** 0.5).add_(self.eps)
-        update = first.div(root).div_(1.0 - self.beta1 ** state["steps"])
+        first, second = state.accumulate(self.beta1, self.beta2, gradient)
+        root = second.sqrt().div_((1.0 - self.beta2**state.steps) ** 0.5).add_(self.eps)
+        update = first.div(root).div_(1.0 - self.beta1**state.steps)
         if self.weight_decay and self.decoupled:
             update.add_(server.params, alpha=self.weight_decay)
         return update if is_one(push.penalty) else update.div_(push.penalty)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
-from asyncsim.policies.step_rule import State, StepRule
+from asyncsim.policies.state import State
+from asyncsim.policies.step_rule import StepRule
 from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
@@ -38,16 +39,16 @@ class Transform(Spec):
 
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """The state at the start, for parameters of shape ``(P,)``."""
-        return {}
+        return State()
 
-    def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
+    def update(self, push: Push, state: Any, server: ServerView) -> Push | Verdict:
         """Return the push, changed or replaced, for the next transform; or a verdict, if it ends here."""
         raise NotImplementedError
 
-    def applied(self, direction: Tensor, state: State, server: ServerView) -> None:
+    def applied(self, direction: Tensor, state: Any, server: ServerView) -> None:
         """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
 
-    def view(self, params: Tensor, state: State, server: ServerView, worker: int) -> Tensor:
+    def view(self, params: Tensor, state: Any, server: ServerView, worker: int) -> Tensor:
         """What ``worker`` is handed if it reads now, shape ``(P,)``, in place of ``params``, which the step rule and the
         transforms before this one would hand out. It is made once a version, for all workers (``worker`` is -1), unless the
         transform declares ``Need.WORKER_VIEW``."""
@@ -66,20 +67,20 @@ class Transform(Spec):
         transform of the ``uplink`` declares ``Need.SIZES``."""
         return self.nbytes(nbytes, numbers)
 
-    def handed(self, view: Tensor, state: State, server: ServerView, worker: int) -> None:
+    def handed(self, view: Tensor, state: Any, server: ServerView, worker: int) -> None:
         """Called after ``worker`` has been handed ``view``, shape ``(P,)``, if the transform declares ``Need.WORKER_VIEW``. It
         lets the server keep a record of what each worker holds."""
 
-    def late_view(self, params: Tensor, state: State, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: Any, server: ServerView) -> Tensor:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those of its forward pass."""
         return params
 
-    def settle(self, state: State, server: ServerView) -> Push | None:
+    def settle(self, state: Any, server: ServerView) -> Push | None:
         """Called when a worker has left for good, and at the time that ``closes`` gave: the push that a buffer passes on
         because of that, or None."""
         return None
 
-    def closes(self, state: State) -> int | None:
+    def closes(self, state: Any) -> int | None:
         """The virtual time (ns) at which ``settle`` is to be called, whatever arrives until then; None if there is no such
         time.
 

@@ -9,7 +9,8 @@ from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.chain import Rule, send_through
-from asyncsim.policies.transform import State, Transform
+from asyncsim.policies.state import State, initial_state
+from asyncsim.policies.transform import Transform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,7 @@ class Uplink:
         """The push as it leaves its worker, after the transforms."""
         states = self.states.get(push.worker)
         if states is None:
-            states = self.states[push.worker] = [transform.init(*self._fresh) for transform in self.transforms]
+            states = self.states[push.worker] = [initial_state(transform, *self._fresh) for transform in self.transforms]
         result = send_through(push, self._rules, states, server)
         if isinstance(result, Verdict):
             raise UserError(f"a transform of the uplink returned {result}; only the server may drop or buffer a push")

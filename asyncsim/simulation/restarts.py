@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.messages import Push
@@ -116,7 +117,11 @@ class Restarts:
 
 
 def kept(state: Any) -> Any:
-    """A deep copy of a policy's state, without the pushes in it."""
+    """A deep copy of a policy's state, without the pushes in it; a field that holds one becomes None."""
+    if is_dataclass(state) and not isinstance(state, Push):
+        return replace(state, **{field.name: kept(getattr(state, field.name)) for field in fields(state)})
+    if isinstance(state, Push):
+        return None
     if isinstance(state, dict):
         return {key: kept(value) for key, value in state.items() if not isinstance(value, Push)}
     if type(state) in (list, tuple, set):
@@ -130,6 +135,18 @@ def discard(state: Any) -> int:
         if state.payload is not None:
             state.payload.discard()
         return 1
+    return sum(map(discard, contents(state)))
+
+
+def count_pushes(state: Any) -> int:
+    """The number of pushes in a policy's state."""
+    return 1 if isinstance(state, Push) else sum(map(count_pushes, contents(state)))
+
+
+def contents(state: Any) -> Collection[Any]:
+    """What a state, or a container in one, holds."""
+    if is_dataclass(state):
+        return [getattr(state, field.name) for field in fields(state)]
     if isinstance(state, dict):
-        state = list(state.values())
-    return sum(map(discard, state)) if isinstance(state, list | tuple | set) else 0
+        return state.values()
+    return state if isinstance(state, list | tuple | set) else ()

@@ -13,7 +13,7 @@ from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
-from asyncsim.simulation.restarts import discard, kept
+from asyncsim.simulation.restarts import count_pushes, discard, kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,14 +96,14 @@ class Shard(Parameters):
     def state(self) -> dict[str, Any]:
         """Everything that changes during a run, except the progress of the workers."""
         policy = self.policy
-        kinds = {"kinds": [each.kind for each in (*policy.transforms, *policy.downlink)], "kind": policy.step.kind}
+        kinds = {"kinds": ([each.kind for each in policy.transforms], [each.kind for each in policy.downlink], policy.step.kind)}
         values = {name: getattr(self, name) for name in CHANGING}
         uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
-        return values | {"older": list(self.older), "policy": self.policy.state | kinds, "uplink": uplink}
+        return values | {"older": list(self.older), "policy": policy.state, "uplink": uplink} | kinds
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self.policy.state = {part: state["policy"][part] for part in ("transforms", "downlink", "step")}
+        self.policy.state = state["policy"]
         if self.uplink is not None:
             self.uplink.states, self.uplink.sent = state["uplink"]["states"], state["uplink"]["sent"]
         for name in CHANGING:
@@ -130,7 +130,7 @@ class Shard(Parameters):
     @property
     def buffered(self) -> int:
         """The number of pushes that wait in a buffer for others."""
-        return sum(len(state.get("buffer") or ()) for state in self.policy.state["transforms"])
+        return sum(map(count_pushes, self.policy.state.transforms))
 
     def view(self, worker: int = -1) -> Tensor | None:
         """What ``worker`` is handed if it reads now, shape ``(P,)``: one tensor a version, unless each has a view of its own."""

@@ -80,9 +80,9 @@ def state_forgotten_at_resume() -> list[Patch]:
     restore = Shard.restore
 
     def forgetting(self: Shard, state: dict[str, Any]) -> None:
-        fresh = self.policy.state["step"]
+        fresh = self.policy.state.step
         restore(self, state)
-        self.policy.state["step"] = fresh
+        self.policy.state.step = fresh
 
     return [(Shard, {"restore": forgetting})]
 
@@ -134,11 +134,11 @@ def crash_leaves_a_push_in_a_buffer() -> list[Patch]:
     crash = Shard.crash
 
     def keeping(self: Shard) -> None:
-        buffers = [list(state.get("buffer", ())) for state in self.policy.state["transforms"]]
+        buffers = [list(getattr(state, "buffer", ())) for state in self.policy.state.transforms]
         crash(self)
-        for state, buffer in zip(self.policy.state["transforms"], buffers, strict=True):
-            if "buffer" in state:
-                state["buffer"] = buffer
+        for state, buffer in zip(self.policy.state.transforms, buffers, strict=True):
+            if hasattr(state, "buffer"):
+                state.buffer = buffer
 
     return [(Shard, {"crash": keeping})]
 

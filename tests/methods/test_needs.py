@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -12,9 +13,16 @@ from asyncsim.cli import main
 from asyncsim.consistency import ASP, Consistency
 from asyncsim.errors import UserError
 from asyncsim.needs import MEANING, Need
-from asyncsim.policies import Push, Transform, Verdict
+from asyncsim.policies import Push, State, Transform, Verdict
 from asyncsim.registries import consistencies, methods, optimizers, policies, programs
 from asyncsim.scenario import Document, Scenario, build_scenario
+
+
+@dataclass(slots=True)
+class Usual(State):
+    """The running mean of the losses."""
+
+    usual: float | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +48,11 @@ def _plugins() -> Iterator[None]:
             push.replaced = push.gradient * 2
             return push
 
-    def worse_than_usual(push: Push, state: dict) -> bool:
+    def worse_than_usual(push: Push, state: Usual) -> bool:
         loss = float(push.payload.result().loss)
-        worse = loss > state.setdefault("usual", loss)
-        state["usual"] += 0.2 * (loss - state["usual"])
+        state.usual = loss if state.usual is None else state.usual
+        worse = loss > state.usual
+        state.usual += 0.2 * (loss - state.usual)
         return worse
 
     @policies.register("test_by_loss")
@@ -51,6 +60,9 @@ def _plugins() -> Iterator[None]:
         """Drop what has a loss above the running mean; says so."""
 
         needs: ClassVar[Need] = Need.DROPS | Need.VALUES
+
+        def init(self, params, num_workers):
+            return Usual()
 
         def update(self, push, state, server):
             return Verdict.DROPPED if worse_than_usual(push, state) else push
@@ -60,6 +72,9 @@ def _plugins() -> Iterator[None]:
         """The same, but it has not declared that it looks."""
 
         needs: ClassVar[Need] = Need.DROPS
+
+        def init(self, params, num_workers):
+            return Usual()
 
         def update(self, push, state, server):
             return Verdict.DROPPED if push.payload is not None and worse_than_usual(push, state) else push

@@ -15,15 +15,21 @@ ROOT = Path(__file__).parents[2]
 
 METHOD = '''
 """Lazy SGD: what is ``patience`` versions old is dropped, and what is stale at all is halved."""
+from dataclasses import dataclass
 from typing import ClassVar
 
 from asyncsim.consistency import ASP
 from asyncsim.methods import Bundle, Method
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, Verdict
+from asyncsim.policies import State, Transform, Verdict
 from asyncsim.registries import methods, policies
 from asyncsim.simulation.programs import Replica
 from pydantic import Field
+
+
+@dataclass(slots=True)
+class Halved(State):
+    halved: int = 0
 
 
 @policies.register("lazy")
@@ -34,13 +40,13 @@ class Lazy(Transform):
     patience: int = Field(default=2, ge=1)
 
     def init(self, params, num_workers):
-        return {"halved": 0}
+        return Halved()
 
     def update(self, push, state, server):
         if push.staleness >= self.patience:
             return Verdict.DROPPED
         if push.staleness:
-            state["halved"] += 1
+            state.halved += 1
             push.penalise(2.0)
         return push
 

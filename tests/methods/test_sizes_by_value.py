@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +15,18 @@ import torch
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.policies import Transform
+from asyncsim.policies import State, Transform
 from asyncsim.registries import policies
 from asyncsim.scenario import Document, Scenario, ScenarioError, build_scenario
 
 sys.path.append(str(Path(__file__).parents[1] / "resume"))
 from dying import kill, same
+
+
+@dataclass(slots=True)
+class Residual(State):
+    residual: torch.Tensor | None = None
+
 
 NUMBERS = 64 * 6 + 6 + 6 * 10 + 10
 BANDWIDTH = 1e3
@@ -39,12 +46,12 @@ def _plugin() -> Iterator[None]:
         least: float = 0.02
 
         def init(self, params, num_workers):
-            return {"residual": None}
+            return Residual()
 
         def update(self, push, state, server):
-            whole = push.gradient if state["residual"] is None else push.gradient + state["residual"]
+            whole = push.gradient if state.residual is None else push.gradient + state.residual
             push.replaced = torch.where(whole.abs() >= self.least, whole, 0.0)
-            state["residual"] = whole - push.replaced
+            state.residual = whole - push.replaced
             push.note("kept", float(push.replaced.count_nonzero()))
             return push
 

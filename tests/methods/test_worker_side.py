@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,13 +16,24 @@ from asyncsim.engine.kernels import Kernel, gradient
 from asyncsim.errors import UserError
 from asyncsim.messages import Gradient
 from asyncsim.needs import Need
-from asyncsim.policies import Transform
+from asyncsim.policies import State, Transform
 from asyncsim.registries import policies, programs
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.server import Server
 
 ELASTIC = 0.1
+
+
+@dataclass(slots=True)
+class Residual(State):
+    residual: torch.Tensor | None = None
+
+
+@dataclass(slots=True)
+class Held(State):
+    start: torch.Tensor | None
+    held: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +50,16 @@ def _plugins() -> Iterator[None]:
         keep: int = 20
 
         def init(self, params, num_workers):
-            return {"residual": None, "sent": None, "whole": None}
+            return Residual()
 
         def update(self, push, state, server):
-            whole = push.gradient if state["residual"] is None else push.gradient + state["residual"]
+            whole = push.gradient if state.residual is None else push.gradient + state.residual
             sent = torch.zeros_like(whole)
             chosen = whole.abs().topk(self.keep).indices
             sent[chosen] = whole[chosen]
-            state["residual"] = whole - sent
+            state.residual = whole - sent
             push.note("kept_share", float(sent.norm() / whole.norm()))
-            push.note("residual_norm", state["residual"].norm())
+            push.note("residual_norm", state.residual.norm())
             push.replaced = sent
             return push
 
@@ -62,10 +74,10 @@ def _plugins() -> Iterator[None]:
         keep: int = 40
 
         def init(self, params, num_workers):
-            return {"held": {}, "start": params}
+            return Held(params)
 
         def view(self, params, state, server, worker):
-            held = state["held"].get(worker, state["start"])
+            held = state.held.get(worker, state.start)
             moved = params - held
             chosen = moved.abs().topk(self.keep).indices
             view = held.clone()
@@ -73,7 +85,7 @@ def _plugins() -> Iterator[None]:
             return view
 
         def handed(self, view, state, server, worker):
-            state["held"][worker] = view
+            state.held[worker] = view
 
     class Elastic(Kernel):
         """Elastic averaging: the worker keeps a replica of its own, which the centre and it pull towards each other."""

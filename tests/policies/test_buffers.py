@@ -98,7 +98,7 @@ def test_a_barrier_waits_for_every_member():
     assert arrive(policy, 0, server) is Verdict.BUFFERED
     assert arrive(policy, 1, server) is Verdict.BUFFERED
     assert isinstance(arrive(policy, 2, server), Push)
-    assert policy.state["transforms"][0]["buffer"] == []
+    assert policy.state.transforms[0].buffer == []
 
 
 @pytest.mark.parametrize("count", [None, 3])
@@ -147,7 +147,7 @@ def test_a_settled_push_goes_through_the_rest_of_the_chain():
     arrive(policy, 0, server)
     server.members, server.departed = 1, frozenset({1})
     assert policy.settle(server) is None
-    assert len(policy.state["transforms"][2]["buffer"]) == 1
+    assert len(policy.state.transforms[2].buffer) == 1
     assert isinstance(arrive(policy, 0, server), Push)
 
 

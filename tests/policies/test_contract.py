@@ -16,8 +16,10 @@ from arrivals import Toy, View, arrivals, push
 from pydantic import ValidationError
 from torch import Tensor
 
+from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.policies import SGD, Policy, Push, Transform, Verdict
+from asyncsim.policies import SGD, Policy, Push, State, Transform, Verdict
+from asyncsim.policies.state import entries
 from asyncsim.registries import optimizers, policies
 
 
@@ -263,17 +265,20 @@ def test_a_gradient_is_over_when_it_has_been_applied(chain):
 
 
 def test_state_can_be_written_to_disk(chain):
-    """A checkpoint holds dictionaries, lists, tensors, numbers and None. The one exception are pushes that wait in a buffer:
-    their own fields must be such things, and their gradient a future."""
+    """A checkpoint holds states, dictionaries, lists, tensors, numbers and None. The one exception are pushes that wait in a
+    buffer: their own fields must be such things, and their gradient a future."""
     server = toy(chain)
     for worker, gradient in list(zip(ORDER, arrivals(6, len(ORDER)), strict=True))[:7]:
         server.arrive(worker, gradient)
         server.read(worker)
-        _check(server.policy.state, "state")
+        _check([*server.policy.state.transforms, *server.policy.state.downlink, server.policy.state.step], "state")
 
 
 def _check(value: Any, where: str) -> None:
-    if isinstance(value, dict):
+    if isinstance(value, State):
+        for name, item in entries(value):
+            _check(item, f"{where}.{name}")
+    elif isinstance(value, dict):
         for key, item in value.items():
             assert isinstance(key, str | int), f"{where}: key {key!r}"
             _check(item, f"{where}[{key!r}]")
@@ -435,3 +440,24 @@ def test_learning_rate_zero_moves_nothing(optimizer):
         server.read(worker)
         assert torch.equal(server.server.params, start)
         assert torch.equal(server.server.view(), start)
+
+
+@dataclass
+class Open(State):
+    """A state that takes fields which no checkpoint would keep."""
+
+    pushes: int = 0
+
+
+class Undecorated(State):
+    pushes: int = 0
+
+
+@pytest.mark.parametrize(("state", "found"), [({}, "a dict"), (Open(), "a Open"), (Undecorated(), "a Undecorated")])
+def test_a_state_that_would_lose_something_is_refused(state, found):
+    class Part(Transform):
+        def init(self, params: Any, num_workers: int) -> Any:
+            return state
+
+    with pytest.raises(UserError, match=rf"`init` of Part returned {found}; .*@dataclass\(slots=True\)"):
+        Policy((Part(),), SGD(), None, 1)

@@ -96,7 +96,7 @@ def test_the_penalty_grows_with_the_gap_and_shrinks_with_the_rate(per):
     for gradient in arrivals(3, 6):
         toy.arrive(0, gradient)
         toy.read(0)
-    rule, state, view = toy.policy.transforms[0], toy.policy.state["transforms"][0], toy.server
+    rule, state, view = toy.policy.transforms[0], toy.policy.state.transforms[0], toy.server
 
     def penalty(moved: torch.Tensor) -> torch.Tensor:
         return rule.penalty(moved.clone(), state, view)
@@ -162,7 +162,7 @@ def test_after_a_drop_of_the_learning_rate_the_penalty_fades():
             toy.arrive(1, ones, lr)
         toy.reads[0] = stale
         return toy.policy.transforms[0].penalty(
-            toy.server.params - stale.params, toy.policy.state["transforms"][0], toy.server
+            toy.server.params - stale.params, toy.policy.state.transforms[0], toy.server
         )  # fmt: skip
 
     torch.testing.assert_close(three_steps_then_a_stale_push(0.5) - 1, 3 * ones, rtol=1e-10, atol=0)
@@ -206,7 +206,7 @@ def test_the_penalty_is_taken_before_the_momentum():
     toy = server(start=vector(0.0), step=SGD(lr=0.5, momentum=0.5))
     toy.arrive(0, vector(1))
     toy.arrive(1, vector(1))
-    torch.testing.assert_close(toy.policy.state["step"]["velocity"], vector(1.0), rtol=1e-11, atol=0)
+    torch.testing.assert_close(toy.policy.state.step.velocity, vector(1.0), rtol=1e-11, atol=0)
 
 
 def test_the_published_step_without_momentum_is_the_raw_gradient():

@@ -109,7 +109,7 @@ def test_the_mean_square_is_kept_also_where_there_is_no_gap():
         arrived = push(vector(2.0), now)
         rule.update(arrived, state, View(now))
         assert torch.equal(arrived.gradient, vector(2.0))
-    assert torch.equal(state["square"][0], vector(1.75))
+    assert torch.equal(state.square[0], vector(1.75))
 
 
 def test_the_constants_of_delay_compensation_are_those_of_multiverso():

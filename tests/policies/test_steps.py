@@ -6,7 +6,7 @@ import pytest
 import torch
 from arrivals import Toy, arrivals, push
 
-from asyncsim.methods.dana import WorkerMomentum
+from asyncsim.methods.dana import WorkerMomentum, WorkerVelocities
 from asyncsim.policies import SGD, Adam
 
 RATES = [0.1] * 20 + [0.03] * 15 + [0.5] * 15  # the rate changes between updates, as a schedule does
@@ -100,7 +100,7 @@ def test_dana_keeps_the_sum_of_all_velocities():
         velocities[worker] = gam * velocities[worker] + gradient + decay * theta
         theta = theta - rate * velocities[worker]
         torch.testing.assert_close(toy.server.params, theta, rtol=1e-13, atol=1e-13)
-        torch.testing.assert_close(toy.policy.state["step"]["sum"], velocities.sum(0), rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(toy.policy.state.step.sum, velocities.sum(0), rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(toy.reads[worker].params, theta - rate * gam * velocities.sum(0), rtol=1e-13, atol=1e-13)
 
 
@@ -144,4 +144,4 @@ def test_dana_without_momentum_is_sgd():
             toy.read(worker)
         assert torch.equal(dana.server.params, plain.server.params)
         assert dana.reads[worker].params is dana.server.params
-    assert dana.policy.state["step"] == {"velocities": {}, "sum": None, "last": None}
+    assert dana.policy.state.step == WorkerVelocities()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import asyncsim
 from asyncsim import UserError
 from asyncsim.cli import main
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, Verdict
+from asyncsim.policies import State, Transform, Verdict
 from asyncsim.records import RunDirectory
 from asyncsim.records.checkpoints import FORMAT, checkpoint_files
 from asyncsim.registries import policies
@@ -174,19 +175,27 @@ def test_two_at_once(run, capsys):
 # States that a transform of one's own may have.
 
 
+@dataclass(slots=True)
+class Kept(State):
+    """Whatever the test says, and a sum."""
+
+    kept: Any
+    sum: float = 0.0
+
+
 class Own(Transform):
     """Keeps whatever the test says in its state, and counts on it."""
 
     needs: ClassVar[Need] = Need.VALUES
 
-    def init(self, params: Any, num_workers: int) -> dict[str, Any]:
-        return {"kept": KEPT(), "sum": 0.0}
+    def init(self, params: Any, num_workers: int) -> Kept:
+        return Kept(KEPT())
 
-    def update(self, push: Any, state: dict[str, Any], server: Any) -> Any:
-        if isinstance(state["kept"], dict):
-            state["kept"].setdefault(("worker", push.worker), []).append(float(push.gradient.norm()))
-            state["sum"] += sum(len(each) for each in state["kept"].values())
-            push.penalise(1.0 + state["sum"] / 1e4)
+    def update(self, push: Any, state: Kept, server: Any) -> Any:
+        if isinstance(state.kept, dict):
+            state.kept.setdefault(("worker", push.worker), []).append(float(push.gradient.norm()))
+            state.sum += sum(len(each) for each in state.kept.values())
+            push.penalise(1.0 + state.sum / 1e4)
         return push
 
 
@@ -224,7 +233,7 @@ class Moody(Transform):
 
     needs: ClassVar[Need] = Need.VALUES | Need.DROPS
 
-    def update(self, push: Any, state: dict[str, Any], server: Any) -> Any:
+    def update(self, push: Any, state: State, server: Any) -> Any:
         return Verdict.DROPPED if push.payload is not None and float(push.gradient.norm()) < 2.0 else push
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,13 +12,20 @@ import pytest
 import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
-from asyncsim.policies import Transform, Verdict
+from asyncsim.policies import Push, State, Transform, Verdict
 from asyncsim.policies.mean import mean_push
 from asyncsim.registries import policies
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.server import Server
 
 SECOND = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Losses(State):
+    buffer: list[Push] = field(default_factory=list)
+    first: float | None = None
+    mean: float | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +40,18 @@ def _policies() -> Iterator[None]:
         notes: ClassVar[tuple[str, ...]] = ("K",)
 
         def init(self, params, num_workers):
-            return {"buffer": [], "first": None, "mean": None}
+            return Losses()
 
         def update(self, push, state, server):
             loss = float("nan") if push.payload is None else float(push.payload.result().loss)
-            state["first"] = loss if state["first"] is None else state["first"]
-            state["mean"] = loss if state["mean"] is None else 0.9 * state["mean"] + 0.1 * loss
-            count = 1 + int(max(0.0, np.log2(state["first"] / state["mean"]) * 4))
+            state.first = loss if state.first is None else state.first
+            state.mean = loss if state.mean is None else 0.9 * state.mean + 0.1 * loss
+            count = 1 + int(max(0.0, np.log2(state.first / state.mean) * 4))
             push.note("K", count)
-            state["buffer"].append(push)
-            if len(state["buffer"]) < count:
+            state.buffer.append(push)
+            if len(state.buffer) < count:
                 return Verdict.BUFFERED
-            ready, state["buffer"] = state["buffer"], []
+            ready, state.buffer = state.buffer, []
             return ready[0] if len(ready) == 1 else mean_push(ready)
 
     yield
