@@ -16,7 +16,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
-consistencies = Registry("consistency", home=PAPERS)
+consistencies: Registry[Consistency] = Registry("consistency", home=PAPERS)
 
 
 class Progress(Protocol):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
-engines = Registry("engine", default="auto")
+engines: Registry[EngineSpec] = Registry("engine", default="auto")
 
 Useful = Container[tuple[int, int]]
 """The set of (worker, step) whose results will be asked for."""

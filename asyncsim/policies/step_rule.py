@@ -13,7 +13,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-optimizers = Registry("optimizer", default="sgd", home=PAPERS)
+optimizers: Registry[StepRule] = Registry("optimizer", default="sgd", home=PAPERS)
 
 State = dict[str, Any]
 """State of one transform or step rule: tensors, numbers and lists by name. Passed in, changed in place, never hidden in the

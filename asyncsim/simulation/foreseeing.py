@@ -67,7 +67,7 @@ _ADVICE = {
 
 def expected_round(profile: WorkerProfile, program: Program, costs: Costs) -> Round:
     """The round of one worker, as if it were alone on its links."""
-    stage = profile.index % len(costs.shares)
+    stage = profile.worker % len(costs.shares)
     push, read = costs.push_bytes[stage], costs.message_bytes[stage]
     download = 0.0 if read is None else profile.downlink.duration(profile.downlink.latency.expected, read)
     upload = 0.0 if push is None else profile.uplink.duration(profile.uplink.latency.expected, push)

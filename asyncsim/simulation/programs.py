@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
-programs = Registry("program", home=PAPERS)
+programs: Registry[Program] = Registry("program", home=PAPERS)
 
 
 class Program(Spec):

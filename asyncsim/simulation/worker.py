@@ -64,7 +64,7 @@ class Worker:
     )  # fmt: skip
 
     def __init__(self, profile: WorkerProfile, streams: Streams, costs: Costs) -> None:
-        index, num_stages = profile.index, len(costs.shares)
+        index, num_stages = profile.worker, len(costs.shares)
         self.index = index
         self.member, self.stage = divmod(index, num_stages)  # the member of its shard, and which shard
         self.profile = profile
