@@ -95,11 +95,14 @@ class Future:
 
     def result(self) -> Gradient:
         """Compute now if it has not been done; the same object ever after, until it is released."""
-        if self._result is None:
+        result = self._result
+        if result is None:
             if not self.pending:
                 raise RuntimeError("this future was cancelled or released")
             self.engine.evaluate(self)
-        return self._result
+            result = self._result
+            assert result is not None, "the engine has handed it over"
+        return result
 
     @property
     def carry(self) -> Any:
@@ -115,7 +118,8 @@ class Future:
         self._carry = result.carry
         self.params = None
         if self.previous is not None:  # nobody else begins from what it left
-            self.previous._carry = self.previous = None
+            self.previous._carry = None
+            self.previous = None
         for part in self.parts or ():
             if part.pending:
                 part._loss = result.loss

@@ -7,7 +7,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING
 
 import simpy
-from simpy.events import NORMAL
+from simpy.events import NORMAL, EventPriority
 
 from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS
@@ -30,14 +30,21 @@ class Clock(simpy.Environment):
     An event that would come later is refused when it is scheduled; ``refusal`` makes the error from the delay.
     """
 
+    _now: int
+
     def __init__(self, refusal: Callable[[int], OutOfTime]) -> None:
         super().__init__(initial_time=0)
         self._refusal = refusal
 
-    def schedule(self, event: simpy.Event, priority: int = NORMAL, delay: int = 0) -> None:
+    @property
+    def now(self) -> int:
+        """The virtual time in nanoseconds."""
+        return self._now
+
+    def schedule(self, event: simpy.Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
         at = self._now + delay
         if at > LAST_NS:
-            raise self._refusal(delay)
+            raise self._refusal(int(delay))
         heappush(self._queue, (at, priority, next(self._eid), event))
 
 
