@@ -137,11 +137,12 @@ class Scenario(Spec):
             if value is not None and exclusion.missed(needs):
                 shown = value if isinstance(value, str | bool) else None
                 raise located("scenario", [(where, shown, exclusion.sentence(self.method.kind, needs))])
-        for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
+        for group in range(self.groups if self.stages.count > 1 and cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
 
     def _neighbours_fit(self, workers: range) -> None:
         network = self.cluster.network
+        assert network is not None
         sites = network.sites(self.cluster.num_workers)
         for one, other in pairwise(workers):
             if network.distance(sites[one], sites[other]) is None:
