@@ -20,7 +20,12 @@ class Engine(Evaluator, Protocol):
     kernel: str
     computed: int
 
-    def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None) -> Future: ...
+    def submit(
+        self, kernel: Kernel, params: Tensor | None, worker: int, step: int, previous: Future | None = None
+    ) -> Future | None:
+        """The future of a kernel's result. What stands in for an engine while a timeline is replayed may be given no parameters,
+        and has no future where nobody will ask for one."""
+        ...
 
     def compute(self, needed: list[Future]) -> None: ...
 

@@ -41,7 +41,7 @@ class SerialEngine:
         self.cancelled = 0  # futures that were cancelled before they were computed
 
     def submit(
-        self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None
+        self, kernel: kernels.Kernel, params: Tensor | None, worker: int, step: int, previous: Future | None = None
     ) -> Future:
         """A pending future for ``kernel`` at the snapshot ``params`` of shape ``(P,)``.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from asyncsim.engine.kernels import Kernel
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Forward:
         return output
 
 
-class Backward:
+class Backward(Kernel):
     """A kernel: gradient ``(P_k,)`` of a stage for one batch, and the error signal for the stage below.
 
     ``key`` is worker and batch. ``upper`` gives the error signal from above; None at the last stage, which starts from the loss.
