@@ -52,5 +52,4 @@ def example(cls: type[S]) -> S:
             required[name] = next((value for value in least if value is not None), 1)
     if "file" in required:
         return cls.model_construct(**required)
-    plugin: S = cls(**required)
-    return plugin
+    return cls(**required)

@@ -22,10 +22,7 @@ class Engine(Evaluator, Protocol):
 
     def submit(
         self, kernel: Kernel, params: Tensor | None, worker: int, step: int, previous: Future | None = None
-    ) -> Future | None:
-        """The future of a kernel's result. What stands in for an engine while a timeline is replayed may be given no parameters,
-        and has no future where nobody will ask for one."""
-        ...
+    ) -> Future: ...
 
     def compute(self, needed: list[Future]) -> None: ...
 

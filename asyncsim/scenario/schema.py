@@ -25,8 +25,8 @@ from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document, plain_document
 from asyncsim.scenario.merge import merged
+from asyncsim.scenario.model_cut import Stages
 from asyncsim.scenario.problems import validated
-from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.tasks import Cut, TaskSpec
 from asyncsim.tasks.spec import tasks

@@ -184,7 +184,7 @@ class Stage(Program):
         """The object that computes the activation when it is needed; None in a plan."""
         if sim.engine is None or not sim.server.numeric:
             return None
-        from asyncsim.engine.stages import Forward
+        from asyncsim.engine.forward_backward import Forward
 
         below = None if message is None else message.content
         copy = self.backward == "current"
@@ -194,7 +194,7 @@ class Stage(Program):
         """The object that computes error signal and gradient, and the future of the gradient."""
         if sim.engine is None or not sim.server.numeric:
             return None, None
-        from asyncsim.engine.stages import Backward
+        from asyncsim.engine.forward_backward import Backward
 
         key = worker.index, worker.step
         kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
