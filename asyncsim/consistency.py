@@ -108,7 +108,7 @@ class ASP(Consistency):
     recall_after: int | None = Field(default=None, ge=1)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.NOTHING if self.recall_after is None else Need.RECALLS
 
     def recalls(self, worker: int, progress: Progress) -> bool:
@@ -138,7 +138,7 @@ class BSP(Consistency):
         return self
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.WAITS | Need.ROUNDS | Need.WHOLE_MODELS | (
             Need.RECALLS if self.cancel else Need.LAGS if self.lag else Need.NOTHING
         )

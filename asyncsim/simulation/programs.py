@@ -70,7 +70,7 @@ class Overlapping(Program):
     overlap: bool = False
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.OVERLAPS if self.overlap else Need.NOTHING
 
 
@@ -92,7 +92,7 @@ class LocalSGD(Overlapping):
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return super().needs | Need.LOCAL_RATE
 
     @property

@@ -48,7 +48,7 @@ class Stage(Program):
     queue: int = Field(default=2, ge=2)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         passes = self.micro_batches > 1 or self.versions == "double"
         old = self.versions != "latest"
         return Need.CUTS | (Need.PASSES if passes else Need.NOTHING) | (Need.OLD_VERSIONS if old else Need.NOTHING)
