@@ -24,13 +24,17 @@ class Progress(Protocol):
 
     version: int
     num_workers: int
-    members: int  # workers that have not stopped or left; one that has crashed will be back, and is a member
     state: Any  # what the rule's ``init`` made; the rule may change it, nobody else looks at it
     loss: float  # training loss of the push that arrived last, for a rule that declares ``Need.VALUES``; else NaN
 
     @property
     def now(self) -> int:
         """Virtual nanoseconds."""
+        ...
+
+    @property
+    def members(self) -> int:
+        """The number of workers that have not stopped or left; one that has crashed will be back, and is a member."""
         ...
 
     def rate(self, worker: int) -> float:
