@@ -33,13 +33,17 @@ class Parameters:
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
-        moved = self._scratch
-        if moved is None or self._moved is not snapshot:
-            assert self.params is not None
-            assert snapshot.params is not None
-            moved = self._scratch = self.params - snapshot.params
+        if self._moved is not snapshot:
+            self._subtract(snapshot)
         self._moved = None
-        return moved
+        assert self._scratch is not None
+        return self._scratch
+
+    def _subtract(self, snapshot: Snapshot) -> None:
+        assert self.params is not None
+        assert snapshot.params is not None
+        self._scratch = self.params - snapshot.params
+        self._moved = snapshot
 
     def check_finite(self) -> None:
         """Note divergence, if the parameters are not finite any more."""
