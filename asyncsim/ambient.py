@@ -13,6 +13,7 @@ import pickle
 import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -59,8 +60,7 @@ def switches(device: str, threads: int | None) -> list[Switch]:
         held.append(Switch(name, getattr(backends.cuda, f"{name}_enabled"), getattr(backends.cuda, f"enable_{name}"), True))
     for kind in ("cpu", "cuda"):
         held.append(Switch(
-            f"autocast {kind}", lambda kind=kind: torch.is_autocast_enabled(kind),
-            lambda value, kind=kind: torch.set_autocast_enabled(kind, value), False,
+            f"autocast {kind}", partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind), False
         ))  # fmt: skip
     if threads is not None:
         held.append(Switch("threads", torch.get_num_threads, torch.set_num_threads, threads))
@@ -117,7 +117,7 @@ def _precisions() -> list[Switch]:
         library, operation = name.split(".")
         at = getattr(getattr(torch.backends, library), operation)
         held.append(Switch(
-            f"{name} precision", lambda at=at: at.fp32_precision, lambda value, at=at: setattr(at, "fp32_precision", value), value
+            f"{name} precision", partial(getattr, at, "fp32_precision"), partial(setattr, at, "fp32_precision"), value
         ))  # fmt: skip
     return held
 
@@ -236,6 +236,7 @@ class Watch:
             self._before = Generators.read(self.device)
 
     def _look(self) -> None:
+        assert self._before is not None, "a turn has begun"
         if moved(self._before, self.device):
             self.close()
             refuse(self._before, self.who, self.device)

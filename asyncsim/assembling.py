@@ -48,7 +48,7 @@ def assemble(
         task.split(cut.layers)
     shards = [_shard(scenario, bundle, task, stage) for stage in range(scenario.stages.count)]
     engine = None
-    if spec is not None:
+    if task is not None and spec is not None:
         engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),

@@ -16,7 +16,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
-consistencies = Registry("consistency", home=PAPERS)
+consistencies: Registry[Consistency] = Registry("consistency", home=PAPERS)
 
 
 class Progress(Protocol):
@@ -24,13 +24,17 @@ class Progress(Protocol):
 
     version: int
     num_workers: int
-    members: int  # workers that have not stopped or left; one that has crashed will be back, and is a member
     state: Any  # what the rule's ``init`` made; the rule may change it, nobody else looks at it
     loss: float  # training loss of the push that arrived last, for a rule that declares ``Need.VALUES``; else NaN
 
     @property
     def now(self) -> int:
         """Virtual nanoseconds."""
+        ...
+
+    @property
+    def members(self) -> int:
+        """The number of workers that have not stopped or left; one that has crashed will be back, and is a member."""
         ...
 
     def rate(self, worker: int) -> float:
@@ -108,7 +112,7 @@ class ASP(Consistency):
     recall_after: int | None = Field(default=None, ge=1)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.NOTHING if self.recall_after is None else Need.RECALLS
 
     def recalls(self, worker: int, progress: Progress) -> bool:
@@ -138,7 +142,7 @@ class BSP(Consistency):
         return self
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.WAITS | Need.ROUNDS | Need.WHOLE_MODELS | (
             Need.RECALLS if self.cancel else Need.LAGS if self.lag else Need.NOTHING
         )

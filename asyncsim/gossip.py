@@ -17,7 +17,7 @@ from asyncsim.paths import ScenarioPath
 from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.userfiles import MEGABYTE, read_text
 
-gossips = Registry("gossip", default="ring", home=PAPERS)
+gossips: Registry[Gossip] = Registry("gossip", default="ring", home=PAPERS)
 
 Matrix = list[list[float]]
 MOST_BYTES = 100 * MEGABYTE

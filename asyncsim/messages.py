@@ -95,11 +95,14 @@ class Future:
 
     def result(self) -> Gradient:
         """Compute now if it has not been done; the same object ever after, until it is released."""
-        if self._result is None:
+        result = self._result
+        if result is None:
             if not self.pending:
                 raise RuntimeError("this future was cancelled or released")
             self.engine.evaluate(self)
-        return self._result
+            result = self._result
+            assert result is not None, "the engine has handed it over"
+        return result
 
     @property
     def carry(self) -> Any:
@@ -115,7 +118,8 @@ class Future:
         self._carry = result.carry
         self.params = None
         if self.previous is not None:  # nobody else begins from what it left
-            self.previous._carry = self.previous = None
+            self.previous._carry = None
+            self.previous = None
         for part in self.parts or ():
             if part.pending:
                 part._loss = result.loss
@@ -223,15 +227,25 @@ class ServerView(Protocol):
 
     params: Tensor  # (P,)
     version: int
-    num_workers: int
-    members: int  # workers that have not stopped or left; one that has crashed is a member
-    departed: frozenset[int]  # those that have
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int
+
+    @property
+    def num_workers(self) -> int: ...
+
+    @property
+    def members(self) -> int:
+        """The number of workers that have not stopped or left; one that has crashed is a member."""
+        ...
+
+    @property
+    def departed(self) -> frozenset[int]:
+        """The workers that have stopped or left."""
+        ...
 
     def view(self, worker: int) -> Tensor:
         """What ``worker`` would be handed if it read now, shape ``(P,)``: the parameters, or a look-ahead of them."""

@@ -16,6 +16,8 @@ makes an object of what a scenario would say. The rooms that define the registri
 
 from __future__ import annotations
 
+from typing import Any
+
 from asyncsim.cluster.delays import delays
 from asyncsim.cluster.network import networks
 from asyncsim.cluster.outage_sources import outages
@@ -52,7 +54,7 @@ __all__ = [
     "tasks",
 ]
 
-ALL: dict[str, Registry] = {
+ALL: dict[str, Registry[Any]] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
     "programs": programs, "orders": orders, "gossips": gossips, "delays": delays, "networks": networks, "outages": outages,
     "instances": instances,

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from itertools import zip_longest
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -42,10 +42,11 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from asyncsim.errors import UserError, nearest
 
 T = TypeVar("T", bound="type[Spec]")
+S = TypeVar("S", bound="Spec")
 
 _MARK = "x-registry"
 _MOST_HINTS = 20  # of many unknown keys the others are not compared with every field
-_registries: dict[str, Registry] = {}
+_registries: dict[str, Registry[Any]] = {}
 PLUGINS = "asyncsim.plugins"
 """Entry points of this group are modules that register what they define."""
 PAPERS = "asyncsim.methods"
@@ -100,8 +101,9 @@ class Spec(BaseModel):
         return ({"kind": self.kind} if self.kind else {}) | self.model_dump(mode="json", by_alias=True)
 
 
-class Registry:
-    """The plugins of one role by name. As an annotation, ``Annotated[Delay, delays]``, it is a union over their kinds."""
+class Registry(Generic[S]):
+    """The plugins of one role by name; ``S`` is their base class. As an annotation, ``Annotated[Delay, delays]``, it is a union
+    over their kinds."""
 
     def __init__(self, what: str, default: str | None = None, home: str | None = None) -> None:
         self.what = what
@@ -110,7 +112,7 @@ class Registry:
         self.group = f"asyncsim.{what.replace(' ', '_')}"
         self.default = default
         """The ``kind`` that is meant by a mapping without ``kind``, and by a bare value if that kind has a ``shorthand``."""
-        self._classes: dict[str, type[Spec]] = {}
+        self._classes: dict[str, type[S]] = {}
         self._loaded = False
         _registries[what] = self
 
@@ -120,7 +122,7 @@ class Registry:
         A second class of the same name is refused, unless it redefines the first (a notebook cell that is run again).
         """
 
-        def add(cls: T) -> T:
+        def add(cls: Any) -> Any:
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise UserError(f"{self.what} {name!r} is already defined by {known.__module__}.{known.__qualname__}")
@@ -134,7 +136,7 @@ class Registry:
         self._load()
         return sorted(self._classes)
 
-    def __iter__(self) -> Iterator[tuple[str, type[Spec]]]:
+    def __iter__(self) -> Iterator[tuple[str, type[S]]]:
         return ((name, self._classes[name]) for name in self.names())
 
     def __contains__(self, name: object) -> bool:
@@ -144,12 +146,12 @@ class Registry:
             self._load()
         return name in self._classes
 
-    def __getitem__(self, name: str) -> type[Spec]:
+    def __getitem__(self, name: str) -> type[S]:
         if name not in self:
             raise KeyError(f"unknown {self.what} {name!r}{nearest(name, self._classes)}; known: {', '.join(self.names())}")
         return self._classes[name]
 
-    def parse(self, value: Any, context: Any = None) -> Spec:
+    def parse(self, value: Any, context: Any = None) -> S:
         """The plugin that a value of a scenario describes: a registered instance, a name, a bare value (for the default kind),
         or a mapping with a ``kind``."""
         if isinstance(value, Spec) and value.kind in self and isinstance(value, self[value.kind]):
@@ -169,7 +171,7 @@ class Registry:
             return self[self.default].model_validate(value, context=context)
         raise PydanticCustomError("plugin", f"must be a name, or a mapping with a `kind`, of: {', '.join(self.names())}")
 
-    def _class(self, kind: Any, where: tuple[str, ...]) -> type[Spec]:
+    def _class(self, kind: Any, where: tuple[str, ...]) -> type[S]:
         try:
             return self[str(kind)]
         except KeyError as error:
@@ -218,7 +220,7 @@ class Registry:
         return {"anyOf": options, "description": f"{self.what}, by kind"}
 
 
-def _loaded_point(point: EntryPoint, registry: Registry | None = None) -> None:
+def _loaded_point(point: EntryPoint, registry: Registry[Any] | None = None) -> None:
     """Load an entry point, and register what it names in ``registry`` (None: it has registered itself)."""
     try:
         loaded = point.load()

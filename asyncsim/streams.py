@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
@@ -36,6 +38,17 @@ class Streams:
 
 class Exhausted(Exception):
     """Raised where a recorded sequence has no further value, and the settings say that its worker leaves then (``end: stop``)."""
+
+
+class StepValues(Protocol):
+    """The values of one worker for one purpose, addressed by step. They are drawn (`Draws`), or read from a file, which may hold
+    times that no float is near enough to."""
+
+    def __getitem__(self, step: int, /) -> float | Fraction: ...
+
+    def total(self, first: int, count: int) -> float | Fraction:
+        """The sum of ``count`` values from step ``first`` on."""
+        ...
 
 
 class Draws:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -60,9 +61,14 @@ def _parser(what: str, units: Mapping[str, float], base: str, example: str) -> C
     return parse
 
 
-def _quantity(what: str, units: Mapping[str, float], base: str, example: str, **bounds: float) -> Any:
-    schema = {"anyOf": [{"type": "number", **_json_bounds(bounds)}, {"type": "string"}], "description": f"{base}, or {example}"}
-    return Annotated[float, Field(**bounds), BeforeValidator(_parser(what, units, base, example)), WithJsonSchema(schema)]
+def _parsed(what: str, units: Mapping[str, float], base: str, example: str) -> BeforeValidator:
+    return BeforeValidator(_parser(what, units, base, example))
+
+
+def _written(base: str, example: str, **bounds: float) -> WithJsonSchema:
+    """What JSON Schema says of a quantity: a number within ``bounds``, or text."""
+    number = {"type": "number", **_json_bounds(bounds)}
+    return WithJsonSchema({"anyOf": [number, {"type": "string"}], "description": f"{base}, or {example}"})
 
 
 def _json_bounds(bounds: Mapping[str, float]) -> dict[str, float]:
@@ -82,20 +88,31 @@ def _at_least(least: float, shown: str) -> Callable[[float], float]:
 
 
 _TICKS = AfterValidator(_at_least(TICK, "1ns, the tick of virtual time,"))
-Seconds = Annotated[_quantity("a duration", TIME, "seconds", "50ms", ge=0, le=_MAX_SECONDS), _TICKS]
-SpreadSeconds = _quantity("a duration", TIME, "seconds", "50ms", gt=0, le=_MAX_SECONDS)
+_DURATION = _parsed("a duration", TIME, "seconds", "50ms")
+Seconds = Annotated[
+    float, Field(ge=0, le=_MAX_SECONDS), _DURATION, _written("seconds", "50ms", ge=0, le=_MAX_SECONDS), _TICKS
+]  # fmt: skip
+SpreadSeconds = Annotated[float, Field(gt=0, le=_MAX_SECONDS), _DURATION, _written("seconds", "50ms", gt=0, le=_MAX_SECONDS)]
 """How far draws spread around something longer; it may be less than a tick."""
 PositiveSeconds = Annotated[SpreadSeconds, _TICKS]
-Bytes = _quantity("a size", SIZE, "bytes", "4MB", ge=0, le=1e21)
+Bytes = Annotated[
+    float, Field(ge=0, le=1e21), _parsed("a size", SIZE, "bytes", "4MB"), _written("bytes", "4MB", ge=0, le=1e21)
+]  # fmt: skip
 BytesPerSecond = Annotated[
-    _quantity("a bandwidth", RATE, "bytes per second", "10Gbit/s", gt=0), AfterValidator(_at_least(1e-9, "1e-9 bytes per second"))
-]
-DollarsPerHour = _quantity("a price", HOURLY, "dollars per hour", "3.06/h", ge=0)
-DollarsPerGigabyte = _quantity("a price of transfer", PER_GIGABYTE, "dollars per gigabyte", "0.09/GB", ge=0)
-Watts = _quantity("a power", POWER, "watts", "300W", ge=0)
+    float, Field(gt=0), _parsed("a bandwidth", RATE, "bytes per second", "10Gbit/s"),
+    _written("bytes per second", "10Gbit/s", gt=0), AfterValidator(_at_least(1e-9, "1e-9 bytes per second")),
+]  # fmt: skip
+DollarsPerHour = Annotated[
+    float, Field(ge=0), _parsed("a price", HOURLY, "dollars per hour", "3.06/h"), _written("dollars per hour", "3.06/h", ge=0)
+]  # fmt: skip
+DollarsPerGigabyte = Annotated[
+    float, Field(ge=0), _parsed("a price of transfer", PER_GIGABYTE, "dollars per gigabyte", "0.09/GB"),
+    _written("dollars per gigabyte", "0.09/GB", ge=0),
+]  # fmt: skip
+Watts = Annotated[float, Field(ge=0), _parsed("a power", POWER, "watts", "300W"), _written("watts", "300W", ge=0)]
 
 
-def nanoseconds(seconds: float) -> int:
+def nanoseconds(seconds: float | Fraction) -> int:
     """Seconds as ticks of virtual time, rounded to the nearest nanosecond.
 
     Raises:

@@ -125,7 +125,7 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
     raise UserError(f"{path}: cannot be read as JSON: nested too deeply, more than {MOST_DEPTH} levels")
 
 
-def number_problem(error: ValueError) -> str:
+def number_problem(error: Exception) -> str:
     """Python's refusal to read a whole number of thousands of digits, in the words of a user."""
     return "a whole number has too many digits" if "integer string conversion" in str(error) else str(error)
 

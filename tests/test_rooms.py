@@ -84,7 +84,7 @@ LOCAL: dict[str, set[str]] = {
 WITH_TORCH = {
     "tasks": {"batches", "bowl", "dropout", "objective", "probing", "stages", "statistics", "task",
               "models.attention", "models.residual", "models.wide"},
-    "engine": {"batched", "call", "dense", "graphed", "kernels", "serial", "stages", "threaded", "vectorised"},
+    "engine": {"batched", "call", "dense", "forward_backward", "graphed", "kernels", "serial", "threaded", "vectorised"},
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""
 TORCH_FREE = ("errors", "messages", "units", "streams", "registry", "records", "cluster", "policies", "consistency", "simulation",

@@ -128,7 +128,7 @@ def write_durations(path: str | Path, workers: dict[Any, np.ndarray]) -> Path:
 
 def as_yaml(snippet: dict[str, Any]) -> str:
     """Plain data as YAML text, with each innermost mapping on one line."""
-    writer = YAML(typ="safe", pure=True)
+    writer: Any = YAML(typ="safe", pure=True)
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False
     writer.width = 160

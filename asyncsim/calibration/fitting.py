@@ -84,8 +84,12 @@ def fit(values: np.ndarray) -> Fit:
     candidates = sorted((_candidate(family, x) for family in FAMILIES), key=lambda one: math.inf if one.aic is None else one.aic)
     lowest = candidates[0].aic
     assert lowest is not None  # `uniform` always has one
-    close = [one for one in candidates if one.family is not None and one.aic is not None and one.aic <= lowest + CLOSE]
-    chosen = min(close, key=lambda one: (one.family.free, one.aic))  # type: ignore[union-attr]
+    close = [
+        ((one.family.free, one.aic), one)
+        for one in candidates
+        if one.family is not None and one.aic is not None and one.aic <= lowest + CLOSE
+    ]
+    _, chosen = min(close, key=lambda each: each[0])
     return Fit(x, tuple(candidates), chosen)
 
 

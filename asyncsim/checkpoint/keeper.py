@@ -73,7 +73,9 @@ class Keeper:
         header = {
             "identity": self.identity(), "tables": tables, "state": state, "wall_seconds": time.perf_counter() - self.started,
         }  # fmt: skip
-        write_checkpoint(sim.recorder.directory, header, arrays)
+        directory = sim.recorder.directory
+        assert directory is not None, "checkpoints are in a run's folder"
+        write_checkpoint(directory, header, arrays)
         self._cost = time.monotonic() - begun
         self._plan()
 

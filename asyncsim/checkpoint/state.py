@@ -23,7 +23,8 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     something that cannot be saved.
     """
     packer = Packer()
-    server = sim.server.state()
+    server, engine = sim.server.state(), sim.engine
+    assert engine is not None, "timelines alone are not saved"
     shards = [_pack_shard(packer, shard) for shard in server.pop("shards")]
     held = [[*key, packer.pack(list(value), "the work in flight")] for key, value in sim.held.items()]
     state = {
@@ -38,7 +39,7 @@ def capture(sim: Simulation) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "signals": [[*key, packer.pack(value, "an error signal")] for key, value in sim.signals.items()],
         "late": [[*key, packer.pack(value, "the parameters of a backward pass")] for key, value in sim.late.items()],
         "rows": [[*map(_number, row[:-1]), packer.pack(_loss(row[-1]), "a row")] for row in sim.recorder.updates.rows],
-        "engine": [sim.engine.computed, sim.engine.cancelled],
+        "engine": [engine.computed, engine.cancelled],
         "point": point(sim),
         "finished": sim.server.finished,
     }
@@ -92,7 +93,9 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
     for name, rows in checkpoint.rows.items():
         if len(rows["time_ns"]):
             getattr(recorder, name).add(rows)
-    unpacker = Unpacker(checkpoint.arrays, state["devices"], state["futures"], sim.engine)
+    engine = sim.engine
+    assert engine is not None, "timelines alone are not saved"
+    unpacker = Unpacker(checkpoint.arrays, state["devices"], state["futures"], engine)
     held = {(worker, step): unpacker.unpack(value[0]) for worker, step, value in state["held"]}
     held |= {(worker, step): unpacker.unpack(value) for worker, step, value in state["snapshots"]}
     server = unpacker.unpack(state["server"])
@@ -118,7 +121,7 @@ def restore(sim: Simulation, checkpoint: Checkpoint, extended: bool = False) -> 
             "longer run would have used; run the longer one from the start"
         )
     recorder.updates.rows.extend((*row[:-1], unpacker.unpack(row[-1])) for row in state["rows"])
-    sim.engine.computed, sim.engine.cancelled = state["engine"]
+    engine.computed, engine.cancelled = state["engine"]
     if extended and sim.server.finished:
         target = sim.server.length.target
         sim.server.finished = sim.server.reached is not None and target is not None and target.stop

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ def advise(arguments: argparse.Namespace) -> int:
     from asyncsim.sweep.runner import failures
 
     fleets, methods = parse_fleets(arguments.fleet), parse_methods(arguments.method)
-    study = judged(sweeping.study_of(arguments, lambda *given: load_candidates(*given, fleets, methods)))
+    study = judged(sweeping.study_of(arguments, partial(load_candidates, fleets=fleets, methods=methods)))
     if arguments.dry_run:
         return sweeping.dry_run(arguments, study)
     out = Path(arguments.out)
@@ -69,9 +71,10 @@ def advise(arguments: argparse.Namespace) -> int:
 def _show(advice: Advice) -> None:
     """Print one row for each candidate, with a star for those on the Pareto front, and then the advice in sentences."""
     caption = f"time, cost and energy to {advice.goal}; * on the Pareto front"
-    tested = next(key for key in advice.table if key.startswith("test_"))
-    shows = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
-    columns = [name for name in ("workers", "reached", "time", "cost", "energy", "error", tested) if name in advice.table]
+    known = [str(column) for column in advice.table]
+    tested = next(key for key in known if key.startswith("test_"))
+    shows: dict[str, Callable[[float], str]] = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
+    columns = [name for name in ("workers", "reached", "time", "cost", "energy", "error", tested) if name in known]
     titles = ["error, validation" if name == "error" else name.replace("_", " ") for name in columns]
     rows = []
     for _, row in advice.table.iterrows():

@@ -30,7 +30,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
         raise UserError(f"calibrate: --{given[0].replace('_', '-')} is allowed only with --measure")
     if arguments.plot is not None:
         check_format(Path(arguments.plot))
-    trace, written = arguments.trace, []
+    trace = arguments.trace
+    written: list[str] = []
     if arguments.measure is not None:
         trace, about, written = _measured(arguments)
     layout = (arguments.column, arguments.worker, arguments.span, arguments.empirical, arguments.unit, arguments.times)

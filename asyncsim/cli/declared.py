@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.methods import Method
@@ -11,9 +12,10 @@ from asyncsim.policies import SGD
 from asyncsim.registries import consistencies, gossips, methods, optimizers, policies, programs
 from asyncsim.registry import Registry, Spec
 
-PARTS: dict[str, Registry] = {
+PARTS: dict[str, Registry[Any]] = {
     "policies": policies, "optimizers": optimizers, "consistencies": consistencies, "programs": programs, "gossips": gossips,
 }  # fmt: skip
+S = TypeVar("S", bound=Spec)
 WORKERS, STAGES = 4, 2
 
 
@@ -31,22 +33,22 @@ def of_methods() -> Iterator[tuple[str, Need]]:
     pipeline."""
     for name, cls in methods:
         method = example(cls)
-        assert isinstance(method, Method)
         stages = STAGES if cls.staged_parts is not Method.staged_parts else 1
         yield name, method.bundle(WORKERS, SGD(momentum=0.9), stages).needs
 
 
-def of_parts(registry: Registry) -> Iterator[tuple[str, Need]]:
+def of_parts(registry: Registry[Any]) -> Iterator[tuple[str, Need]]:
     """The needs of every plugin in a registry of parts."""
     for name, cls in registry:
         yield name, example(cls).needs
 
 
-def example(cls: type[Spec]) -> Spec:
+def example(cls: type[S]) -> S:
     """A plugin at its default settings; a setting without a default gets the smallest value that is allowed."""
-    required = {}
+    required: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         if field.is_required():
             least = (getattr(bound, "ge", None) for bound in field.metadata)
             required[name] = next((value for value in least if value is not None), 1)
-    return cls.model_construct(**required) if "file" in required else cls(**required)
+    unchecked: Any = cls.model_construct  # of which pydantic's plugin says that it makes a `Spec`
+    return unchecked(**required) if "file" in required else cls(**required)

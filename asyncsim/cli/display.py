@@ -11,6 +11,7 @@ from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from asyncsim.cli.console import Console
+from asyncsim.records import Result
 from asyncsim.run.moments import Moment
 from asyncsim.scenario import Study
 from asyncsim.sweep.runner import Report
@@ -108,7 +109,7 @@ class Display:
         elif report.result is not None:
             self._close(report.index)
             if not self.quiet:
-                self._say(self._ended(report))
+                self._say(self._ended(report, report.result))
             self.finished += 1
             self.tell_errors()
 
@@ -150,8 +151,8 @@ class Display:
             done = int(self._progress.tasks[0].completed)
             self._progress.update(self._total, detail=[f"{done}/{len(self.study)} runs"])
 
-    def _ended(self, report: Report) -> str:
-        summary = report.result.summary
+    def _ended(self, report: Report, result: Result) -> str:
+        summary = result.summary
         words = [f"{summary['updates']:,} updates", f"virtual {show_seconds(summary['time'])}"]
         words += [f"{key} {summary[key]:.4f}" for key in summary if key.endswith("accuracy") and summary[key] is not None]
         if summary["status"] == "diverged":

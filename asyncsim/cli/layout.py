@@ -26,11 +26,14 @@ LEAST_PROSE = 24
 """The smallest width of wrapped sentences, in characters."""
 
 
+Side = Literal["left", "right"]
+
+
 class Column(NamedTuple):
     """A title, which is wrapped to the width of the cells; on which ``side`` cells stand; ``prose`` is wrapped between words."""
 
     title: str
-    side: Literal["left", "right"] = "right"
+    side: Side = "right"
     prose: bool = False
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncsim.cli.console import Console
-from asyncsim.cli.layout import Column, show_table
+from asyncsim.cli.layout import Column, Side, show_table
 from asyncsim.errors import UserError
 from asyncsim.units import show_seconds
 
@@ -74,7 +74,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def _side_by_side(title: str, letters: list[str], rows: dict[str, list[Any]]) -> None:
-    side = "right" if title == "numbers" else "left"
+    side: Side = "right" if title == "numbers" else "left"
     cells = [(name, *map(_cell, values)) for name, values in rows.items()]
     styles = ["" if any(value != values[0] for value in values) else "dim" for values in rows.values()]
     show_table([Column("", "left"), *(Column(letter, side) for letter in letters)], cells, f"\n{title}", styles=styles)
@@ -118,8 +118,8 @@ def ls(arguments: argparse.Namespace) -> int:
         return 0
     metrics = {row["metric"] for row in rows if row["metric"]}
     metric = metrics.pop().replace("_", " ") if len(metrics) == 1 else "metric"
-    titles = {"name": "left", "method": "left", "workers": "right", "seed": "right", "status": "left", "updates": "right",
-              metric: "right", "virtual time": "right", "age": "right", "folder": "left"}  # fmt: skip
+    titles: dict[str, Side] = {"name": "left", "method": "left", "workers": "right", "seed": "right", "status": "left",
+              "updates": "right", metric: "right", "virtual time": "right", "age": "right", "folder": "left"}  # fmt: skip
     styles = {"diverged": "red", "failed": "red", "interrupted": "yellow", "running": "yellow"}
     cells = []
     for row in rows:
@@ -146,7 +146,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def _metric(name: str | None, value: float | None) -> str:
-    if value is None:
+    if name is None or value is None:
         return "-"
     return f"{100 * value:.2f} %" if name.endswith(("_error", "_accuracy")) else f"{value:.4g}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from asyncsim.cli.notes import tell_unreached, unknown_to_plans
 from asyncsim.cli.run_tables import engine_table, stages_table, summary_table
 from asyncsim.errors import UserError, nearest
 from asyncsim.records import Result
+from asyncsim.run.moments import Moment
 from asyncsim.scenario import Study, load_study
+from asyncsim.sweep.runner import Report
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,13 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Simulate the timelines alone and print what they tell."""
     from asyncsim.run import plan as simulate_timeline
-    from asyncsim.sweep.runner import Report
 
     study = _study(arguments)
     summaries = []
     with Display(study, quiet=arguments.json) as display:
         for index, scenario in enumerate(study.scenarios):
-            result = simulate_timeline(scenario, lambda moment, index=index: display(Report(index, moment)))
+            result = simulate_timeline(scenario, partial(_seen, display, index))
             display(Report(index, result=result))
             summaries.append({"variant": study.labels[index], **result.summary})
     if arguments.json:
@@ -75,6 +77,10 @@ def plan(arguments: argparse.Namespace) -> int:
         _show_plans(study, summaries, result)
     tell_unreached(zip(study.labels, study.scenarios, summaries, strict=True))
     return 0
+
+
+def _seen(display: Display, index: int, moment: Moment) -> None:
+    display(Report(index, moment))
 
 
 def _show_plans(study: Study, summaries: list[dict[str, Any]], last: Result) -> None:
@@ -117,7 +123,7 @@ def bench_engine(arguments: argparse.Namespace) -> int:
 def _chosen(study: Study, variant: str | None) -> dict[str, int]:
     """The first run of each variant, or of one. Raises ``UserError`` for a variant that there is not."""
     first = {name: index for index, name in reversed(list(enumerate(study.variants))) if variant in (None, name)}
-    if not first:
+    if variant is not None and not first:
         known = list(dict.fromkeys(study.variants))
         raise UserError(f"--variant {variant}: there is no such variant{nearest(variant, known)}; there are: {', '.join(known)}")
     return dict(reversed(first.items()))

@@ -27,7 +27,7 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     columns += [] if swept else [("workers", lambda row: f"{row.workers:,}")]
     for metric in headline(study.scenarios[0].metrics):
         columns.append((metric.replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
-        if f"{metric}_common" in frame:
+        if study.tune is not None and f"{metric}_common" in frame:
             title = f"{metric.replace('_', ' ')} at the common {study.tune.field}"
             columns.append((title, lambda row, metric=metric: _spread(row, metric, "_common")))
     columns += [

@@ -122,6 +122,7 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
 
     cost = estimate(study, Path(arguments.out), arguments.force)
     executor = executor_of(arguments)
+    assert cost.seconds is not None, "they have been timed"
     side_by_side = 1 if executor.kind == "fleet" else max(1, min(executor.processes, cost.runs - cost.finished))
     seconds = cost.seconds / side_by_side
     if study.tune is not None:

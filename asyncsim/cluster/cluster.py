@@ -150,7 +150,7 @@ class Cluster(Spec):
     @property
     def priced(self) -> bool:
         """Does any machine have a price or a power, so that costs have to be counted?"""
-        owners = (self, self.server, *self.groups, *self.overrides.values())
+        owners: tuple[Cluster | ServerSpec | Override, ...] = (self, self.server, *self.groups, *self.overrides.values())
         return any(owner.instance is not None for owner in owners)
 
     @property
@@ -168,16 +168,16 @@ class Cluster(Spec):
         ends = list(accumulate(group.workers for group in self.groups))
         group = self.groups[bisect_right(ends, worker)] if ends else None
         events = self._by_worker().get(worker, [])
-        return self._special(self._common(group)._replace(index=worker), events)
+        return self._special(self._common(group)._replace(worker=worker), events)
 
     def worker_profiles(self) -> tuple[WorkerProfile, ...]:
         """The profiles of all workers, by index. It takes about 0.1 s for 100,000 workers."""
         profiles: list[WorkerProfile] = []
         for group in self.groups or (None,):
-            _, *common = self._common(group)
+            common = self._common(group)[1:]
             first = len(profiles)
             size = self.num_workers if group is None else group.workers
-            profiles.extend(WorkerProfile(index, *common) for index in range(first, first + size))
+            profiles.extend(WorkerProfile._make((worker, *common)) for worker in range(first, first + size))
         special: dict[int, list[Event]] = {worker: [] for worker in self.overrides} | self._by_worker()
         for worker, events in special.items():
             profiles[worker] = self._special(profiles[worker], events)
@@ -208,8 +208,8 @@ class Cluster(Spec):
         return profile if group is None else _merged(profile._replace(group=group.name), group)
 
     def _special(self, profile: WorkerProfile, events: list[Event]) -> WorkerProfile:
-        if profile.index in self.overrides:
-            profile = _merged(profile, self.overrides[profile.index])
+        if profile.worker in self.overrides:
+            profile = _merged(profile, self.overrides[profile.worker])
         slowdowns = tuple(_episode(event) for event in events if event.slowdown is not None)
         stops = [nanoseconds(event.at) for event in events if event.stop]
         turns = [event for event in events if event.leave or event.join]

@@ -55,12 +55,12 @@ class Rows(NamedTuple):
     def numbers(self, name: str, field: str, allowed: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """A column as float64 (whole numbers stay int64). The first value that is not allowed is named in the error."""
         cells = self._points(name, self.column(name, field))
-        typed = isinstance(cells, np.ndarray) and cells.dtype.kind != "O"
-        if typed and len(cells) and cells.dtype.kind not in "iuf":
+        kind = cells.dtype.kind if isinstance(cells, np.ndarray) else "O"
+        typed = kind != "O"
+        if typed and len(cells) and kind not in "iuf":
             raise self.refuse(0, name, allowed)  # truth values and dates would become numbers
         try:
-            whole = isinstance(cells, np.ndarray) and cells.dtype.kind == "i"
-            values = np.asarray(cells, np.int64 if whole else np.float64)
+            values: np.ndarray = np.asarray(cells, np.int64 if kind == "i" else np.float64)
         except (TypeError, ValueError):
             values = np.array([_number(cell) for cell in cells])
         wrong = ~fits(values)

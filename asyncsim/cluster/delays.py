@@ -31,7 +31,7 @@ from pydantic import AfterValidator
 
 from asyncsim.cluster.speed import Episode
 from asyncsim.registry import Registry, Spec
-from asyncsim.streams import Draws, Streams
+from asyncsim.streams import Draws, StepValues, Streams
 from asyncsim.units import TICK
 
 MAX_SECONDS = 9e9
@@ -71,7 +71,7 @@ class Delay(Spec):
         so they do not depend on how many workers there are."""
         return self
 
-    def draws(self, streams: Streams, purpose: str, worker: int) -> Draws:
+    def draws(self, streams: Streams, purpose: str, worker: int) -> StepValues:
         """``worker``'s durations as a sequence that is addressed by step. `recorded` overrides it, as its values depend on the
         step."""
         return Draws(streams, purpose, (worker,), self.for_worker(streams, worker).sample)
@@ -104,7 +104,7 @@ def _inside(spec: Spec) -> Iterator[Delay]:
                 yield from _inside(each)
 
 
-delays = Registry("delay", default="constant")
+delays: Registry[Delay] = Registry("delay", default="constant")
 
 
 def steady(delay: Delay) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ Unit = Literal["ns", "us", "ms", "s", "min", "h"]
 T = TypeVar("T", float, np.ndarray)
 Times = Literal["durations", "stamps", "intervals"]
 PLURAL = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours"}
-_WORDS = {
+_WORDS: dict[str, Unit] = {
     **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), "ns"),
     **dict.fromkeys(("us", "µs", "μs", "usec", "micros", "microsecond", "microseconds"), "us"),
     **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
@@ -85,7 +85,8 @@ def read_durations(rows: Rows, layout: Layout) -> Durations:
         unit, said = unit_of_moments(rows, moments, layout.unit)
         values = rows.moments(moments, "column", unit)
         if layout.times == "intervals":
-            ticks = _spans(rows, *values, moments)
+            start, end = values
+            ticks = _spans(rows, start, end, moments)
         else:
             ticks, later = _differences(rows, values[0], workers, counted, layout.column)
             counted = counted[later[counted]]
@@ -153,10 +154,12 @@ def unit_of(rows: Rows, names: Iterable[str], given: Unit | None, otherwise: Uni
         raise Unusable("unit", f"{rows.path}: the names of its columns tell different units: {', '.join(told)}")
     if told:
         return next(iter(told.values())), f"{column} in {next(iter(told.values()))}, by its name"
-    if given is None and otherwise is None:
-        units = ", ".join(PLURAL)
-        raise Unusable("unit", f"{rows.path}: the name of column {names[0]!r} does not tell its unit; give `unit`: {units}")
-    return given or otherwise, f"{column} in {given}, as `unit` says" if given else f"{column} in {otherwise}"
+    if given is not None:
+        return given, f"{column} in {given}, as `unit` says"
+    if otherwise is not None:
+        return otherwise, f"{column} in {otherwise}"
+    units = ", ".join(PLURAL)
+    raise Unusable("unit", f"{rows.path}: the name of column {names[0]!r} does not tell its unit; give `unit`: {units}")
 
 
 def unit_of_moments(rows: Rows, names: Iterable[str], given: Unit | None) -> tuple[Unit | None, str]:
@@ -210,7 +213,8 @@ def _differences(
     rows: Rows, moments: np.ndarray, workers: np.ndarray, counted: np.ndarray, column: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The time from each counted row to the row before of the same worker, and which rows have one."""
-    ticks, later, before = [0] * rows.size, np.zeros(rows.size, bool), {}
+    ticks, later = [0] * rows.size, np.zeros(rows.size, bool)
+    before: dict[Any, int] = {}  # the moment of the row before, by worker
     for index, worker, now in zip(counted.tolist(), workers[counted].tolist(), moments[counted].tolist(), strict=True):
         if worker in before:
             if now < before[worker]:

@@ -65,6 +65,7 @@ class Empirical(Delay):
             self._seconds = self._scaled(in_seconds(np.array(self.values, np.float64), self.unit or "s"), "values")
             self._zero = "`values` has a 0" if 0 in self.values else None
             return self
+        assert self.file is not None
         try:
             given = resolved(self.file, (info.context or {}).get("folder"))
             path, content = read_content(given)

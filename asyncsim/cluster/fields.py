@@ -32,16 +32,19 @@ def _number(allowed: str) -> Callable[[Any], float]:
     return parse
 
 
-def _field(kind: type, parse: Callable[[Any], Any], schema: dict[str, Any], **bounds: float) -> Any:
-    return Annotated[kind, Field(**bounds), BeforeValidator(parse), WithJsonSchema(schema)]
-
-
-WorkerCount = _field(
-    int, _whole("from 1 to 1,000,000"), {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, ge=1, le=MAX_WORKERS
-)
-WorkerIndex = _field(int, _whole("from 0, the index of a worker"), {"type": "integer", "minimum": 0}, ge=0)
-Positive = _field(float, _number("above 0"), {"type": "number", "exclusiveMinimum": 0}, gt=0)
-NonNegative = _field(float, _number("from 0"), {"type": "number", "minimum": 0}, ge=0)
+WorkerCount = Annotated[
+    int, Field(ge=1, le=MAX_WORKERS), BeforeValidator(_whole("from 1 to 1,000,000")),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}),
+]  # fmt: skip
+WorkerIndex = Annotated[
+    int, Field(ge=0), BeforeValidator(_whole("from 0, the index of a worker")), WithJsonSchema({"type": "integer", "minimum": 0})
+]
+Positive = Annotated[
+    float, Field(gt=0), BeforeValidator(_number("above 0")), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})
+]
+NonNegative = Annotated[
+    float, Field(ge=0), BeforeValidator(_number("from 0")), WithJsonSchema({"type": "number", "minimum": 0})
+]  # fmt: skip
 
 
 def _some(values: tuple[T, ...]) -> tuple[T, ...]:

@@ -41,8 +41,10 @@ class Load(Spec):
         """The factor by which work takes longer in each piece, from the start of a period on."""
         if self.factors is not None:
             return self.factors
+        assert self.depth is not None
+        depth = self.depth
         middles = ((piece + 0.5) / self.steps - self.peak / self.period for piece in range(self.steps))
-        return tuple(round(1 / (1 - self.depth * (1 + math.cos(2 * math.pi * middle)) / 2), 9) for middle in middles)
+        return tuple(round(1 / (1 - depth * (1 + math.cos(2 * math.pi * middle)) / 2), 9) for middle in middles)
 
     def episodes(self) -> Iterator[Episode]:
         """The pieces of all periods as slowdown episodes; the iterator is endless."""

@@ -96,7 +96,7 @@ class Network(Spec):
         return None
 
 
-networks = Registry("network")
+networks: Registry[Network] = Registry("network")
 
 
 @networks.register("flat")

@@ -10,7 +10,7 @@ import numpy as np
 from asyncsim.registry import Problem, Registry, Spec
 from asyncsim.units import PositiveSeconds, Seconds
 
-outages = Registry("outage")
+outages: Registry[Outages] = Registry("outage")
 
 
 class Outage(NamedTuple):

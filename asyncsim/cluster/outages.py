@@ -4,7 +4,7 @@ presets for spot machines."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -35,7 +35,7 @@ class _Preset(Spec):
     @classmethod
     def _spelled_out(cls, data: Any) -> Any:
         name = data.get("preset") if isinstance(data, Mapping) else data
-        if name not in Spot.__args__:
+        if not isinstance(name, str) or name not in get_args(Spot):
             return data
         return {"preset": name, **_spot(name, cls.lasting), **cls.more} | (dict(data) if isinstance(data, Mapping) else {})
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from asyncsim.cluster.columns import Rows
+from asyncsim.cluster.columns import Cells, Rows
 from asyncsim.cluster.files import Unusable, text_in, unpacked
 
 SEPARATORS = {",": "`,`", ";": "`;`", "\t": "a tab"}
@@ -68,7 +68,7 @@ def _csv(path: Path, text: str) -> Rows:
     except csv.Error as error:
         raise Unusable("file", f"{path}, line {place}: cannot be read as CSV: {error}") from None
     _refuse_twice(path, header)
-    columns = dict(zip(header, zip(*cells, strict=True) if cells else [() for _ in header], strict=True))
+    columns: dict[str, Cells] = dict(zip(header, zip(*cells, strict=True) if cells else [() for _ in header], strict=True))
     columns.pop("", None)  # the index of a table that pandas wrote, or a separator at the end of each line
     return Rows(path, columns, lambda index: f"{path}, line {lines[index]}", separator)
 
@@ -101,7 +101,8 @@ def _commas(separator: str, row: list[str]) -> str:
 def _json_lines(path: Path, text: str) -> Rows:
     """Columns from one object on each line. A boolean becomes the word, as it is not a number; a field that an object lacks is
     None."""
-    objects, lines, names = [], [], {}
+    objects, lines = [], []
+    names: dict[str, None] = {}  # in the order in which they are met
     for line, content in _lines(text):
         try:
             each = json.loads(content, object_pairs_hook=_once)
@@ -114,7 +115,7 @@ def _json_lines(path: Path, text: str) -> Rows:
         objects.append(each)
         lines.append(line)
         names |= dict.fromkeys(each)
-    columns = {name: tuple(_word(each.get(name)) for each in objects) for name in names}
+    columns: dict[str, Cells] = {name: tuple(_word(each.get(name)) for each in objects) for name in names}
     return Rows(path, columns, lambda index: f"{path}, line {lines[index]}")
 
 

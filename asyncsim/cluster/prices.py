@@ -9,7 +9,7 @@ from pydantic import Field
 from asyncsim.registry import Registry, Spec
 from asyncsim.units import DollarsPerGigabyte, DollarsPerHour, Watts
 
-instances = Registry("instance", default="custom")
+instances: Registry[Instance] = Registry("instance", default="custom")
 
 
 @instances.register("custom")

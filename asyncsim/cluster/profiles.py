@@ -17,7 +17,7 @@ from asyncsim.streams import Streams
 class WorkerProfile(NamedTuple):
     """All settings of one worker: defaults, its group's settings and its overrides are merged. Equal workers share one object."""
 
-    index: int
+    worker: int
     group: str
     compute: Delay
     """Its compute time, not bound to its machine yet (see `Delay.for_worker`)."""
@@ -46,5 +46,5 @@ class WorkerProfile(NamedTuple):
         if self.load is not None and not self.compute.elapsed:
             sources.append(self.load.episodes)
         if not steady(self.compute):
-            sources.append(partial(self.compute.episodes, streams, self.index))
+            sources.append(partial(self.compute.episodes, streams, self.worker))
         return Speed(*sources)

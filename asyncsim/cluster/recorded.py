@@ -112,7 +112,7 @@ class Recorded(Delay):
 
 
 class Replay:
-    """The rows of one worker, addressed by step: like ``streams.Draws``, but read from the file instead of drawn."""
+    """The rows of one worker, addressed by step: the `StepValues` that are read from the file instead of drawn."""
 
     __slots__ = ("_delay", "_durations", "_worker")
 

@@ -76,7 +76,7 @@ class Speed:
         self._sources = sources
         self._restart()
 
-    def finish(self, start: int, work_seconds: float) -> int:
+    def finish(self, start: int, work_seconds: float | Fraction) -> int:
         """The instant (ns) at which ``work_seconds`` of full-speed work begun at ``start`` (ns) is done.
 
         It is the T that solves: integral from ``start`` to T of dt / factor(t) = ``work_seconds``.
@@ -91,10 +91,11 @@ class Speed:
         """
         if start < 0 or work_seconds < 0:
             raise ValueError(f"work of {work_seconds} s begun at {start} ns: both must be at least 0")
-        left: int | Fraction = nanoseconds(work_seconds)
+        work = nanoseconds(work_seconds)
         if not self._sources:
-            return start + left
+            return start + work
         now = start
+        left: int | Fraction = work
         for index, segment in enumerate(self._from(start)):
             if index > MOST_SEGMENTS:
                 share = float(1 - Fraction(left) / nanoseconds(work_seconds))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from asyncsim.engine.call import Call, batches
 from asyncsim.engine.dense import DenseNetwork
@@ -12,6 +12,7 @@ from asyncsim.engine.vectorised import VectorisedModule
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
+    from asyncsim.engine.spec import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
@@ -33,7 +34,7 @@ class BatchedEngine(SerialEngine):
         self,
         task: Task,
         streams: Streams,
-        useful: Container[tuple[int, int]] | None = None,
+        useful: Useful | None = None,
         averaged: bool = False,
         width: int = 8,
     ) -> None:
@@ -69,7 +70,9 @@ class BatchedEngine(SerialEngine):
             return super().union(parts)
         inputs, targets = batches(parts, [part.step for part in parts])
         union = inputs.flatten(0, 1).unsqueeze(0), targets.flatten(0, 1).unsqueeze(0)
-        gradients, losses = self.network.gradients(parts[0].params.unsqueeze(0), *union)
+        params = parts[0].params
+        assert params is not None, "they are pending"
+        gradients, losses = self.network.gradients(params.unsqueeze(0), *union)
         return Gradient(gradients[0], losses[0], None)
 
 
@@ -97,15 +100,18 @@ def flush(needed: list[Future], pending: list[Future], width: int) -> None:
 
 def _key(future: Future) -> object:
     """A key that is equal for futures which can share a call."""
-    return future.engine.network, type(future.kernel), future.kernel.call_key
+    engine: Any = future.engine  # a `BatchedEngine`: others have nothing pending
+    return engine.network, type(future.kernel), future.kernel.call_key
 
 
 def _compute(jobs: list[Future], width: int) -> None:
     """Compute up to ``width`` futures that can share a call."""
     padded = jobs + jobs[:1] * (width - len(jobs))
-    gradients, losses = jobs[0].kernel.batched(Call(padded, jobs[0].engine.network))
-    size = jobs[0].engine.network.num_parameters
+    engine: Any = jobs[0].engine
+    gradients, losses = jobs[0].kernel.batched(Call(padded, engine.network))
+    size = engine.network.num_parameters
     for job, row, loss in zip(jobs, gradients[:, :size].unbind(0), losses.unbind(0), strict=False):
-        job.engine.computed += 1
-        job.engine.forget(job)
+        engine = job.engine
+        engine.computed += 1
+        engine.forget(job)
         job.fulfil(Gradient(row, loss, None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Call:
     def __init__(self, jobs: list[Future], network: DenseNetwork | VectorisedModule) -> None:
         self.jobs = jobs
         self._network = network
-        self._rows = _rows([job.params for job in jobs])
+        self._rows = _rows([job.params for job in jobs])  # type: ignore[misc]  # what is pending has a snapshot
         self.params = self._rows[:, : network.num_parameters]
 
     def gradients(self, params: Tensor, steps: list[int]) -> tuple[Tensor, Tensor]:
@@ -55,4 +55,5 @@ def _aligned(matrix: Tensor) -> Tensor:
 
 def batches(jobs: list[Future], steps: list[int]) -> tuple[Tensor, Tensor]:
     """Inputs ``(W, B, ...)`` and targets ``(W, B, ...)`` of the jobs."""
-    return stacked([(job.engine.task.source, job.worker, step) for job, step in zip(jobs, steps, strict=True)])
+    engines: list[Any] = [job.engine for job in jobs]  # each is a `BatchedEngine`
+    return stacked([(each.task.source, job.worker, step) for each, job, step in zip(engines, jobs, steps, strict=True)])

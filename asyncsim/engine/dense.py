@@ -35,9 +35,9 @@ class Dense:
             (len(rows), self.fan_out, self.fan_in), (stride, self.fan_in, 1), rows.storage_offset() + self.weight
         )  # fmt: skip
 
-    def vector(self, rows: Tensor) -> Tensor:
-        """The bias ``(W, out)`` as a view of ``rows``."""
-        return rows[:, self.bias : self.bias + self.fan_out]
+    def vector(self, rows: Tensor, bias: int) -> Tensor:
+        """The vector ``(W, out)`` at the offset ``bias`` as a view of ``rows``."""
+        return rows[:, bias : bias + self.fan_out]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DenseNetwork:
             if layer.bias is None:
                 output = torch.bmm(signals[-1], weight)
             else:
-                output = torch.baddbmm(layer.vector(rows).unsqueeze(1), signals[-1], weight)
+                output = torch.baddbmm(layer.vector(rows, layer.bias).unsqueeze(1), signals[-1], weight)
             if layer.activation == "relu":
                 output.relu_()
             elif layer.activation == "tanh":
@@ -110,7 +110,7 @@ class DenseNetwork:
             signal = signals.pop()
             torch.bmm(error.transpose(1, 2), signal, out=layer.matrix(gradients))
             if layer.bias is not None:
-                torch.sum(error, 1, out=layer.vector(gradients))
+                torch.sum(error, 1, out=layer.vector(gradients, layer.bias))
             if signals:
                 error = torch.bmm(error, layer.matrix(rows))
                 below = self.layers[len(signals) - 1].activation

@@ -20,7 +20,9 @@ class Engine(Evaluator, Protocol):
     kernel: str
     computed: int
 
-    def submit(self, kernel: Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None) -> Future: ...
+    def submit(
+        self, kernel: Kernel, params: Tensor | None, worker: int, step: int, previous: Future | None = None
+    ) -> Future: ...
 
     def compute(self, needed: list[Future]) -> None: ...
 

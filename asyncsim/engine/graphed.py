@@ -3,7 +3,6 @@ operations would take most of the time."""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +14,7 @@ from asyncsim.messages import Future, Gradient
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.engine.spec import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
@@ -31,7 +31,7 @@ class GraphedEngine(SerialEngine):
     kind = "graphed"
 
     def __init__(
-        self, task: Task, streams: Streams, useful: Container[tuple[int, int]] | None = None, averaged: bool = False
+        self, task: Task, streams: Streams, useful: Useful | None = None, averaged: bool = False
     ) -> None:
         super().__init__(task, streams, useful, averaged)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -45,28 +45,31 @@ class GraphedEngine(SerialEngine):
                 super().compute([future])
                 continue
             self.computed += 1
-            future.fulfil(self._replay(future.params, *self.task.batch(future.worker, future.step)))
+            params = future.params
+            assert params is not None, "it is pending"
+            future.fulfil(self._replay(params, *self.task.batch(future.worker, future.step)))
 
     def _replay(self, params: Tensor, inputs: Tensor, targets: Tensor) -> Gradient:
-        if self._buffers is None:
-            self._buffers = params.clone(), inputs.clone(), targets.clone()
+        buffers = self._buffers
+        if buffers is None:
+            buffers = self._buffers = params.clone(), inputs.clone(), targets.clone()
             if params.is_cuda:
-                self._record()
-        for buffer, value in zip(self._buffers, (params, inputs, targets), strict=True):
+                self._record(buffers)
+        for buffer, value in zip(buffers, (params, inputs, targets), strict=True):
             buffer.copy_(value)
-        if self._graph is None:
-            return kernels.batch_gradient(self.task, *self._buffers)
+        if self._graph is None or self._recorded is None:
+            return kernels.batch_gradient(self.task, *buffers)
         self._graph.replay()
-        gradient, loss, statistics = self._recorded
+        gradient, loss, statistics, _ = self._recorded
         return Gradient(gradient.clone(), loss.clone(), None if statistics is None else statistics.clone())
 
-    def _record(self) -> None:
+    def _record(self, buffers: tuple[Tensor, Tensor, Tensor]) -> None:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
-                kernels.batch_gradient(self.task, *self._buffers)
+                kernels.batch_gradient(self.task, *buffers)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._recorded = kernels.batch_gradient(self.task, *self._buffers)
+            self._recorded = kernels.batch_gradient(self.task, *buffers)

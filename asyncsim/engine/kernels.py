@@ -115,10 +115,11 @@ def union_mean(parts: list[Gradient], sizes: list[int]) -> Gradient:
     if len(parts) == 1:
         return parts[0]
     shares = [size / sum(sizes) for size in sizes]
-    total = parts[0].gradient * shares[0]
+    total, loss = parts[0].gradient * shares[0], 0 + parts[0].loss * shares[0]
     for part, share in zip(parts[1:], shares[1:], strict=True):
         total.add_(part.gradient, alpha=share)
-    return Gradient(total, sum(part.loss * share for part, share in zip(parts, shares, strict=True)), None)
+        loss = loss + part.loss * share
+    return Gradient(total, loss, None)
 
 
 @dataclass(frozen=True)
@@ -159,4 +160,5 @@ class LocalSteps(Kernel):
             velocity = gradients if velocity is None or not self.momentum else velocity * self.momentum + gradients
             local = local - lr * velocity
             total = losses if total is None else total + losses
+        assert total is not None, "there is a step at least"
         return call.params - local, total / self.steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from asyncsim.messages import Future, Gradient
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.engine.spec import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
@@ -31,7 +31,7 @@ class SerialEngine:
     kernel = "loop"
 
     def __init__(
-        self, task: Task, streams: Streams, useful: Container[tuple[int, int]] | None = None, averaged: bool = False
+        self, task: Task, streams: Streams, useful: Useful | None = None, averaged: bool = False
     ) -> None:
         self.task = task
         self.streams = streams
@@ -41,7 +41,7 @@ class SerialEngine:
         self.cancelled = 0  # futures that were cancelled before they were computed
 
     def submit(
-        self, kernel: kernels.Kernel, params: Tensor, worker: int, step: int, previous: Future | None = None
+        self, kernel: kernels.Kernel, params: Tensor | None, worker: int, step: int, previous: Future | None = None
     ) -> Future:
         """A pending future for ``kernel`` at the snapshot ``params`` of shape ``(P,)``.
 
@@ -83,7 +83,9 @@ class SerialEngine:
 
     def union(self, parts: list[Future]) -> Gradient:
         """The mean gradient of parts that share a snapshot, computed over the union of their batches."""
-        return kernels.union_gradient(self.task, parts[0].params, [(part.worker, part.step) for part in parts])
+        params = parts[0].params
+        assert params is not None, "they are pending"
+        return kernels.union_gradient(self.task, params, [(part.worker, part.step) for part in parts])
 
     def expect(self, future: Future) -> None:
         """Note that a result will be asked for; an engine that computes ahead may begin now."""
@@ -113,5 +115,6 @@ def _average(results: list[Gradient]) -> Gradient:
     total = results[0].gradient + results[1].gradient
     for result in results[2:]:
         total.add_(result.gradient)
-    statistics = None if results[0].statistics is None else torch.stack([result.statistics for result in results]).mean(0)
+    found = [result.statistics for result in results if result.statistics is not None]
+    statistics = torch.stack(found).mean(0) if found else None
     return Gradient(total.div_(len(results)), torch.stack([result.loss for result in results]).mean(), statistics)

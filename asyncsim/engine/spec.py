@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -14,10 +13,14 @@ if TYPE_CHECKING:
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
-engines = Registry("engine", default="auto")
+engines: Registry[EngineSpec] = Registry("engine", default="auto")
 
-Useful = Container[tuple[int, int]]
-"""The set of (worker, step) whose results will be asked for."""
+
+class Useful(Protocol):
+    """The set of (worker, step) whose results will be asked for."""
+
+    def __contains__(self, work: tuple[int, int], /) -> bool: ...
+
 
 BATCHED_BELOW = 2e7
 """Floating-point operations of a gradient below which stacking several of them pays on a CPU."""

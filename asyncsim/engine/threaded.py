@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from concurrent.futures import Future as PoolFuture
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from asyncsim.engine.serial import SerialEngine, carried
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
+    from asyncsim.engine.spec import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
@@ -31,7 +32,7 @@ class ThreadedEngine(SerialEngine):
         self,
         task: Task,
         streams: Streams,
-        useful: Container[tuple[int, int]] | None = None,
+        useful: Useful | None = None,
         averaged: bool = False,
         cores: int = 2,
     ) -> None:
@@ -58,7 +59,8 @@ class ThreadedEngine(SerialEngine):
             self.compute([future for future in needed if future.previous not in together])
             self.compute(behind)
             return
-        running = [self._running.pop(future, None) or self._begin(future) for future in needed]
+        begun = [self._running.pop(future, None) for future in needed]
+        running = [self._begin(future) if each is None else each for future, each in zip(needed, begun, strict=True)]
         for future, result in zip(needed, running, strict=True):
             self.computed += 1
             future.fulfil(result.result())

@@ -44,8 +44,9 @@ class Mixing(MixingSettings, Transform):
     needs: ClassVar[Need] = Need.VALUES
 
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
-        if push.snapshot.params is not server.params:
-            push.replaced = push.gradient + (server.params - push.snapshot.params)
+        handed = push.snapshot.params
+        if handed is not None and handed is not server.params:
+            push.replaced = push.gradient + (server.params - handed)
         divisor = (1.0 + push.staleness) ** self.power / self.rate
         if divisor != 1.0:
             push.penalise(divisor)

@@ -14,7 +14,7 @@ from asyncsim.records.rows import UPDATES
 from asyncsim.registry import PAPERS, Registry, Spec
 from asyncsim.simulation.programs import Program, Replica, programs
 
-methods = Registry("method", home=PAPERS)
+methods: Registry[Method] = Registry("method", home=PAPERS)
 P = TypeVar("P", bound=Spec)
 AT_THE_SERVER = ("applied", "settle", "closes", "late_view")
 """What only the transforms between an arrival and the step rule are asked, not those of an ``uplink`` or a ``downlink``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,12 @@ def write_figures(
 
     evaluated = [(result, label) for result, label in zip(results, labels, strict=True) if _evaluated(result)]
     if evaluated:
-        write("convergence.png", lambda: _convergence(*zip(*evaluated, strict=True)))
+        write("convergence.png", partial(_convergence, *zip(*evaluated, strict=True)))
     for name, table in (("staleness", "updates"), ("gantt", "events")):
         kept = [(result, label) for result, label in zip(results, labels, strict=True) if len(getattr(result, table))]
         if kept:
             chosen, named = zip(*kept, strict=True)
-            write(f"{name}.png", lambda name=name, chosen=chosen, named=named: figure(name, chosen, list(named)))
+            write(f"{name}.png", partial(figure, name, chosen, list(named)))
     return written
 
 

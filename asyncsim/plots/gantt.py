@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncsim.plots.remarks import remark
 from asyncsim.plots.style import axes
@@ -34,7 +34,8 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
         work = passes["end"] - passes["start"]
         end = start + 4.0 * stages_of(result.manifest) * float(work.mean() if len(work) else 1.0)
     shown = events[(events["end"] > start) & (events["start"] < end)]
-    for (kind, complete), spans in shown.groupby(["kind", "complete"], observed=True):
+    for (of, complete), spans in shown.groupby(["kind", "complete"], observed=True):
+        kind = str(of)
         left = spans["start"].clip(lower=start)
         ax.barh(
             spans["worker"], spans["end"].clip(upper=end) - left, left=left, height=0.82,
@@ -43,6 +44,7 @@ def gantt(result: Result, start: float = 0.0, end: float | None = None, workers:
             label=kind if complete or kind in NOTHING_LOST else f"{kind}, lost",
         )  # fmt: skip
     stops = result.events[(result.events["kind"] == "stop") & (result.events["worker"] < workers)]
+    stop: Any  # a row, whose columns are attributes
     for stop in stops[stops["start"].between(start, end)].itertuples():
         ax.plot(stop.start, stop.worker, "X", color="black", markersize=6)
     ax.set_xlim(start, end)

@@ -62,7 +62,7 @@ def heat_map(
     image = ax.imshow(values, origin="lower", aspect="auto", cmap="viridis_r", norm=_norm(values))
     for row, column in np.ndindex(values.shape):
         count = len(cells.get((across[column], up[row]), ()))
-        _write(ax, image, row, column, count, int(lost[row, column]), values[row, column], metric)
+        _write(ax, image, row, column, count, int(lost[row, column]), float(values[row, column]), metric)
     ax.set_xticks(range(len(across)), [entry(say(value), 12) for value in across])
     ax.set_yticks(range(len(up)), [entry(say(value), 24) for value in up])
     ax.set_xlabel("workers N" if x in ("workers", "cluster.workers") else x)
@@ -93,8 +93,9 @@ def _scale(ax: Axes, image: Any, metric: str) -> None:
     bar.set_label(name_of(metric) + (" (%)" if percent(metric) else ""))
     bar.ax.minorticks_off()
     low, high = image.get_clim()
-    ticks = np.geomspace(low, high, 4) if low > 0 and high > 10 * low else np.linspace(low, high, 4)
-    bar.set_ticks(ticks if high > low else [low], labels=[_cell(tick, metric) for tick in (ticks if high > low else [low])])
+    spread = np.geomspace(low, high, 4) if low > 0 and high > 10 * low else np.linspace(low, high, 4)
+    ticks = spread.tolist() if high > low else [low]
+    bar.set_ticks(ticks, labels=[_cell(tick, metric) for tick in ticks])
     bar.outline.set_visible(False)
 
 

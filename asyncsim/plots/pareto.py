@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,10 +38,12 @@ def write_front(
     with plt.rc_context(RC):
         drawn, ax = plt.subplots(figsize=(DOUBLE, 3.2), layout="constrained")
         try:
-            pareto_front(table, objectives, goal, ax).get_legend().remove()
+            beside = pareto_front(table, objectives, goal, ax).get_legend()
         except UserError:
             plt.close(drawn)
             return None
+        if beside is not None:
+            beside.remove()
         handles, texts = ax.get_legend_handles_labels()
         drawn.set_size_inches(DOUBLE, max(3.2, 0.5 + 0.15 * len(texts)))
         drawn.legend(handles, [entry(text, 34) for text in texts], loc="outside right upper",
@@ -82,7 +84,8 @@ def pareto_front(table: pd.DataFrame, objectives: Sequence[str], goal: str = "ta
         raise UserError(f"no candidate reached {goal}: there is nothing to draw")
     ax.set_xlabel(f"{NAMES['time']} to {goal}")
     ax.set_ylabel(NAMES[y] + (" to that" if y == "cost" else ""))
-    for axis, span in zip(("x", "y"), spans.values(), strict=True):
+    along: tuple[Literal["x", "y"], ...] = ("x", "y")
+    for axis, span in zip(along, spans.values(), strict=True):
         if min(span) > 0 and max(span) > 3 * min(span):
             logarithmic(ax, axis, span)
     few_ticks(ax)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from asyncsim.plots.style import Groups
+from asyncsim.plots.style import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 MOST_CURVES = 10
 """The largest number of labels in one figure: that of the pairs of colour and dash in which both differ."""
 _MARK = "asyncsim-remark"
@@ -24,7 +25,7 @@ def remark(ax: Axes, text: str) -> None:
     whole = text if before is None else f"{' '.join(before.get_text().split())}; {text}"
     if before is not None:
         before.remove()
-    inches = ax.figure.get_size_inches()[0] * 0.95 * ax.get_position().width
+    inches = figure_of(ax).get_size_inches()[0] * 0.95 * ax.get_position().width
     lines = textwrap.wrap(whole, max(30, int(inches / LETTER)), break_long_words=True)
     ax.annotate(
         "\n".join(lines), (0, 0), xycoords="axes fraction", xytext=(0, -29), textcoords="offset points", va="top", fontsize=6,
@@ -38,7 +39,7 @@ def remarks(drawn: Figure) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def few(groups: Groups, ax: Axes, most: int = MOST_CURVES) -> Groups:
+def few(groups: dict[str, list[T]], ax: Axes, most: int = MOST_CURVES) -> dict[str, list[T]]:
     """The first ``most`` labels; a remark names the number that is left out, and the first of them."""
     if len(groups) <= most:
         return groups

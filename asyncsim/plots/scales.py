@@ -62,7 +62,8 @@ def work_axis(ax: Axes, curves: Iterable[np.ndarray]) -> None:
             line.set_xdata(np.maximum(x, left))
     for band in ax.collections:
         for path in band.get_paths():
-            path.vertices[:, 0] = np.maximum(path.vertices[:, 0], left)
+            vertices = np.asarray(path.vertices)  # itself, no copy
+            vertices[:, 0] = np.maximum(vertices[:, 0], left)
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -139,7 +139,8 @@ def speedup(
     series = _series(results, measure, "workers", labels)
     if baseline is not None and baseline not in series:
         raise UserError(f"baseline: {baseline!r} is no label; there are: {', '.join(series)}")
-    faster, starts = {}, []
+    faster: dict[str, list[Point]] = {}
+    starts = []
     for name, points in series.items():
         base = series[baseline or name][0]
         starts.append(base.x)
@@ -155,10 +156,10 @@ def speedup(
         ideal = [count / starts[0] for count in counts]
         ax.plot(counts, ideal, color="#888888", linestyle="--", linewidth=0.9, zorder=1, label="as many as workers")
         values = [*values, *(each for each in ideal if each <= 4 * max(values, default=1.0))]
-        base = f"N = {starts[0]:g}" + (f", {baseline}" if baseline else "")
+        against = f"N = {starts[0]:g}" + (f", {baseline}" if baseline else "")
     else:
-        base = "each one's smallest N"
-    ax.set_ylabel(f"speed-up over {base}\n" + ("(time to target)" if of == "target" else "(samples per virtual second)"))
+        against = "each one's smallest N"
+    ax.set_ylabel(f"speed-up over {against}\n" + ("(time to target)" if of == "target" else "(samples per virtual second)"))
     logarithmic(ax, "y", values)
     finish(ax, faster, "workers", "never reached")
     return ax

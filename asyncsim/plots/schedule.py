@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
 from asyncsim.plots.remarks import remark
-from asyncsim.plots.style import DOUBLE, axes
+from asyncsim.plots.style import DOUBLE, axes, figure_of
 from asyncsim.plots.tables import table
 from asyncsim.records import Result
 from asyncsim.records.rows import WORK
@@ -46,8 +46,9 @@ def schedule(
         if batches is None:
             end = min(end, start + 8 * max(stages, 2) * float((passes["end"] - passes["start"]).mean()))
     shown = passes[(passes["end"] > start) & (passes["start"] < end)]
-    size = ax.figure.get_size_inches()[0] * ax.get_position().width / max(end - start, 1e-12)  # inches a second
+    size = figure_of(ax).get_size_inches()[0] * ax.get_position().width / max(end - start, 1e-12)  # inches a second
     height = {worker: _row(worker, stages) for worker in range(int(passes["worker"].max() + 1 if len(passes) else 1))}
+    each: Any  # a row, whose columns are attributes
     for each in shown.itertuples():
         for kind, left, right in _parts(each, result):
             left, right = max(left, start), min(right, end)
@@ -115,5 +116,7 @@ def _legend(ax: Axes) -> None:
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     shown = [kind for kind in FILL if kind in handles]
     if shown:
-        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2}
-        ax.legend([handles[kind] for kind in shown], shown, ncols=3, handlelength=1.2, **place)
+        ax.legend(
+            [handles[kind] for kind in shown], shown, ncols=3, handlelength=1.2, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.2,
+        )  # fmt: skip

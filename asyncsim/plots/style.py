@@ -6,13 +6,15 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.plots.fields import labels_for
 from asyncsim.records import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 # Okabe and Ito (2008), black last; yellow is left to areas, as a line it is lost on white. Then three of Tol's (2021).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933", "#332288")
@@ -29,7 +31,7 @@ KNOWN = {
     "ssp": "#999933",
     "dc_asgd": "#332288",
 }  # fmt: skip
-RC = {
+RC: dict[RcKeyType, Any] = {
     "figure.dpi": 110, "savefig.dpi": 200, "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "legend.fontsize": 7,
     "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "axes.linewidth": 0.7, "xtick.major.width": 0.7, "ytick.major.width": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
@@ -109,8 +111,9 @@ _NUMBERED = re.compile(r"(.* )?(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 def _numbered(labels: Iterable[str]) -> dict[str, float] | None:
     """The numbers in labels that differ in nothing else; None if there is anything else."""
-    matches = {label: _NUMBERED.fullmatch(label) for label in labels}
-    if len(matches) < 2 or not all(matches.values()) or len({match[1] for match in matches.values()}) > 1:
+    every = {label: _NUMBERED.fullmatch(label) for label in labels}
+    matches = {label: match for label, match in every.items() if match is not None}
+    if len(matches) < max(2, len(every)) or len({match[1] for match in matches.values()}) > 1:
         return None
     return {label: float(match[2]) for label, match in matches.items()}
 
@@ -143,8 +146,8 @@ def legend(ax: Axes) -> None:
         return
     columns = 2 if len(texts) > 1 and 2 * (0.45 + LETTER * longest) <= _width(ax) else 1
     if ax.figure.get_label() == OURS:
-        width, height = ax.figure.get_size_inches()
-        ax.figure.set_size_inches(width, height + 0.14 * -(-len(lines) // columns))
+        width, height = figure_of(ax).get_size_inches()
+        figure_of(ax).set_size_inches(width, height + 0.14 * -(-len(lines) // columns))
     ax.legend(
         handles, texts, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, borderaxespad=0.2,
         labelspacing=0.3,
@@ -153,7 +156,7 @@ def legend(ax: Axes) -> None:
 
 def _width(ax: Axes) -> float:
     """Inches between the left end of the axes and the right end of their part of the figure, about."""
-    return ax.figure.get_size_inches()[0] * ax.get_position().width * 1.08
+    return figure_of(ax).get_size_inches()[0] * ax.get_position().width * 1.08
 
 
 def entry(text: str, width: int = 40) -> str:
@@ -166,6 +169,14 @@ def joined(labels: Sequence[str], most: int = 40) -> str:
     """Labels that share one curve, in lines that fit a legend; labels that have commas of their own are set off by semicolons."""
     between = "; " if any("," in label for label in labels) else ", "
     return "\n".join(textwrap.wrap(between.join(labels), most, break_long_words=False))
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure in which the axes are."""
+    from matplotlib.figure import Figure
+
+    part = ax.figure
+    return part if isinstance(part, Figure) else part.figure
 
 
 def axes(ax: Axes | None, width: float = SINGLE, height: float = 2.5) -> Axes:

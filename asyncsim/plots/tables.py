@@ -31,7 +31,7 @@ def called(run: Result) -> str:
 def task_metrics(run: Result) -> list[str]:
     """The metrics that the task has, such as ``test_accuracy``, from the tables or else from the summary."""
     if run.tables.get("metrics") is not None:
-        return [name for name in run.metrics if name not in {*METRICS, *COSTS, "time"}]
+        return [str(name) for name in run.metrics if name not in {*METRICS, *COSTS, "time"}]
     task = run.manifest.get("scenario", {}).get("evaluate", {}).get("splits") or ("test", "train", "validation")
     return [name for name in run.summary if name.startswith(tuple(f"{split}_" for split in task))]
 

@@ -48,7 +48,7 @@ class Accumulate(Transform):
     within: PositiveSeconds | None = None
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         everyone = Need.EVERYONE if self.count is None else Need.NOTHING
         return Need.BUFFERS | Need.MEANS | everyone | (Need.NOTHING if self.within is None else Need.CLOSES)
 

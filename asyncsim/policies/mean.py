@@ -24,13 +24,13 @@ def mean_push(pushes: list[Push]) -> Push:
     mean.noted = last.noted  # the update is the last one's
     if last.payload is None:
         return mean
-    mean.payload = Future.mean([push.payload for push in pushes])
+    mean.payload = Future.mean([push.payload for push in pushes if push.payload is not None])
     penalties = [push.penalty for push in pushes]
     uniform = all(isinstance(penalty, float) for penalty in penalties) and len(set(penalties)) == 1
     if uniform and all(push.replaced is None for push in pushes):
         mean.penalty = last.penalty
         return mean
-    Future.gather([push.payload for push in pushes if push.replaced is None])
+    Future.gather([push.payload for push in pushes if push.payload is not None and push.replaced is None])
     if uniform:
         mean.penalty = last.penalty
         mean.replaced = _sum([push.gradient for push in pushes]).div_(len(pushes))

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from asyncsim.registry import Registry, Spec
 
-schedules = Registry("schedule")
+schedules: Registry[Schedule] = Registry("schedule")
 
 
 class Schedule(Spec):

@@ -14,7 +14,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-optimizers = Registry("optimizer", default="sgd", home=PAPERS)
+optimizers: Registry[StepRule] = Registry("optimizer", default="sgd", home=PAPERS)
 
 
 class StepRule(Spec):

@@ -13,7 +13,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-policies = Registry("policy", home=PAPERS)
+policies: Registry[Transform] = Registry("policy", home=PAPERS)
 
 
 class Transform(Spec):

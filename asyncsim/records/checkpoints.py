@@ -43,7 +43,7 @@ def write_checkpoint(directory: RunDirectory, header: dict[str, Any], arrays: di
     number = 1 + max((int(path.stem) for path in old if path.stem.isdecimal()), default=0)
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    np.savez(buffer, header=text, **arrays)
+    np.savez(buffer, allow_pickle=False, header=text, **arrays)
     body = buffer.getbuffer()
     first = _MAGIC + f"{FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()
     name = f"{FOLDER}/{number:06d}.checkpoint"

@@ -65,6 +65,7 @@ class Recorder:
 
     def position(self) -> dict[str, Any]:
         """Where the tables stand, for a checkpoint: everything that can be is sealed and on disk."""
+        assert self.directory is not None, "checkpoints are in a run's folder"
         self.flush(everything=True)
         tables = {name: getattr(self, name) for name in TABLES}
         return {
@@ -75,9 +76,10 @@ class Recorder:
 
     def rewrite(self, updates: dict[str, np.ndarray]) -> None:
         """Write the sealed segments to a fresh folder. ``updates`` are the rows of that table, whether it is kept or not."""
-        for name, arrays in self.arrays().items():
-            if self.written(name):
-                self.directory.write_part(name, updates if name == "updates" else arrays)
+        assert self.directory is not None
+        for name, arrays in {**self.arrays(), "updates": updates}.items():
+            if arrays is not None and self.written(name):
+                self.directory.write_part(name, arrays)
 
     def fingerprints(self, parameters: np.ndarray | None) -> dict[str, str]:
         """The hashes of the run: ``timeline`` covers kind, worker, step and times of all events; ``trajectory`` covers

@@ -60,7 +60,7 @@ class Result:
         import pandas as pd
 
         frame = _frame(self.tables.get("updates"), UPDATES, {"time": "time_ns"})
-        frame["outcome"] = pd.Categorical.from_codes(frame["outcome"], OUTCOMES)
+        frame["outcome"] = pd.Categorical.from_codes(frame["outcome"].to_numpy(np.int64), pd.Index(OUTCOMES))
         return frame
 
     @cached_property
@@ -69,22 +69,23 @@ class Result:
         import pandas as pd
 
         frame = _frame(self.tables.get("events"), EVENTS, {"start": "start_ns", "end": "end_ns"})
-        frame["kind"] = pd.Categorical.from_codes(frame["kind"], EVENT_KINDS)
+        frame["kind"] = pd.Categorical.from_codes(frame["kind"].to_numpy(np.int64), pd.Index(EVENT_KINDS))
         return frame
 
     @cached_property
     def stages(self) -> pd.DataFrame:
         """One row for each stage (a run of replicas has one): staleness, shares of time, and the largest numbers of activations
         and versions that were held (``records.stage_tables.stage_table``)."""
-        tables = (self.tables.get(name) for name in ("events", "updates"))
-        return stage_table(*tables, self.manifest, self.summary["workers"], self.summary["time"])
+        events, updates = self.tables.get("events"), self.tables.get("updates")
+        return stage_table(events, updates, self.manifest, self.summary["workers"], self.summary["time"])
 
     def time_to(self, metric: str = "test_accuracy", at_least: float | None = None, at_most: float | None = None) -> float | None:
         """Virtual seconds until an evaluation first had ``metric`` at the level; None if none had."""
         if (at_least is None) == (at_most is None):
             raise UserError("time_to needs exactly one of at_least, at_most")
-        if metric not in self.metrics:
-            raise UserError(f"no metric {metric!r}{nearest(metric, self.metrics)}; there are: {', '.join(self.metrics)}")
+        known = [str(column) for column in self.metrics]
+        if metric not in known:
+            raise UserError(f"no metric {metric!r}{nearest(metric, known)}; there are: {', '.join(known)}")
         values = self.metrics[metric]
         reached = self.metrics["time"][values >= at_least if at_least is not None else values <= at_most]
         return None if reached.empty else float(reached.iloc[0])

@@ -96,12 +96,12 @@ def stage_summary(
     if updates is not None:
         values["versions_peak"] = int(table["versions"].sum())
         applied = (updates["outcome"] == OUTCOMES.index("applied")) & (updates["worker"] % stages == 0)
-        full = int(updates["time_ns"][applied].min()) if applied.any() else None
-        rest = round(seconds * 1e9) - full if full is not None else 0
-        if rest > 0:
+        end = round(seconds * 1e9)
+        full = int(updates["time_ns"][applied].min()) if applied.any() else end
+        if end > full:
             work = _where(events, np.isin(events["kind"], [EVENT_KINDS.index(kind) for kind in WORK]) & events["complete"])
             busy = np.maximum(work["end_ns"] - np.maximum(work["start_ns"], full), 0).astype(np.float64).sum()
-            values["bubble"] = max(0.0, 1.0 - float(busy) / (workers * rest))
+            values["bubble"] = max(0.0, 1.0 - float(busy) / (workers * (end - full)))
     return values
 
 

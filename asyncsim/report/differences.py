@@ -71,9 +71,9 @@ def _parting(left: pd.DataFrame, right: pd.DataFrame) -> tuple[int, int, tuple[A
     if not unlike.any() and len(left) == len(right):
         return None
     place = int(unlike.argmax()) if unlike.any() else both
-    spans = tuple(frame.iloc[place] if place < len(frame) else None for frame in (left, right))
-    known = [span for span in spans if span is not None]
-    return min(int(span["end_ns"]) for span in known), int(known[0]["worker"]), spans
+    one, other = (frame.iloc[place] if place < len(frame) else None for frame in (left, right))
+    known = [span for span in (one, other) if span is not None]
+    return min(int(span["end_ns"]) for span in known), int(known[0]["worker"]), (one, other)
 
 
 def _span(span: Any) -> dict[str, Any] | None:

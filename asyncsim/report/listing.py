@@ -19,7 +19,7 @@ def list_runs(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict
     """
     runs, broken = read_runs(find_runs(folders))
     now = time.time()
-    return [row(run) | {"age": now - _written(run.path), "path": str(run.path)} for run in runs], broken
+    return [row(run) | {"age": now - _written(run.path), "path": str(run.path)} for run in runs if run.path is not None], broken
 
 
 def row(run: Result) -> dict[str, Any]:

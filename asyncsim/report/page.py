@@ -75,7 +75,7 @@ def _stages(runs: list[Result], labels: list[str]) -> str:
 
 def _ordered(pairs: list[tuple[str, Result]]) -> list[tuple[str, Result]]:
     """Runs of one study in the order of its file, which `find_runs` has kept; others by label and folder."""
-    folders = {run.path.parent for _, run in pairs}
+    folders = {run.path.parent for _, run in pairs if run.path is not None}
     if len(folders) == 1 and study_order(folders.pop()):
         return pairs
     return sorted(pairs, key=lambda pair: (_natural(pair[0]), _natural(str(pair[1].path))))
@@ -123,7 +123,7 @@ def _wanted(runs: list[Result], labels: list[str]) -> Iterator[tuple[str, str, d
         yield "time_to_target", "Virtual time to the target, against worker counts", {}, None
         yield "cost_to_target", "Dollars to the target, against worker counts", {}, None
         yield "energy_to_target", "Joules to the target, against worker counts", {}, None
-        baseline = baseline_label(runs, study_baseline(run.path for run in runs))
+        baseline = baseline_label(runs, study_baseline(run.path for run in runs if run.path is not None))
         yield "speedup", "Speed-up against worker counts", {"baseline": baseline} if baseline else {}, None
     if len(set(labels)) <= MOST_SETTINGS:
         yield "staleness", "Staleness of the pushes", {}, None
@@ -152,7 +152,7 @@ def _with_tables(kind: str, runs: list[Result], labels: list[str]) -> tuple[list
 
 def _loaded(run: Result, tables: tuple[str, ...]) -> Result:
     missing = [name for name in tables if name not in run.tables]
-    if not missing:
+    if not missing or run.path is None:
         return run
     found, broken = read_runs([run.path], [name for name in TABLES if name in tables])
     return found[0] if not broken else run

@@ -85,7 +85,7 @@ def stages(runs: list[Result], labels: list[str]) -> str:
     """One row for each stage of each run that the caller has chosen; empty without any. The runs need the tables of pushes and
     events."""
     tables = {label: run.stages for label, run in zip(labels, runs, strict=True)}
-    names = list(dict.fromkeys(name for frame in tables.values() for name in frame))
+    names = list(dict.fromkeys(str(name) for frame in tables.values() for name in frame))
     rows = [
         [Cell(label), _number(stage), *(_spread([values.get(name)], name) for name in names)]
         for label, frame in tables.items()
@@ -170,6 +170,8 @@ def fingerprints(folder: Path, runs: list[Result]) -> str:
 
 def _yaml(run: Result) -> str:
     try:
+        if run.path is None:
+            raise UserError("the run is in no folder")
         return read_text(run.path / "scenario.yaml", MOST_MANIFEST)
     except UserError:
         return json.dumps(run.manifest["scenario"], indent=2)
@@ -184,7 +186,9 @@ def _numbers(runs: list[Result]) -> list[str]:
     return [*(name for name in SPENT if any(run.summary.get(name) is not None for run in runs)), *NUMBERS]
 
 
-def _place(folder: Path, path: Path) -> str:
+def _place(folder: Path, path: Path | None) -> str:
+    if path is None:
+        return "-"
     inside = path.relative_to(folder) if path.is_relative_to(folder) else path
     return str(inside) if str(inside) != "." else path.resolve().name
 

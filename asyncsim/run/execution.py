@@ -95,11 +95,12 @@ class _Execution:
         """Take up the checkpoint, write what the folder says of a run that goes on, and tell the followers."""
         scenario, sim, start, directory = self.scenario, self.sim, self.start, self.directory
         if start is not None:
+            assert directory is not None, "checkpoints are in a run's folder"
             restore(sim, start, extended=start.path.parents[1] != directory.path)
         self.verifier = Verifier(sim) if os.environ.get("ASYNCSIM_VERIFY") else None
         if directory is not None:
             sim.recorder.resumable = True
-            self.keeper = Keeper(sim, scenario.checkpoint, lambda: identity(scenario, self.task, scenario.hash), self.began)
+            self.keeper = Keeper(sim, scenario.checkpoint, self._identity, self.began)
             sim.observers.add(self.keeper)
             if start is not None:
                 _take(directory, sim.recorder, start)
@@ -113,9 +114,10 @@ class _Execution:
     def go(self, progress: Progress | None, wait: Wait | None) -> None:
         """All events up to the end of the run."""
         sim, keeper = self.sim, self.keeper
-        watch = None if self.task is None else Watch(_drawing(self.scenario), self.scenario.device, sim.engine.close)
-        if wait is not None and hasattr(sim.engine, "wait"):
-            sim.engine.wait = partial(watch.aside, wait)
+        engine: Any = sim.engine
+        watch = None if engine is None else Watch(_drawing(self.scenario), self.scenario.device, engine.close)
+        if wait is not None and watch is not None and hasattr(engine, "wait"):
+            engine.wait = partial(watch.aside, wait)
         turns = sim.run(None if keeper is None or keeper.off else keeper.due)
         if progress is not None:
             sim.observers.add(Display(sim.server, progress, time.perf_counter()))
@@ -141,7 +143,8 @@ class _Execution:
         if directory is not None:
             directory.write_json("manifest.json", manifest)
             directory.drop_parts()
-            drop_checkpoints(directory.path, keep=1 if self.keeper.cadence.end and not self.keeper.off else 0)
+            keeper = self.keeper
+            drop_checkpoints(directory.path, keep=1 if keeper is not None and keeper.cadence.end and not keeper.off else 0)
         if self.followers is not None:
             self.followers.finish(summary)
         return Result(summary, manifest, recorder.arrays(), parameters, directory.path if directory is not None else None)
@@ -154,12 +157,16 @@ class _Execution:
         if self.followers is not None:
             self.followers.finish({"status": self.manifest["status"]}, whole=False)
 
+    def _identity(self) -> dict[str, Any]:
+        assert self.task is not None, "timelines are not saved"
+        return identity(self.scenario, self.task, self.scenario.hash)
+
     def _manifest(self) -> dict[str, Any]:
         scenario, task, spec = self.scenario, self.task, self.spec
-        bundle = scenario.bundle()
+        bundle, engine = scenario.bundle(), self.sim.engine
         manifest = {
             "format": FORMAT, "name": scenario.name, "hash": scenario.hash, "status": "running", "fingerprints": {},
-            "engine": {"kind": "timing"} if spec is None else spec.settings() | {"kernel": self.sim.engine.kernel},
+            "engine": {"kind": "timing"} if spec is None or engine is None else spec.settings() | {"kernel": engine.kernel},
             "device": scenario.device, "threads": scenario.threads,
             "parameters": None if task is None else task.layout.num_parameters,
             "stage_parameters": list(scenario.cut().parameters) or None,

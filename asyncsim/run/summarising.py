@@ -16,21 +16,21 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     """The run in one flat dictionary; times are virtual seconds, except ``wall_seconds``."""
     server, recorder = sim.server, sim.recorder
     values = _counts(scenario, sim) | _happened(sim)
-    target = scenario.run.target is not None
-    if target and sim.engine is not None:
+    target = scenario.run.target
+    if target is not None and sim.engine is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
     if sim.meter is not None:
-        values |= spending(sim.meter.bill(sim.env.now), server, recorder.metrics.arrays(), target and sim.engine is not None)
+        values |= spending(sim.meter.bill(sim.env.now), server, recorder.metrics.arrays(), "time_to_target" in values)
     values |= server.last_metrics
     if sim.engine is None:
-        values["unknown"] = unknown_to_a_plan(scenario.metrics, target, priced=sim.meter is not None)
-        values["stops_early"] = target and scenario.run.target.stop
+        values["unknown"] = unknown_to_a_plan(scenario.metrics, target is not None, priced=sim.meter is not None)
+        values["stops_early"] = target is not None and target.stop
     if recorder.updates.keep:
         values |= staleness_summary(recorder.updates.arrays(), numeric=sim.engine is not None)
     if recorder.events.keep:
         values |= time_shares(recorder.events.arrays(), server.num_workers, sim.env.now)
-    kept = (table.arrays() if table.keep else None for table in (recorder.events, recorder.updates))
-    values |= stage_summary(*kept, manifest, server.num_workers, values["time"])
+    events, updates = (table.arrays() if table.keep else None for table in (recorder.events, recorder.updates))
+    values |= stage_summary(events, updates, manifest, server.num_workers, values["time"])
     return rounded(values | {"wall_seconds": wall_seconds})
 
 

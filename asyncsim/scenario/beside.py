@@ -120,7 +120,8 @@ def read_beside(data: dict[str, Any], problems: Problems) -> tuple[Beside, froze
             return Beside.model_validate(rest), frozenset(wrong)
         except ValidationError as error:
             problems.add(scenario_error(error, Beside, whole, problems.overridden))
-            for top, *inner in {problem["loc"][:2] for problem in error.errors(include_url=False)}:
+            for first, *inner in {problem["loc"][:2] for problem in error.errors(include_url=False)}:
+                top = str(first)
                 wrong.add(f"sweep.{inner[0]}" if top == "sweep" and inner else top)
                 parts = rest.get(top) if top == "sweep" and inner else None
                 left = {key: part for key, part in parts.items() if key != inner[0]} if isinstance(parts, Mapping) else None

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncsim.scenario.beside import read_beside
-from asyncsim.scenario.document import Document, Location
+from asyncsim.scenario.document import Document
 from asyncsim.scenario.merge import overridden
 from asyncsim.scenario.problems import Problems
+from asyncsim.scenario.yaml_text import Location
 
 SECTIONS = {"fleets": "cluster", "methods": "method"}
 
@@ -28,9 +29,10 @@ def with_candidates(document: Document, changes: Mapping[str, Any]) -> tuple[Doc
     variants: dict[str, Any] = {}
     lines: dict[Location, int] = dict(document.lines)
     if beside.advise is not None:
-        fleets, methods = beside.advise.fleets, beside.advise.methods
-        listed = {name: name for name in methods} if isinstance(methods, list) else methods
-        for fleet, cluster in (fleets or {"": None}).items():
+        methods = beside.advise.methods
+        fleets: Mapping[str, Any] = beside.advise.fleets or {"": None}
+        listed: Mapping[str, Any] | None = {name: name for name in methods} if isinstance(methods, list) else methods
+        for fleet, cluster in fleets.items():
             for method, change in (listed or {"": None}).items():
                 name = " ".join(filter(None, (fleet, method)))
                 made = {"cluster": cluster, "method": change}

@@ -121,8 +121,8 @@ def _toml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise UserError(f"{source}:{line[1] if line else len(text.splitlines())}: not valid TOML: {error}") from None
+        found = re.search(r"line (\d+)", str(error))
+        raise UserError(f"{source}:{found[1] if found else len(text.splitlines())}: not valid TOML: {error}") from None
     except ValueError as error:
         raise UserError(f"{source}: not valid TOML: {number_problem(error)}") from None
     except RecursionError:

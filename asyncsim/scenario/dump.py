@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -11,7 +12,7 @@ from asyncsim.scenario.schema import Scenario
 
 def dump_scenario(scenario: Scenario) -> str:
     """The scenario as YAML text, with the resolved value of every field."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 120

@@ -17,6 +17,7 @@ from asyncsim.scenario.problems import Problems, ScenarioError, shown
 from asyncsim.scenario.schema import NAME, Scenario, build_scenario
 from asyncsim.scenario.study import Study
 from asyncsim.scenario.tuning import Tune
+from asyncsim.scenario.yaml_text import Location
 
 
 class _Run(NamedTuple):
@@ -151,7 +152,8 @@ def _build(
     document = problems.document
     runs: list[_Run] = []
     found: dict[str, set[int]] = {}  # problem: the points that have it
-    for variant, change in (variants or {None: {}}).items():
+    choices: list[tuple[str | None, Any]] = [*variants.items()] or [(None, {})]
+    for variant, change in choices:
         for index, point in enumerate(points):
             for seed in seeds:
                 try:
@@ -178,7 +180,7 @@ def _one(
     if variant is not None:
         for location, line in document.under.get(("variants", variant), {}).items():
             if len(location) > 2:
-                place = tuple(part for name in location[2:] for part in str(name).split("."))
+                place: Location = tuple(part for name in location[2:] for part in str(name).split("."))
                 lines |= {place[:length]: line for length in range(2, len(place))} | {place: line}
         name = data["name"]
         fits = isinstance(name, str) and re.fullmatch(NAME, name)  # otherwise the scenario says what is wrong with it
@@ -214,7 +216,7 @@ def _check_trial(tune: Tune, run: _Run, problems: Problems) -> None:
         problem = f"tune.field: `{tune.field}` is swept as well; leave it to one of them"
     if problem is None:
         try:
-            for value in tune.grid or (tune.low, tune.high):
+            for value in tune.grid or [end for end in (tune.low, tune.high) if end is not None]:
                 tune.trial(run.scenario, value, 0)
         except UserError as error:
             problem = f"tune.field: {re.sub('^evolve: ', '', str(error).splitlines()[0])}"

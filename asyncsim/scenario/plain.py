@@ -66,7 +66,7 @@ def _plain(value: Any, place: Place, left: Iterator[int]) -> Any:
 def _key(key: Any, place: Place) -> str | int:
     if isinstance(key, str):
         return _text(key, place, "a key in it, ")
-    if isinstance(key, int | np.integer) and not isinstance(key, bool) and abs(key) < 2**63:
+    if isinstance(key, int | np.integer) and not isinstance(key, bool) and abs(int(key)) < 2**63:
         return int(key)
     raise NotPlain(place, "has a key that is neither text nor a whole number")
 

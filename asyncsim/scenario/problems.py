@@ -11,7 +11,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from asyncsim.errors import UserError, nearest, printable
-from asyncsim.scenario.document import Document, Location
+from asyncsim.scenario.document import Document
+from asyncsim.scenario.yaml_text import Location
 
 MOST = 20
 M = TypeVar("M", bound=BaseModel)

@@ -25,8 +25,8 @@ from asyncsim.records.rows import COSTS
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.document import Document, plain_document
 from asyncsim.scenario.merge import merged
+from asyncsim.scenario.model_cut import Stages
 from asyncsim.scenario.problems import validated
-from asyncsim.scenario.stages import Stages
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.tasks import Cut, TaskSpec
 from asyncsim.tasks.spec import tasks
@@ -137,11 +137,12 @@ class Scenario(Spec):
             if value is not None and exclusion.missed(needs):
                 shown = value if isinstance(value, str | bool) else None
                 raise located("scenario", [(where, shown, exclusion.sentence(self.method.kind, needs))])
-        for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
+        for group in range(self.groups if self.stages.count > 1 and cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
 
     def _neighbours_fit(self, workers: range) -> None:
         network = self.cluster.network
+        assert network is not None
         sites = network.sites(self.cluster.num_workers)
         for one, other in pairwise(workers):
             if network.distance(sites[one], sites[other]) is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from asyncsim.cluster import Cluster
+from asyncsim.cluster.cluster import Override
 from asyncsim.cluster.happenings import Event
 from asyncsim.cluster.load import Load
 from asyncsim.cluster.outages import Maintenance
@@ -43,7 +44,8 @@ def _timed(cluster: Cluster) -> Iterator[Unreached]:
         yield Unreached(f"cluster.script, event {place + 1}", _what(event), event.at)
     for place, windows in enumerate(cluster.maintenance or ()):
         yield Unreached(f"cluster.maintenance.{place}", "first window", _first(windows))
-    owners = [("cluster", cluster), *((f"cluster.groups.{place}", each) for place, each in enumerate(cluster.groups))]
+    owners: list[tuple[str, Cluster | Override]] = [("cluster", cluster)]
+    owners += ((f"cluster.groups.{place}", each) for place, each in enumerate(cluster.groups))
     owners += [(f"cluster.overrides.{worker}", each) for worker, each in cluster.overrides.items()]
     for name, owner in owners:
         if owner.load is not None:
@@ -51,7 +53,7 @@ def _timed(cluster: Cluster) -> Iterator[Unreached]:
 
 
 def _drawn(cluster: Cluster, summary: Mapping[str, Any]) -> Iterator[Unreached]:
-    owners = (cluster, *cluster.groups, *cluster.overrides.values())
+    owners: tuple[Cluster | Override, ...] = (cluster, *cluster.groups, *cluster.overrides.values())
     faulty = any(owner.faults is not None and owner.faults.up is not None for owner in owners)
     if not summary.get("crashes"):
         if faulty:

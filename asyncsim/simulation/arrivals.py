@@ -31,13 +31,13 @@ class Arrivals:
         self._sim = sim
         self._recalls = Need.RECALLS in sim.consistency.needs | sim.program.needs
         service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(sim.progress))
-        self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else None
+        self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else []
         self.restarts = Restarts(sim, cluster.server, streams) if failing else None
         self.closings = Closings(sim) if sim.server.closing else None
 
     def deliver(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> simpy.Event | None:
         """A result has reached the server. It is applied at once, or at the event that is returned."""
-        if self.queues is None:
+        if not self.queues:
             self._apply(worker, step, snapshot, work)
             return None
         now = self._sim.env.now
@@ -52,7 +52,7 @@ class Arrivals:
 
     def receive_copy(self, worker: Worker) -> None:
         """A copy of a push has come: the server spends its time on it."""
-        if self.queues is not None:
+        if self.queues:
             self.queues[worker.stage].waste(self._sim.env.now)
 
     def changed(self, stage: int, version: int) -> None:
@@ -64,7 +64,7 @@ class Arrivals:
             sim.over = sim.server.finished
             if self._recalls and not sim.over:
                 for member in sorted(takewhile(lambda each: sim.consistency.recalls(each, progress), progress.in_flight())):
-                    sim.workers[member * len(sim.progress) + stage].process.interrupt(faults.RECALL)
+                    sim.workers[member * len(sim.progress) + stage].interrupt(faults.RECALL)
         else:
             sim.observers.acted(stage, False)
         sim.admission.ask_again()

@@ -54,8 +54,9 @@ def fruitless(sim: Simulation, crashes: int) -> Deadlock:
 def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
     """Expected seconds between what takes a worker away, by its cause."""
     cluster = sim.cluster
-    if worker.profile.faults is not None:
-        yield worker.profile.faults.up.expected, "cluster.faults.up"
+    faults = worker.profile.faults
+    if faults is not None and faults.up is not None:
+        yield faults.up.expected, "cluster.faults.up"
     if cluster.zones is not None:
         yield cluster.zones.gap.expected, "cluster.zones.gap"
     for place, windows in enumerate(cluster.maintenance or ()):
@@ -71,7 +72,7 @@ def stuck(sim: Simulation) -> bool:
     arrivals = sim.arrivals
     if sim.over or arrivals.restarts is not None or (arrivals.closings is not None and arrivals.closings.pending):
         return False
-    if any(queue.length for queue in arrivals.queues or ()):
+    if any(queue.length for queue in arrivals.queues):
         return False
     return len(sim.admission.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 

@@ -90,16 +90,17 @@ def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life
 
 
 def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) -> Life:
+    assert faults.up is not None
+    assert faults.down is not None
     up = Draws(streams, "up", (worker.index,), faults.up.for_worker(streams, worker.index).sample)
     down = Draws(streams, "down", (worker.index,), faults.down.for_worker(streams, worker.index).sample)
     warning, episode = nanoseconds(faults.warning or 0.0), 0
     while not worker.gone:
         length = nanoseconds(down[episode])
         yield from _strike(sim, worker, nanoseconds(up[episode]), length, warning)
-        if worker.gone:
-            return
-        yield at(sim.env, LOSS, length)
-        episode += 1
+        if not worker.gone:
+            yield at(sim.env, LOSS, length)
+            episode += 1
 
 
 def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
@@ -118,7 +119,7 @@ def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int
     else:
         yield at(sim.env, LOSS, after)
     if not worker.gone and not worker.absent:
-        worker.process.interrupt(Crash(sim.env.now + down))
+        worker.interrupt(Crash(sim.env.now + down))
 
 
 def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
@@ -161,10 +162,10 @@ def _maintenance(sim: Simulation, workers: list[Worker], windows: Maintenance) -
 def _absence(sim: Simulation, worker: Worker, leaves: int, until: int) -> Life:
     yield at(sim.env, ABSENCE, leaves)
     if not worker.gone:
-        worker.process.interrupt(Absence(until))
+        worker.interrupt(Absence(until))
 
 
 def _stops(sim: Simulation, worker: Worker, leaves: int) -> Life:
     yield at(sim.env, STOPPING, leaves)
     if not worker.gone:
-        worker.process.interrupt(STOP)
+        worker.interrupt(STOP)

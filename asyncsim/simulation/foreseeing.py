@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from asyncsim.cluster import Cluster, WorkerProfile
+from asyncsim.cluster import Cluster, Delay, WorkerProfile
 from asyncsim.cluster.two_state import TwoState
 from asyncsim.consistency import Consistency
 from asyncsim.errors import UserError
@@ -67,7 +67,7 @@ _ADVICE = {
 
 def expected_round(profile: WorkerProfile, program: Program, costs: Costs) -> Round:
     """The round of one worker, as if it were alone on its links."""
-    stage = profile.index % len(costs.shares)
+    stage = profile.worker % len(costs.shares)
     push, read = costs.push_bytes[stage], costs.message_bytes[stage]
     download = 0.0 if read is None else profile.downlink.duration(profile.downlink.latency.expected, read)
     upload = 0.0 if push is None else profile.uplink.duration(profile.uplink.latency.expected, push)
@@ -101,7 +101,7 @@ def foresee(
     if cadence.updates or cadence.samples:
         evaluations = pushes / stages / max(1.0, (cadence.samples or 0) / samples, cadence.updates or 0)
     server, saves = cluster.server, 0.0
-    if server.faults is not None:
+    if server.faults is not None and server.checkpoint is not None:
         saves = ends * (1 / max(TICK, server.checkpoint) + _often(server.faults.up, server.faults.down))
     return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds))
 
@@ -149,7 +149,10 @@ def _pushes(transforms: Iterable[Transform], length: RunLength, samples: int, gr
 
 def _losses(kinds: list[tuple[WorkerProfile, int]], cluster: Cluster) -> float:
     """Crashes a second of all workers together."""
-    rate = sum(count * _often(each.faults.up, each.faults.down) for each, count in kinds if each.faults is not None)
+    rate = 0.0
+    for profile, count in kinds:
+        if (faults := profile.faults) is not None and faults.up is not None and faults.down is not None:
+            rate += count * _often(faults.up, faults.down)
     if cluster.zones is not None:
         rate += cluster.num_workers * _often(cluster.zones.gap, cluster.zones.down)
     for windows in cluster.maintenance or ():
@@ -168,7 +171,7 @@ def _changes(kinds: list[tuple[WorkerProfile, int]]) -> float:
     return rate
 
 
-def _often(up: object, down: object) -> float:
+def _often(up: Delay, down: Delay) -> float:
     return 1 / max(TICK, up.expected + down.expected)
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import simpy
 
 if TYPE_CHECKING:
-    from simpy.core import EventPriority
+    from simpy.events import EventPriority
+
+    from asyncsim.simulation.clock import Clock
 
 Priority = float
 LIMIT: Priority = -7  # the virtual time of the run is up
@@ -29,7 +31,7 @@ NOTICE: Priority = 0.5  # it is told that it will crash
 CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that instant is in it
 
 
-def at(env: simpy.Environment, priority: Priority, after: int) -> simpy.Event:
+def at(env: Clock, priority: Priority, after: int) -> simpy.Event:
     """An event ``after`` so many nanoseconds from now, with its place in the order of what happens at that instant."""
     event = simpy.Event(env)
     event._ok, event._value = True, None

@@ -27,7 +27,9 @@ class Target(Spec):
         return self
 
     def reached(self, value: float) -> bool:
-        return value >= self.at_least if self.at_least is not None else value <= self.at_most
+        if self.at_least is not None:
+            return value >= self.at_least
+        return self.at_most is not None and value <= self.at_most
 
 
 class RunLength(Spec):
@@ -86,6 +88,7 @@ class Evaluation(Spec):
             return self.model_copy(update={"updates": max(1, length.updates // 40)})
         if length.samples is not None:
             return self.model_copy(update={"samples": max(1, length.samples // 40)})
+        assert length.time is not None, "a run has a length"
         return self.model_copy(update={"time": length.time / 40})
 
     @property

@@ -96,7 +96,7 @@ class Lives:
         self._sim.admission.leave(worker)
         self._sim.program.abandon(self._sim, worker)
 
-    def _interrupted(self, worker: Worker, cause: faults.Cause) -> bool:
+    def _interrupted(self, worker: Worker, cause: faults.Cause | None) -> bool:
         """Act on an interrupt; True if the worker is gone for good."""
         if cause is faults.RECALL:
             self.recalled += 1

@@ -131,7 +131,7 @@ class Meter:
             use = self.use(worker, now)
             total[instance] = held + use.held, busy + use.busy, sent + use.sent
         host, uses = self._host, total.items()
-        serving = sum(queue.busy(now) for queue in self._sim.arrivals.queues or ())
+        serving = sum(queue.busy(now) for queue in self._sim.arrivals.queues)
         return Bill(
             math.fsum(instance.rate * held / HOUR for instance, (held, _, _) in uses),
             host.rate * self._hosts * now / HOUR,
@@ -153,8 +153,8 @@ def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: boo
         "energy": bill.energy, "energy_busy": bill.busy, "energy_idle": bill.idle, "energy_server": bill.hosts,
         "bytes_sent": bill.sent,
     }  # fmt: skip
-    for name in COSTS:
-        values[f"{name}_per_1000_updates"] = 1000 * values[name] / server.updates if server.updates else None
+    for name, spent in zip(COSTS, bill.totals, strict=True):
+        values[f"{name}_per_1000_updates"] = 1000 * spent / server.updates if server.updates else None
         if target:
             values[f"{name}_to_target"] = None
             if server.reached is not None:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from asyncsim.registry import PAPERS, Registry, Spec
 
-orders = Registry("order", home=PAPERS)
+orders: Registry[Order] = Registry("order", home=PAPERS)
 
 
 class Pass(enum.Enum):

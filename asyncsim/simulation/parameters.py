@@ -36,27 +36,33 @@ class Parameters:
         if self._moved is not snapshot:
             self._subtract(snapshot)
         self._moved = None
+        assert self._scratch is not None
         return self._scratch
 
     def _subtract(self, snapshot: Snapshot) -> None:
+        assert self.params is not None
+        assert snapshot.params is not None
         self._scratch = self.params - snapshot.params
         self._moved = snapshot
 
     def check_finite(self) -> None:
         """Note divergence, if the parameters are not finite any more."""
-        if self.numeric:
+        if self.params is not None and self.numeric:
             self._unchecked.append((self.version, self._updated, self.params.sum()))
             self._look()
 
     def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
         """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
-        if not self.numeric:
+        handed = snapshot.params
+        if params is None or handed is None or not self.numeric:
             return NAN
-        if snapshot.params is params:
-            square, gap = params.sum(), 0.0
+        gap: Tensor | float = 0.0
+        if handed is params:
+            square = params.sum()
         else:
-            self._subtract(snapshot)
-            square = self._scratch.dot(self._scratch)
+            moved = self._scratch = params - handed
+            self._moved = snapshot
+            square = moved.dot(moved)
             gap = square.sqrt()
         self._unchecked.append((self.version, self._updated, square))
         if len(self._unchecked) >= self._check_every:
@@ -67,6 +73,6 @@ class Parameters:
         """Find the first update that left non-finite parameters. (A square or a sum alone may also be too large for a float.)"""
         unchecked, self._unchecked = self._unchecked, []
         suspects = [(version, time) for version, time, value in unchecked if not math.isfinite(float(value))]
-        if suspects and not self.params.isfinite().all():
+        if suspects and self.params is not None and not self.params.isfinite().all():
             self.diverged = suspects[0]
             self.numeric = False

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import simpy
 
     from asyncsim.messages import Snapshot
+    from asyncsim.simulation.clock import Clock
     from asyncsim.simulation.orders import Action
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
@@ -32,7 +33,7 @@ class Channel:
     ``room`` counts what is under way and what waits at the receiver, so a sender asks for it before it begins a pass.
     """
 
-    def __init__(self, env: simpy.Environment, capacity: int) -> None:
+    def __init__(self, env: Clock, capacity: int) -> None:
         self.env = env
         self.capacity = capacity
         self.inbox: deque[Message] = deque()
@@ -98,7 +99,7 @@ class Meeting:
     """A barrier: the stages of a group wait here for each other. A stage that is interrupted while it waits is not counted
     twice."""
 
-    def __init__(self, env: simpy.Environment, size: int) -> None:
+    def __init__(self, env: Clock, size: int) -> None:
         self.env = env
         self.size = size
         self.present: set[int] = set()
@@ -125,6 +126,10 @@ class Stashed:
     content: Any  # what computes the activation
 
 
+Undelivered = tuple[int, "Snapshot", Any]
+"""A push that has not been sent yet: batch, snapshot, and the future of its gradient (None in a plan)."""
+
+
 @dataclass
 class Place:
     """One worker's position in its sequence of passes, and what it holds. Both survive a crash of the worker."""
@@ -138,7 +143,7 @@ class Place:
     answers: Channel | None  # error signals go there
     stash: dict[int, Stashed] = field(default_factory=dict)  # by batch
     met: simpy.Event | None = None  # of the meeting it waits at
-    undelivered: tuple[int, Snapshot, Any] | None = None  # a push that has not been sent yet
+    undelivered: Undelivered | None = None  # a push that has not been sent yet
 
     def advance(self) -> None:
         self.action = next(self.actions)
@@ -156,7 +161,8 @@ class Pipeline:
             self.places += self._group(stages)
 
     def _group(self, stages: int) -> Iterator[Place]:
-        env, program = self.sim.env, self.sim.program
+        env = self.sim.env
+        program: Any = self.sim.program  # one of stages: it has an order and a queue
         meeting = Meeting(env, stages)
         up, down = ([Channel(env, program.queue) for _ in range(stages - 1)] for _ in range(2))
         at: Callable[[list[Channel], int], Channel | None] = lambda channels, k: channels[k] if 0 <= k < stages - 1 else None  # noqa: E731
@@ -180,4 +186,4 @@ class Pipeline:
         self.stopped.add(first)
         for mate in sim.workers[first : first + stages]:
             if not mate.gone:
-                mate.process.interrupt(faults.STOP)
+                mate.interrupt(faults.STOP)

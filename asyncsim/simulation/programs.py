@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
-programs = Registry("program", home=PAPERS)
+programs: Registry[Program] = Registry("program", home=PAPERS)
 
 
 class Program(Spec):
@@ -70,7 +70,7 @@ class Overlapping(Program):
     overlap: bool = False
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.OVERLAPS if self.overlap else Need.NOTHING
 
 
@@ -92,7 +92,7 @@ class LocalSGD(Overlapping):
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return super().needs | Need.LOCAL_RATE
 
     @property

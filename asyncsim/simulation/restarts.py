@@ -109,8 +109,9 @@ class Restarts:
         version = progress.version
         progress.undone += 1
         self.sim.server.restart(self.sim.env.now)
-        self.back.succeed()
-        self.back = None
+        if self.back is not None:
+            self.back.succeed()
+            self.back = None
         self.sim.arrivals.changed(0, version)
         if self._fruitless > FRUITLESS and not self.sim.over:
             raise deadlock(self.sim, f"{FRUITLESS:,} restarts of the server without any progress of the model")

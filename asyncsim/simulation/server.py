@@ -10,7 +10,8 @@ from asyncsim.messages import Snapshot, Verdict
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.observers import Observers
-from asyncsim.simulation.shard import NAN, Shard
+from asyncsim.simulation.parameters import NAN
+from asyncsim.simulation.shard import Shard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +120,8 @@ class Server:
         """The whole model, shape ``(P,)``."""
         if len(self.shards) == 1:
             return self.shards[0].params
-        return None if self.task is None else self.task.join([shard.params for shard in self.shards])
+        pieces = [shard.params for shard in self.shards]
+        return None if self.task is None else self.task.join([piece for piece in pieces if piece is not None])
 
     def read(self, worker: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters of the worker's shard."""
@@ -221,9 +223,10 @@ class Server:
         self.check_finite()
         values: list[float] = []
         if self.task is not None:
-            params, statistics = self.params, self._statistics()
+            params = self.params if self.numeric else None
+            statistics = None if params is None else self._statistics(self.task, params)
             for split in self.evaluation.splits:
-                scores = self.task.evaluate(params, split, statistics) if self.numeric else {}
+                scores = self.task.evaluate(params, split, statistics) if params is not None else {}
                 values.extend(scores.get(metric, NAN) for metric in self.task.metrics)
         bill = () if self._more is None else self._more(now)
         self.observers.evaluation((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
@@ -254,7 +257,7 @@ class Server:
             self.finished = True
         counted = self._counted()
         if self._next_evaluation and counted >= self._next_evaluation:
-            every = self.evaluation.updates or self.evaluation.samples
+            every = self.evaluation.updates or self.evaluation.samples or 1
             self._next_evaluation += every * ((counted - self._next_evaluation) // every + 1)
             self.evaluate(now)
 
@@ -267,11 +270,10 @@ class Server:
             for shard in self.shards:
                 shard.numeric = False
 
-    def _statistics(self) -> Tensor | None:
-        """The batch-norm statistics for an evaluation; None leaves them to the task."""
-        task = self.task
-        if not self.numeric or not task.statistics_size:
+    def _statistics(self, task: Task, params: Tensor) -> Tensor | None:
+        """The batch-norm statistics for an evaluation at ``params``; None leaves them to the task."""
+        if not task.statistics_size:
             return None
         if task.batch_norm == "recalibrate":
-            return task.recalibrate(self.params)
-        return task.join([shard.statistics for shard in self.shards])
+            return task.recalibrate(params)
+        return task.join([shard.statistics for shard in self.shards if shard.statistics is not None])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
-from asyncsim.messages import Push, Snapshot, Verdict
+from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
@@ -41,7 +41,7 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard(Parameters):
+class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
@@ -132,7 +132,7 @@ class Shard(Parameters):
         """The number of pushes that wait in a buffer for others."""
         return sum(map(count_pushes, self.policy.state.transforms))
 
-    def view(self, worker: int = -1) -> Tensor | None:
+    def view(self, worker: int = -1) -> Tensor | None:  # type: ignore[override]  # the same
         """What ``worker`` is handed if it reads now, shape ``(P,)``: one tensor a version, unless each has a view of its own."""
         if self.policy.worker_view:
             return None if self.params is None else self.policy.view(self.params, self, worker)
@@ -157,7 +157,7 @@ class Shard(Parameters):
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
             view = self.view(member)
-            if self.policy.worker_view and self.numeric:
+            if self.policy.worker_view and view is not None and self.numeric:
                 self.policy.handed(view, self, member)
             return Snapshot(view, self.version, now, factor)
         if not 0 < self.version - version <= len(self.older):
@@ -170,7 +170,8 @@ class Shard(Parameters):
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
-        return self.policy.late_view(self.params, self) if self.numeric else None
+        params = self.params
+        return self.policy.late_view(params, self) if params is not None and self.numeric else None
 
     def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
@@ -208,12 +209,14 @@ class Shard(Parameters):
         work = work if self.numeric else None
         push = Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work)
         push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
+        assert self.uplink is not None, "it makes the size"
         return self.uplink.depart(push, self)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""
-        if self.sized:
-            self.uplink.sent.pop((member, step), None)
+        uplink = self.uplink
+        if uplink is not None and uplink.sized:
+            uplink.sent.pop((member, step), None)
 
     def forget(self, member: int) -> None:
         """Discard what a member that has gone down kept from round to round."""
@@ -254,8 +257,10 @@ class Shard(Parameters):
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)
-            self.keep_statistics(push.payload)
-            push.payload.release()
+            payload = push.payload
+            assert payload is not None, "what is applied has a gradient"
+            self.keep_statistics(payload)
+            payload.release()
         self.advance(params, push.samples, now)
 
     def advance(self, params: Tensor | None, samples: int, now: int) -> None:
@@ -274,16 +279,20 @@ class Shard(Parameters):
 
     def crash(self) -> None:
         """Go back to what was saved last. That the shard has diverged stays noted, since it is a result of the run."""
+        saved = self.saved
+        assert saved is not None, "it saves itself at the start"
         self.check_finite()
         self.lost_pushes += discard(self.policy.state)
-        self.policy.state = kept(self.saved["policy"])
+        self.policy.state = kept(saved["policy"])
         for name in SAVED:
-            setattr(self, name, self.saved[name])
+            setattr(self, name, saved[name])
 
     def keep_statistics(self, payload: Future) -> None:
         """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
-        if self.statistics is not None:
-            self.statistics = self.average(self.statistics, payload.result().statistics)
+        if self.statistics is not None and self.average is not None:
+            arrived = payload.result().statistics
+            assert arrived is not None, "a model with batch norm has some"
+            self.statistics = self.average(self.statistics, arrived)
 
     def _set_rate(self, samples: int, now: int) -> None:
         """Set the learning rate for an update by ``samples`` more samples."""

@@ -22,11 +22,12 @@ from asyncsim.records import Recorder
 from asyncsim.simulation import faults
 from asyncsim.simulation.admission import Admission
 from asyncsim.simulation.arrivals import Arrivals
-from asyncsim.simulation.clock import Clock, out_of_time
+from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.instants import EVALUATION, LIMIT, at
 from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.metering import Meter
+from asyncsim.simulation.out_of_time import out_of_time
 from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from asyncsim.records.rows import EVENT_KINDS
 
 if TYPE_CHECKING:
-    import simpy
-
+    from asyncsim.simulation.clock import Clock
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.worker import Worker
 
@@ -20,7 +19,7 @@ class Spans:
     """Marks what each worker is at, so that an interrupt can record the part that was done. Observers are told every span
     that has ended."""
 
-    def __init__(self, env: simpy.Environment, observers: Observers) -> None:
+    def __init__(self, env: Clock, observers: Observers) -> None:
         self._env = env
         self._observers = observers
 

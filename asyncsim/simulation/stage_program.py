@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from asyncsim.needs import Need
 from asyncsim.records.rows import EVENT_KINDS
 from asyncsim.simulation.orders import Order, Pass, Ticks, orders
-from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed
+from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed, Undelivered
 from asyncsim.simulation.programs import Program, programs
 from asyncsim.simulation.transport.transport import ACTIVATION, ERROR
 
@@ -47,7 +48,7 @@ class Stage(Program):
     queue: int = Field(default=2, ge=2)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         passes = self.micro_batches > 1 or self.versions == "double"
         old = self.versions != "latest"
         return Need.CUTS | (Need.PASSES if passes else Need.NOTHING) | (Need.OLD_VERSIONS if old else Need.NOTHING)
@@ -67,7 +68,7 @@ class Stage(Program):
         place = sim.pipeline.places[worker.index]
         what, batch = place.action
         if place.undelivered is not None and not (what is Pass.MEET and self._delays(sim, worker)):
-            yield from self._deliver(sim, worker, place)
+            yield from self._deliver(sim, worker, place, place.undelivered)
         if what is Pass.MEET:
             yield from self._meet(sim, worker, place)
             return
@@ -135,14 +136,16 @@ class Stage(Program):
             nbytes = sim.costs.boundary_bytes[worker.stage - 1]
             sim.observers.sent(worker, ERROR, nbytes)
             place.answers.send(Message(batch, stashed.version, content), sim.transport.carry(worker, batch, ERROR, nbytes) or 0)
-        place.undelivered = batch, stashed.snapshot, work
+        ready = place.undelivered = batch, stashed.snapshot, work
         place.advance()
         if not self._delays(sim, worker):
-            yield from self._deliver(sim, worker, place)
+            yield from self._deliver(sim, worker, place, ready)
 
-    def _deliver(self, sim: Simulation, worker: Worker, place: Place) -> Generator[Any, Any, None]:
+    def _deliver(
+        self, sim: Simulation, worker: Worker, place: Place, ready: Undelivered
+    ) -> Generator[Any, Any, None]:
         """Push the gradient that is ready."""
-        worker.step, snapshot, work = place.undelivered
+        worker.step, snapshot, work = ready
         worker.version = snapshot.version
         yield from sim.upload(worker)
         place.undelivered = None
@@ -174,14 +177,14 @@ class Stage(Program):
             return max(batch // self.micro_batches - 1, 0)
         return message.version if self.versions == "first" and message is not None else None
 
-    def _seconds(self, sim: Simulation, worker: Worker, whole: float, share: float) -> float:
+    def _seconds(self, sim: Simulation, worker: Worker, whole: float | Fraction, share: float) -> float:
         return whole * sim.costs.shares[worker.stage] * share / self.micro_batches
 
     def _activation(self, sim: Simulation, worker: Worker, batch: int, snapshot: Snapshot, message: Message | None) -> Any:
         """The object that computes the activation when it is needed; None in a plan."""
         if sim.engine is None or not sim.server.numeric:
             return None
-        from asyncsim.engine.stages import Forward
+        from asyncsim.engine.forward_backward import Forward
 
         below = None if message is None else message.content
         copy = self.backward == "current"
@@ -191,7 +194,7 @@ class Stage(Program):
         """The object that computes error signal and gradient, and the future of the gradient."""
         if sim.engine is None or not sim.server.numeric:
             return None, None
-        from asyncsim.engine.stages import Backward
+        from asyncsim.engine.forward_backward import Backward
 
         key = worker.index, worker.step
         kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)

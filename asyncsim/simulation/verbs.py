@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.simulation.observers import nobody
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
+    from asyncsim.simulation.clock import Clock
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
     from asyncsim.simulation.restarts import Restarts
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 class Verbs:
     """Read, compute, upload, push, in the order that a program gives them; ``Simulation`` has the parts that they act on."""
 
-    env: simpy.Environment
+    env: Clock
     server: Server
     engine: Engine | None
     progress: list[WorkerProgress]
@@ -83,7 +85,7 @@ class Verbs:
             work.snapshot = snapshot
         return work
 
-    def compute(self, worker: Worker, seconds: float, kind: int = COMPUTE) -> Generator[Any, Any, None]:
+    def compute(self, worker: Worker, seconds: float | Fraction, kind: int = COMPUTE) -> Generator[Any, Any, None]:
         """Be busy for that many seconds of full speed."""
         env = self.env
         start = env.now

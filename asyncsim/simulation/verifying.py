@@ -100,7 +100,7 @@ class Verifier:
         missing = [key for key in self.reads if key not in sim.held and key[0] not in self.left]
         if missing:
             self._broken("what was read has arrived, was lost, or is in flight", missing[:5])
-        for channel in sim.pipeline.channels() if staged else ():
+        for channel in sim.pipeline.channels() if sim.pipeline is not None and staged else ():
             if channel.fullest > channel.capacity:
                 self._broken("a channel holds no more than it may", channel.fullest)
 

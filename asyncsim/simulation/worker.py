@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
@@ -64,7 +65,7 @@ class Worker:
     )  # fmt: skip
 
     def __init__(self, profile: WorkerProfile, streams: Streams, costs: Costs) -> None:
-        index, num_stages = profile.index, len(costs.shares)
+        index, num_stages = profile.worker, len(costs.shares)
         self.index = index
         self.member, self.stage = divmod(index, num_stages)  # the member of its shard, and which shard
         self.profile = profile
@@ -87,7 +88,12 @@ class Worker:
         self.left: Future | None = None  # the result that it delivered last, where the next begins from what that left
         self.process: Process | None = None
 
-    def seconds(self, batches: int) -> float:
+    def interrupt(self, cause: object) -> None:
+        """Interrupt what it does; its process is told the ``cause``."""
+        assert self.process is not None, "its life has begun"
+        self.process.interrupt(cause)
+
+    def seconds(self, batches: int) -> float | Fraction:
         """The compute time of this step at full speed, the sum of ``batches`` draws."""
         first = self.step * batches
         return self.times[first] if batches == 1 else self.times.total(first, batches)

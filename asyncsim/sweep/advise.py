@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from asyncsim.simulation.length import Target
 from asyncsim.sweep.result import SweepResult
 from asyncsim.units import show_dollars, show_joules, show_seconds
 
-SHOW = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
+SHOW: dict[str, Callable[[float], str]] = {"time": show_seconds, "cost": show_dollars, "energy": show_joules}
 BEST = {"time": "fastest", "cost": "cheapest", "energy": "least energy"}
 
 
@@ -115,18 +115,19 @@ def _row(row: pd.Series, metric: str, objectives: Sequence[str], study: Study, t
 
 def _sentences(table: pd.DataFrame, objectives: Sequence[str], goal: str, target: bool) -> list[str]:
     told = []
-    for name in (each for each in BEST if each in table):
+    columns = [str(column) for column in table]
+    for name in (each for each in BEST if each in columns):
         usable = table[np.isfinite(table[name].astype(float)) & (table["error"].notna() if not target else True)]
         if usable.empty or (name == "energy" and not (usable["energy"] > 0).any()):
             continue
-        best = usable.loc[usable[name].idxmin()]
-        others = [each for each in ("time", "cost", "energy") if each in table and each != name and best[each] > 0]
+        best = usable.iloc[int(usable[name].to_numpy(dtype=float).argmin())]
+        others = [each for each in ("time", "cost", "energy") if each in columns and each != name and best[each] > 0]
         words = ", ".join([SHOW[name](best[name]), *(SHOW[each](best[each]) for each in others)])
         told.append(f"{BEST[name]} to {goal}: {best['candidate']} ({words}){_close(usable, best, name) if target else ''}")
     usable = table[table["error"].notna()]
     if not usable.empty:
-        best = usable.loc[usable["error"].idxmin()]
-        tested = next(key for key in table if key.startswith("test_"))
+        best = usable.iloc[int(usable["error"].to_numpy(dtype=float).argmin())]
+        tested = next(key for key in columns if key.startswith("test_"))
         said = f"{best['error']:.4g} on validation, {tested.replace('_', ' ')} {best[tested]:.4g}"
         told.append(f"smallest error at the end: {best['candidate']} ({said}){_close(usable, best, 'error')}")
     if target:

@@ -106,7 +106,9 @@ def _together(indices: Sequence[int], run: Callable[[int, Wait], Any], at_once: 
 
 def _wait(needed: list[Future]) -> None:
     """Called inside a run: let the others go on until these futures are computed."""
-    getcurrent().parent.switch(needed)
+    whole = getcurrent().parent
+    assert whole is not None, "runs are called by the fleet"
+    whole.switch(needed)
 
 
 def _serve(needed: list[Future]) -> None:

@@ -109,7 +109,7 @@ def _stopping(pool: ProcessPoolExecutor, alive: connection.Connection) -> Iterat
         yield
         pool.shutdown(wait=True)
     except BaseException:
-        processes = {process.sentinel: process for process in (pool._processes or {}).values()}
+        processes: dict[Any, Any] = {process.sentinel: process for process in (pool._processes or {}).values()}
         pool.shutdown(wait=False, cancel_futures=True)
         alive.close()
         deadline = time.monotonic() + GRACE + ORPHAN_GRACE
@@ -172,10 +172,14 @@ def _watch(parent: connection.Connection, ending: connection.Connection) -> None
     not in time."""
     if parent in connection.wait([parent, ending]):
         if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+            main = threading.main_thread().ident
+            assert main is not None, "it has begun"
+            signal.pthread_kill(main, signal.SIGTERM)
         else:
             signal.raise_signal(signal.SIGTERM)
-    multiprocessing.parent_process().join(GRACE)
+    process = multiprocessing.parent_process()
+    assert process is not None, "this is a process of a pool"
+    process.join(GRACE)
     time.sleep(ORPHAN_GRACE)
     os._exit(TERMINATED)
 

@@ -53,7 +53,10 @@ class SweepResult:
         """A table with one row for each variant and point (`comparison`). After tuning the columns ``..._common`` are those at
         the common value."""
         table = comparison(self.study, self.results)
-        return table if self.common is None else tuned_table(self, table)
+        if self.common is None or self.choices is None or self.study.tune is None:
+            return table
+        common = comparison(self.common.study, self.common.results)
+        return tuned_table(self.study, self.study.tune.field, table, common, self.choices)
 
     def write(self, folder: Path) -> None:
         """Write ``runs.csv``, ``table.csv``, ``sweep.json`` and, after tuning, ``choices.csv``; each appears whole or not at
@@ -89,19 +92,17 @@ class SweepResult:
         ]
 
 
-def tuned_table(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison at the chosen values, beside the metrics at the common value. What nothing could be chosen for has a row
-    with ``runs`` 0, no chosen value and no metrics but those at the common one."""
-    tune, common = result.study.tune, comparison(result.common.study, result.common.results)
-    keys = ["variant", *result.study.fields]
-    told = [column for column in common if column.startswith(("test_", "time_to_target", "expected_", "reached", "diverged"))]
+def tuned_table(study: Study, field: str, table: pd.DataFrame, common: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
+    """The comparison at the chosen values of ``field``, ``table``, beside the metrics at the common value, those of ``common``.
+    What nothing could be chosen for has a row with ``runs`` 0, no chosen value and no metrics but those at the common one."""
+    keys = ["variant", *study.fields]
+    beginnings = ("test_", "time_to_target", "expected_", "reached", "diverged")
+    told = [column for column in map(str, common) if column.startswith(beginnings)]
     beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
-    values = result.choices[[*keys, "chosen", "common"]].rename(
-        columns={"chosen": tune.field, "common": f"{tune.field}_common"}
-    )  # fmt: skip
-    whole = values.merge(_fleets(result.study), how="left", on=keys)
+    values = choices[[*keys, "chosen", "common"]].rename(columns={"chosen": field, "common": f"{field}_common"})
+    whole = values.merge(_fleets(study), how="left", on=keys)
     whole = whole.merge(table.drop(columns="workers"), how="left", on=keys)
-    whole = whole[whole["runs"].notna() | whole[tune.field].isna()].reset_index(drop=True)
+    whole = whole[whole["runs"].notna() | whole[field].isna()].reset_index(drop=True)
     counts = [name for name in ("runs", "failed", "diverged", "reached") if name in whole]
     whole[counts] = whole[counts].fillna(0).astype(int)
     return whole.merge(beside, how="left", on=keys)
@@ -161,11 +162,13 @@ def simulate_sweep(
 
 def _part(study: Study, indices: Sequence[int]) -> Study:
     """Some runs of a study; they keep their labels, and with them their folders."""
-    scenarios, variants, points, labels = (
-        tuple(each[index] for index in indices) for each in (study.scenarios, study.variants, study.points, study.labels)
+    made = replace(
+        study,
+        scenarios=tuple(study.scenarios[index] for index in indices),
+        variants=tuple(study.variants[index] for index in indices),
+        points=tuple(study.points[index] for index in indices),
     )
-    made = replace(study, scenarios=scenarios, variants=variants, points=points)
-    made.__dict__["labels"] = labels  # of its own it would number equal names anew
+    made.__dict__["labels"] = tuple(study.labels[index] for index in indices)  # of its own it would number equal names anew
     return made
 
 

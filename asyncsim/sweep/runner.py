@@ -26,7 +26,7 @@ class Report(NamedTuple):
     """What happened to the run ``index`` of a study: a moment of it, that it is ``waiting`` for another process which is doing
     the same run, or its end (a result or an error)."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # it hides a method of tuples that nobody wants here
     moment: Moment | None = None
     result: Result | None = None
     error: str | None = None
@@ -112,7 +112,7 @@ def simulate_study(
 def _until_free(busy: list[int], folders: list[Path | None], reused: Callable[[int], bool]) -> list[int]:
     """Wait for other processes, and then do what they have left undone (because they were killed or interrupted)."""
     while busy:
-        free = [index for index in busy if is_idle(folders[index])]
+        free = [index for index in busy if (folder := folders[index]) is None or is_idle(folder)]
         undone = [index for index in free if not reused(index)]
         if undone:
             return [index for index in busy if index in undone or index not in free]

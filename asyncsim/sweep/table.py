@@ -52,7 +52,7 @@ def comparison(study: Study, results: Sequence[Result | None]) -> pd.DataFrame:
         groups.setdefault(label, []).append(index)
     rows, kept = [], []
     for indices in groups.values():
-        chosen = [(study.scenarios[index], results[index]) for index in indices if results[index] is not None]
+        chosen = [(study.scenarios[index], result) for index in indices if (result := results[index]) is not None]
         if chosen:
             first = indices[0]
             swept = {field: plain(study.points[first].get(field)) for field in study.fields}

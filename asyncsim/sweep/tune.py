@@ -40,15 +40,16 @@ class Tuned(NamedTuple):
 def tuned_study(study: Study, run: Run) -> Tuned:
     """Choose for every variant and point; ``run`` does the trials of all methods at once."""
     tune = study.tune
+    assert tune is not None
     labels = list(dict.fromkeys(study.labels))
     trials = _on_grid(study, tune, labels, run) if tune.sampler == "grid" else _by_optuna(study, tune, labels, run)
     best = {label: _best(tune, trials[label]) for label in labels}
     scenarios = tuple(
-        scenario if best[label] is None else _at(scenario, tune.field, best[label].value)
+        scenario if (chosen := best[label]) is None else _at(scenario, tune.field, chosen.value)
         for scenario, label in zip(study.scenarios, study.labels, strict=True)
     )
     undecided = tuple(index for index, label in enumerate(study.labels) if best[label] is None)
-    return Tuned(replace(study, scenarios=scenarios), _choices(study, labels, trials, best), undecided)
+    return Tuned(replace(study, scenarios=scenarios), _choices(study, tune, labels, trials, best), undecided)
 
 
 def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
@@ -99,8 +100,8 @@ def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run)
     trials = []
     for place, (_, value) in enumerate(wanted):
         mine = results[place * tune.seeds : (place + 1) * tune.seeds]
-        values = [_metric(result, tune.metric) for result in mine]
-        trials.append(Trial(value, worst if None in values else float(np.mean(values))))
+        values = [number for result in mine if (number := _metric(result, tune.metric)) is not None]
+        trials.append(Trial(value, worst if len(values) < len(mine) else float(np.mean(values))))
     return trials
 
 
@@ -126,18 +127,20 @@ def value_of(scenario: Scenario, field: str) -> Any:
     return place
 
 
-def _choices(study: Study, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]) -> pd.DataFrame:
+def _choices(
+    study: Study, tune: Tune, labels: list[str], trials: dict[str, list[Trial]], best: dict[str, Trial | None]
+) -> pd.DataFrame:  # fmt: skip
     """A table with one row for each variant and point: the common and the chosen value, its score, whether it is at the edge of
     what was tried, and all trials. ``chosen`` is NaN (empty in the file) where every trial diverged or failed."""
     rows = []
     for label in labels:
         index = study.labels.index(label)
-        common, chosen = value_of(study.scenarios[index], study.tune.field), best[label]
+        common, chosen = value_of(study.scenarios[index], tune.field), best[label]
         tried = sorted(trial.value for trial in trials[label])
         rows.append({
             "variant": study.variants[index], **{field: plain(study.points[index].get(field)) for field in study.fields},
-            "field": study.tune.field, "common": common, "chosen": math.nan if chosen is None else chosen.value,
-            study.tune.metric: math.nan if chosen is None else chosen.score,
+            "field": tune.field, "common": common, "chosen": math.nan if chosen is None else chosen.value,
+            tune.metric: math.nan if chosen is None else chosen.score,
             "at_edge": chosen is not None and len(tried) > 1 and chosen.value in (tried[0], tried[-1]),
             "tried": "; ".join(f"{trial.value:.6g}: {trial.score:.6g}" for trial in trials[label]),
         })  # fmt: skip

@@ -83,7 +83,7 @@ def _samples(arrays: Arrays, part: Part, device: str, dtype: torch.dtype) -> Sam
     inputs, targets = (_tensor(array) for array in part)
     if arrays.divisor is not None or inputs.is_floating_point():
         inputs = inputs.to(dtype)
-        if arrays.divisor not in (None, 1):
+        if arrays.divisor is not None and arrays.divisor != 1:
             inputs = inputs / arrays.divisor
         if arrays.mean is not None and arrays.std is not None:
             shape = (-1, *[1] * (inputs.dim() - 2))
@@ -93,7 +93,7 @@ def _samples(arrays: Arrays, part: Part, device: str, dtype: torch.dtype) -> Sam
     return inputs.to(device), targets.to(device)
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _tensor(array: np.ndarray | Tensor) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
@@ -103,10 +103,16 @@ def stacked(jobs: list[tuple[Source, int, int]]) -> Samples:
     Sources that share their data (replicates of a run do) are read in one go.
     """
     first = jobs[0][0]
-    if all(isinstance(source, Batches) and source.inputs is first.inputs for source, _, _ in jobs):
-        index = torch.cat([source.index(worker, step) for source, worker, step in jobs])
-        inputs, targets = first.inputs.index_select(0, index), first.targets.index_select(0, index)
-        shape = (len(jobs), first.batch_size)
-        return inputs.view(*shape, *inputs.shape[1:]), targets.view(*shape, *targets.shape[1:])
-    inputs, targets = zip(*(source.batch(worker, step) for source, worker, step in jobs), strict=True)
-    return torch.stack(inputs), torch.stack(targets)
+    if isinstance(first, Batches):
+        shared = [
+            (source, worker, step)
+            for source, worker, step in jobs
+            if isinstance(source, Batches) and source.inputs is first.inputs
+        ]
+        if len(shared) == len(jobs):
+            index = torch.cat([source.index(worker, step) for source, worker, step in shared])
+            inputs, targets = first.inputs.index_select(0, index), first.targets.index_select(0, index)
+            shape = (len(jobs), first.batch_size)
+            return inputs.view(*shape, *inputs.shape[1:]), targets.view(*shape, *targets.shape[1:])
+    found = [source.batch(worker, step) for source, worker, step in jobs]
+    return torch.stack([inputs for inputs, _ in found]), torch.stack([targets for _, targets in found])

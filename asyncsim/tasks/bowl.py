@@ -19,6 +19,8 @@ other noise."""
 class Bowl(nn.Module):
     """``0.5 sum_i h_i x_i^2 + n . x`` for noise ``n`` of shape ``(B, P)``: one value for each sample, ``(B,)``."""
 
+    curvature: Tensor
+
     def __init__(self, curvature: Tensor, start: Tensor) -> None:
         super().__init__()
         self.x = nn.Parameter(start)
@@ -62,7 +64,7 @@ class Noise:
 class Value:
     """The mean of the samples' values. The distance to the optimum is added by the task."""
 
-    metrics = ("loss", "distance")
+    metrics: tuple[str, ...] = ("loss", "distance")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.mean()

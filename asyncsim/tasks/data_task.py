@@ -118,7 +118,7 @@ class ClassificationTask(DataTask):
 
     @property
     def signature(self) -> Signature:
-        return Signature.of(self.shape, self.classes)  # type: ignore[attr-defined]
+        return Signature.of(self.shape, self.classes)  # type: ignore[attr-defined]  # subclasses have them
 
     def objective(self) -> Objective:
         from asyncsim.tasks.objective import Classification

@@ -30,7 +30,7 @@ class Objective(Protocol):
 class Classification:
     """Cross-entropy in nats of scores ``(B, C)`` against classes ``(B,)``, and the share of right answers."""
 
-    metrics = ("loss", "accuracy")
+    metrics: tuple[str, ...] = ("loss", "accuracy")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
@@ -47,7 +47,7 @@ class Classification:
 class NextCharacter:
     """Cross-entropy in nats per character of scores ``(B, ..., V)`` against characters ``(B, ...)``; bits are nats / ln 2."""
 
-    metrics = ("loss", "bits_per_char")
+    metrics: tuple[str, ...] = ("loss", "bits_per_char")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
@@ -63,7 +63,7 @@ class NextCharacter:
 class Custom:
     """Any function of outputs and targets that is a mean over samples."""
 
-    metrics = ("loss",)
+    metrics: tuple[str, ...] = ("loss",)
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.loss = loss

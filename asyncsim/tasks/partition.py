@@ -37,7 +37,7 @@ class Partition(Spec):
         """A sampler over ``size`` training samples. ``labels`` has shape ``(size,)``, or is None where the task has none."""
 
 
-partitions = Registry("partition")
+partitions: Registry[Partition] = Registry("partition")
 
 
 def _enough(size: int, batch: int, num_workers: int) -> None:

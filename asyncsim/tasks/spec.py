@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from asyncsim.tasks.task import Task
 
-tasks = Registry("task")
-models = Registry("model")
+tasks: Registry[TaskSpec] = Registry("task")
+models: Registry[ModelSpec] = Registry("model")
 
 MOST_PARAMETERS = 10**12
 """Of a model, or dimensions of a quadratic."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
@@ -11,19 +13,19 @@ from asyncsim.tasks.statistics import Statistics
 
 
 class StageModule:
-    """Consecutive layers of an ``nn.Sequential``, with parameters handed in instead of its own.
+    """Consecutive layers of an ``nn.Sequential``, or the whole of another module, with parameters handed in instead of its own.
 
     ``parameters`` is its piece of the model's flat vector, ``(P_k,)`` long.
     """
 
-    def __init__(self, module: nn.Sequential, first: int, statistics: slice, whole: Statistics) -> None:
+    def __init__(self, module: nn.Module, first: int, statistics: slice, whole: Statistics) -> None:
         self.module = module
         self.layout = Layout.of(module)
         self.parameters = slice(first, first + self.layout.num_parameters)
         self.statistics = statistics
         self._whole = whole
         self._shapes = [torch.empty(shape, device="meta") for shape in self.layout.shapes]
-        self._slots = [
+        self._slots: list[tuple[Any, str]] = [  # torch means Parameters there, and takes any tensor
             (layer, name) for layer in module.modules() for name, value in layer._parameters.items() if value is not None
         ]
 

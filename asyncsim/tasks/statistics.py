@@ -27,7 +27,8 @@ class Statistics:
     def __init__(self, module: nn.Module) -> None:
         layers = batch_norms(module)
         self.size = size_of_statistics(module)
-        like = layers[0].running_mean if layers else torch.empty(0)
+        kept = [layer.running_mean for layer in layers if layer.running_mean is not None]
+        like = kept[0] if kept else torch.empty(0)
         self._flat = torch.empty(self.size, dtype=like.dtype, device=like.device)
         pieces = iter(self._flat.split([layer.num_features for layer in layers for _ in range(2)]))
         for layer in layers:

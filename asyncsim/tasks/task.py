@@ -107,7 +107,7 @@ class Task:
         ``loss(outputs, targets)`` is a mean over samples; without it, classification by cross-entropy.
         UserError where the module or the data do not fit.
         """
-        arrays = Arrays(*(tuple(map(torch.as_tensor, part)) for part in (train, test)), labels=loss is None)  # type: ignore[misc]
+        arrays = Arrays(_tensors(train), _tensors(test), labels=loss is None)
         torch_dtype = floating(dtype)
         splits = dict(prepare(arrays, 0, device, torch_dtype))
         if validation is not None:
@@ -116,7 +116,7 @@ class Task:
         labels = splits["train"][1].cpu().numpy() if loss is None else None
         sampler = (partition or Shuffled()).sampler(len(splits["train"][0]), labels, batch, num_workers, streams)
         source = Batches(splits["train"], sampler, batch, streams)
-        objective = Classification() if loss is None else Custom(loss)
+        objective: Objective = Classification() if loss is None else Custom(loss)
         return cls(copy.deepcopy(module).to(device, torch_dtype), source, objective, splits, batch_norm=batch_norm)
 
     @property
@@ -149,6 +149,7 @@ class Task:
             return
         self.stages = []
         first_layer = first_parameter = first_statistic = 0
+        assert isinstance(self.module, nn.Sequential)
         for count in layers:
             piece = self.module[first_layer : first_layer + count]
             statistics = slice(first_statistic, first_statistic + size_of_statistics(piece))
@@ -183,7 +184,7 @@ class Task:
             return dict.fromkeys(self.metrics, math.nan)
         if self.statistics_size:
             if statistics is None:
-                statistics = self.recalibrate(params) if self.batch_norm == "recalibrate" else self.init_statistics()
+                statistics = self.recalibrate(params) if self.batch_norm == "recalibrate" else self._statistics.unseen
             self._statistics.load(statistics)
         self.bind(params)
         self.module.eval()
@@ -253,6 +254,11 @@ class Task:
             layer.generator = self._masks
         self.has_masks = any(layer.p > 0 for layer in masked)
         self.additive = not self.has_masks and not any(isinstance(layer, _BatchNorm) for layer in layers)
+
+
+def _tensors(part: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+    inputs, targets = part
+    return torch.as_tensor(inputs), torch.as_tensor(targets)
 
 
 def floating(dtype: str) -> torch.dtype:

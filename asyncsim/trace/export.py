@@ -47,7 +47,7 @@ def write_trace(result: Result, path: str | Path, start: float = 0.0, end: float
     passed = messages(events, stages) if stages > 1 else None
     held = stashes(events) if stages > 1 else None
     events = _where(events, (events["end_ns"] >= low) & (events["start_ns"] <= high))
-    if updates is not None:
+    if updates is not None and arrows is not None:
         inside = (updates["time_ns"] >= low) & (updates["time_ns"] <= high)
         updates, arrows = _where(updates, inside), _where(arrows, inside)
     if metrics is not None:
@@ -56,20 +56,20 @@ def write_trace(result: Result, path: str | Path, start: float = 0.0, end: float
         file.write(_names(result, events))
         for part in _chunks(events):
             file.write(_spans(part, stages))
-        if updates is not None:
+        if updates is not None and arrows is not None:
             for index, (part, ends) in enumerate(zip(_chunks(updates), _chunks(arrows), strict=True)):
                 file.write(_arrivals(part, ends))
                 file.write(_flows(part, ends, index * CHUNK))
                 for name in ("staleness", "gap", "loss"):
                     file.write(_counter(name, part["time_ns"], part[name]))
-        if passed is not None:
+        if passed is not None and held is not None:
             file.write(_messages(_where(passed, (passed["start_ns"] >= low) & (passed["end_ns"] <= high))))
             inside = (held["time_ns"] >= low) & (held["time_ns"] <= high)
             file.write(_counter("stash", held["time_ns"][inside], held["stash"][inside]))
         file.write(_queue(events))
-        for name in metrics or ():
-            if name not in ("time_ns", "version", "pushes", "samples"):
-                file.write(_counter(name, metrics["time_ns"], metrics[name]))
+        for name, values in (metrics or {}).items():
+            if metrics is not None and name not in ("time_ns", "version", "pushes", "samples"):
+                file.write(_counter(name, metrics["time_ns"], values))
         return file.count
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from asyncsim.errors import UserError
 
@@ -16,7 +16,7 @@ from asyncsim.errors import UserError
 class TraceFile:
     """A JSON object with the list ``traceEvents``, one event a line."""
 
-    def __init__(self, file: TextIO, head: Mapping[str, Any]) -> None:
+    def __init__(self, file: _Encoded, head: Mapping[str, Any]) -> None:
         self._file = file
         self._first = True
         self.count = 0
@@ -57,7 +57,7 @@ def trace_file(path: Path, head: Mapping[str, Any]) -> Iterator[TraceFile]:
 
 def _text(raw: Any, head: Mapping[str, Any]) -> Iterator[TraceFile]:
     text = _Encoded(raw)
-    file = TraceFile(text, head)  # type: ignore[arg-type]
+    file = TraceFile(text, head)
     yield file
     file.close()
 

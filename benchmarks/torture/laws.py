@@ -147,7 +147,7 @@ def bills(facts: Facts) -> None:
     spent = going_on = 0.0
     for profile in profiles:
         watts = 0.0 if profile.instance is None else profile.instance.busy
-        mine = facts.events["worker"] == profile.index
+        mine = facts.events["worker"] == profile.worker
         spans = facts.events["end_ns"] - facts.events["start_ns"]
         spent += watts * float(spans[mine & working].sum()) / 1e9
         last = int(facts.events["end_ns"][mine].max(initial=0))

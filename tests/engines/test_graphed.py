@@ -8,7 +8,7 @@ from on_device import DEVICE
 
 import asyncsim
 from asyncsim.engine.graphed import GraphedEngine
-from asyncsim.engine.kernels import LocalSteps, gradient
+from asyncsim.engine.kernels import LocalSteps, batch_gradient, gradient
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.registries import tasks
 from asyncsim.scenario import Document, build_scenario
@@ -54,6 +54,36 @@ def test_a_result_outlives_the_next_replay(device):
     kept = [part.clone() for part in parts]
     graphed.submit(gradient, task.init() * 2, 1, 3).result()
     assert all(torch.equal(part, copy) for part, copy in zip(parts, kept, strict=True))
+
+
+class Replayed:
+    """In the place of a CUDA graph: its replay computes in the recorded tensors, as a graph's does."""
+
+    def __init__(self, engine: GraphedEngine) -> None:
+        self.engine = engine
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        fresh = batch_gradient(self.engine.task, *self.engine._buffers)
+        for recorded, value in zip(self.engine._recorded[:2], fresh[:2], strict=True):
+            recorded.copy_(value)
+
+
+def test_what_a_graph_has_recorded_is_handed_out_in_copies():
+    """The part after the replay, without CUDA: all that a gradient has, and nothing that the next replay writes to."""
+    task, serial, graphed = engines(MLP, "cpu")
+    first = graphed.submit(gradient, task.init(), 0, 0).result()
+    graphed._recorded = batch_gradient(graphed.task, *graphed._buffers)
+    graphed._graph = Replayed(graphed)
+    for worker, step in ((0, 0), (1, 2)):
+        one, other = (engine.submit(gradient, task.init(), worker, step).result() for engine in (serial, graphed))
+        assert torch.equal(one.gradient, other.gradient)
+        assert torch.equal(one.loss, other.loss)
+        assert other.gradient is not graphed._recorded.gradient
+        if step == 0:
+            assert torch.equal(other.gradient, first.gradient)
+    assert graphed._graph.replays == 2
 
 
 def test_local_steps_are_left_to_the_serial_way():

@@ -12,7 +12,7 @@ import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.registries import models, tasks
 from asyncsim.scenario import Scenario
-from asyncsim.scenario.stages import Stages
+from asyncsim.scenario.model_cut import Stages
 from asyncsim.tasks import ModelSpec
 from asyncsim.tasks.cutting import Layer, balanced, layers_of
 

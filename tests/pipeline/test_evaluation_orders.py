@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import asyncsim
+from asyncsim.engine.forward_backward import Backward, Forward
 from asyncsim.engine.serial import SerialEngine
-from asyncsim.engine.stages import Backward, Forward
 from asyncsim.messages import Future
 from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.registries import methods, models

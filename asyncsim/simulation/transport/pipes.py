@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import simpy
 
 from asyncsim.units import NANOSECONDS
+
+if TYPE_CHECKING:
+    from asyncsim.simulation.clock import Clock
 
 UNITS = 2**64
 
@@ -69,7 +72,7 @@ class Fair:
     Pipes have capacities in units a nanosecond. A flow that joins or leaves costs O(kinds of flows), not O(flows).
     """
 
-    def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
+    def __init__(self, env: Clock, capacities: Sequence[int]) -> None:
         self.env = env
         self.capacities = capacities
         self._alike: dict[tuple[tuple[int, ...], int | None], Alike] = {}
@@ -96,16 +99,16 @@ class Fair:
 
     def abort(self, flow: Flow) -> None:
         """Stop sending a message. Nothing happens if all of it has passed."""
-        if flow.live:
+        if flow.live and flow.alike is not None:
             self._advance()
-            self._drop(flow)
+            self._drop(flow, flow.alike)
             self._share()
 
-    def _drop(self, flow: Flow) -> None:
+    def _drop(self, flow: Flow, alike: Alike) -> None:
         flow.live = False
-        flow.alike.size -= 1
-        if not flow.alike.size:
-            del self._active[flow.alike]
+        alike.size -= 1
+        if not alike.size:
+            del self._active[alike]
 
     def _advance(self) -> None:
         """Add the work that has been done until now."""
@@ -129,7 +132,11 @@ class Fair:
             if not full:
                 full = [alike for alike in filling if any(levels[pipe] == level for pipe in alike.pipes)]
             for alike in full:
-                alike.rate = alike.cap if alike.cap is not None and (level is None or alike.cap <= level) else level
+                if alike.cap is not None and (level is None or alike.cap <= level):
+                    alike.rate = alike.cap
+                else:
+                    assert level is not None, "without a pipe it has a cap"
+                    alike.rate = level
                 for pipe in alike.pipes:
                     left[pipe] -= alike.rate * alike.size
                     flows[pipe] -= alike.size
@@ -161,7 +168,7 @@ class Fair:
                 flow = heapq.heappop(alike.flows)
                 if flow.live:
                     passed.append(flow)
-                    self._drop(flow)
+                    self._drop(flow, alike)
         for flow in sorted(passed, key=lambda flow: flow.order):
             flow.done.succeed()
         self._share()
@@ -171,7 +178,7 @@ class Fifo:
     """Store and forward: a message passes the worker's own link at the rate ``cap``, and then one pipe after the other. Each
     pipe sends one message at a time at its full rate, first come, first served."""
 
-    def __init__(self, env: simpy.Environment, capacities: Sequence[int]) -> None:
+    def __init__(self, env: Clock, capacities: Sequence[int]) -> None:
         self.env = env
         self.capacities = capacities
         self._lines: list[deque[tuple[Flow, tuple[int, ...]]]] = [deque() for _ in capacities]  # the first is being sent

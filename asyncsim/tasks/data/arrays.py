@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asyncsim.errors import UserError
 from asyncsim.streams import Streams
 
-Part = tuple[np.ndarray, np.ndarray]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = tuple["np.ndarray | Tensor", "np.ndarray | Tensor"]
 """The training or the test part of a data set: inputs ``(n, ...)``, and targets ``(n,)`` or ``(n, ...)``."""
 
 
@@ -59,7 +62,7 @@ class Arrays:
         }
 
 
-def held_out(labels: np.ndarray, count: int, purpose: str) -> np.ndarray:
+def held_out(labels: np.ndarray | Tensor, count: int, purpose: str) -> np.ndarray:
     """Mask ``(n,)`` of ``count`` samples, each class in proportion (largest remainders first), chosen by a fixed stream."""
     rng = Streams(0)(purpose)
     classes, members = np.unique(labels, return_inverse=True)

@@ -114,6 +114,12 @@ def _load(classes: int, version: str, place: Path, modified: int, check: bool) -
     return Arrays(train, parts[-1], divisor=255, mean=layout.mean, std=layout.std)
 
 
+def _member(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
+    member = archive.extractfile(item)
+    assert member is not None, "it is a file"
+    return member.read()
+
+
 def _contents(place: Path, members: list[str]) -> list[tuple[str, bytes]]:
     try:
         if place.is_dir():
@@ -128,7 +134,7 @@ def _contents(place: Path, members: list[str]) -> list[tuple[str, bytes]]:
             lacking = [name for name in members if name not in files]
             if lacking:
                 raise UserError(f"{place} lacks {', '.join(lacking)}; get it again")
-            return [(name, archive.extractfile(files[name]).read()) for name in members]  # type: ignore[union-attr]
+            return [(name, _member(archive, files[name])) for name in members]
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as error:
         raise UserError(f"{place} cannot be read: {error}; get it again") from error
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from asyncsim.engine.kernels import Kernel
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
@@ -62,35 +63,40 @@ class Forward:
 
     def run(self, task: Task, streams: Streams) -> Tensor:
         """Compute the activation, unless that has been done."""
-        if self.output is None:
+        output = self.output
+        if output is None:
             if self.below is None:
-                self.input = self.source.samples(task)[0]
+                inputs = self.source.samples(task)[0]
             else:
-                self.input = self.below.run(task, streams).detach().requires_grad_()
-            self._run(task, streams, self.params.clone() if self.copy else self.params)
+                inputs = self.below.run(task, streams).detach().requires_grad_()
+            params = self.params
+            assert params is not None, "it is not over"
+            output = self._run(task, streams, params.clone() if self.copy else params, inputs)
             self.below = None
-        return self.output
+        return output
 
     def again(self, task: Task, streams: Streams, params: Tensor) -> Forward:
         """A new forward pass from the same input with other parameters. This one is kept, as the stage above may still need it.
         """
         self.run(task, streams)
+        assert self.input is not None, "it has run"
         anew = copy.copy(self)
-        anew.input = self.input.detach().requires_grad_(self.input.requires_grad)
-        anew._run(task, streams, params)
+        anew._run(task, streams, params, self.input.detach().requires_grad_(self.input.requires_grad))
         return anew
 
-    def _run(self, task: Task, streams: Streams, params: Tensor) -> None:
+    def _run(self, task: Task, streams: Streams, params: Tensor, inputs: Tensor) -> Tensor:
+        self.input = inputs
         if task.has_masks:
             task.seed_masks(streams.integer("dropout", self.member, self.batch, self.stage))
         stage = task.stages[self.stage]
         self.leaves = stage.leaves(params)
         # A layer may write into what it is handed; a batch is forwarded again when it is replayed.
-        self.output = stage.forward(self.leaves, self.input if self.stage else self.input.clone())
+        output = self.output = stage.forward(self.leaves, inputs if self.stage else inputs.clone())
         self.statistics = stage.read_statistics()
+        return output
 
 
-class Backward:
+class Backward(Kernel):
     """A kernel: gradient ``(P_k,)`` of a stage for one batch, and the error signal for the stage below.
 
     ``key`` is worker and batch. ``upper`` gives the error signal from above; None at the last stage, which starts from the loss.
@@ -137,15 +143,19 @@ class Backward:
         if self.computed is not None:
             return self.computed
         forward = self.forward
+        assert forward is not None, "it has not been computed"
         output = forward.run(task, streams)
         if self.late is not None and self.replay:
             forward = forward.again(task, streams, self.late)
-            output = forward.output
+            output = forward.run(task, streams)
         elif self.late is not None:
             for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):
                 leaf.data.copy_(value)  # within the graph, whose version counters do not notice
         inner = self.stage > 0
-        wanted = [*forward.leaves, forward.input] if inner else forward.leaves
+        wanted = list(forward.leaves)
+        if inner:
+            assert forward.input is not None, "it has run"
+            wanted.append(forward.input)
         if self.upper is None:
             loss = task.loss(output, forward.source.samples(task)[1])
             parts = torch.autograd.grad(loss, wanted)
@@ -154,7 +164,7 @@ class Backward:
             loss = torch.full((), torch.nan, device=output.device, dtype=output.dtype)
             parts = torch.autograd.grad(output, wanted, signal if self.shrink == 1.0 else signal * self.shrink)
         if inner:
-            *parts, self.signals[self.key] = parts
+            parts, self.signals[self.key] = parts[:-1], parts[-1]
         self.computed = Gradient(torch.cat([part.reshape(-1) for part in parts]), loss.detach(), forward.statistics)
         self.forward = self.upper = self.late = self.future = None
         return self.computed
