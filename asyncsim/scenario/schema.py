@@ -129,6 +129,7 @@ class Scenario(Spec):
             (fitting.ALL_REDUCE, ("cluster", "all_reduce"), cluster.all_reduce),
             (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
             (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
+            (fitting.SERVICE, ("cluster", "server", "service"), True if cluster.server.service.expected else None),
             (fitting.VIEWS, ("method",), True if Need.OLD_VERSIONS in needs else None),
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
             (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
+    from asyncsim.simulation.exchanging import Exchanging
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
     from asyncsim.simulation.restarts import Restarts
@@ -43,6 +44,7 @@ class Verbs:
     transport: Transport
     overlapping: bool
     sized: bool
+    exchanging: Exchanging | None
     held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
     late: dict[tuple[int, int], Tensor]
 
@@ -68,7 +70,7 @@ class Verbs:
         passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
         if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
-            yield from self._passing(passage)
+            yield from self.passing(passage)
             self.spans.end(worker)
         observers.sent(worker, DOWN, nbytes)
         return snapshot
@@ -111,13 +113,13 @@ class Verbs:
         passage = self.transport.carry(worker, step, UP, nbytes)
         if passage is not None and behind is None:
             self.spans.begin(worker, UPLOAD)
-            yield from self._passing(passage)
+            yield from self.passing(passage)
             self.spans.end(worker)
         elif passage is not None:
-            yield from self._passing(passage)
+            yield from self.passing(passage)
         self.observers.sent(worker, UP, nbytes)
 
-    def _passing(self, passage: Passage) -> Iterable[Any]:
+    def passing(self, passage: Passage) -> Iterable[Any]:
         """The events of a passage."""
         return (self.env.timeout(passage),) if isinstance(passage, int) else passage
 
@@ -139,6 +141,8 @@ class Verbs:
             worker.work.cancel()
             worker.work = None
         worker.step += 1
+        if self.exchanging is not None:
+            self.exchanging.give_up(worker)
 
     def lose(self, worker: Worker, step: int) -> None:
         """The result of a step will not arrive."""
