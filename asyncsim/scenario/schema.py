@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -138,6 +138,8 @@ class Scenario(Spec):
             if value is not None and exclusion.missed(needs):
                 shown = value if isinstance(value, str | bool) else None
                 raise located("scenario", [(where, shown, exclusion.sentence(self.method.kind, needs))])
+        if Need.PEERS in needs and cluster.network is not None:
+            self._sites_fit(combinations(sorted(set(cluster.network.sites(cluster.num_workers))), 2))
         for group in range(self.groups if self.stages.count > 1 and self.cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
 
@@ -147,6 +149,13 @@ class Scenario(Spec):
         for one, other in pairwise(workers):
             if network.distance(sites[one], sites[other]) is None:
                 message = f"no round-trip time is known between the regions of workers {one} and {other}, stages of one model"
+                raise located("scenario", [(("cluster", "network"), network.kind, message)])
+
+    def _sites_fit(self, pairs: Iterable[tuple[int, int]]) -> None:
+        network = self.cluster.network
+        for one, other in pairs:
+            if network.distance(one, other) is None:
+                message = f"no round-trip time is known between sites {one} and {other}, whose workers exchange with each other"
                 raise located("scenario", [(("cluster", "network"), network.kind, message)])
 
     @property
