@@ -37,18 +37,29 @@ class Exchanging:
 
     def deliver(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Events:
         """Push and exchange, in the order of the rule."""
-        sim = self._sim
-        if not self._rule.combines_first:
+        sim, first = self._sim, self._rule.combines_first
+        number = self._pushes(worker)
+        if not first:
             yield from sim.push(worker, snapshot, work)
-            if sim.overlapping:
-                yield from self._begin(worker, self._exchange(worker, self._pushes(worker) - 1, behind=worker.step))
-            else:
-                yield from self._exchange(worker, self._pushes(worker) - 1)
-        elif sim.overlapping:
-            yield from self._begin(worker, self._then_push(worker, worker.step, snapshot, work), work)
-        else:
-            yield from self._exchange(worker, self._pushes(worker))
-            yield from sim.push(worker, snapshot, work)
+        while worker.sending is not None:
+            yield from sim.wait(worker, worker.sending)
+        if sim.over:
+            return
+        if first:
+            number = self._pushes(worker)  # those that were on their way are made now
+        partners = sim.progress[worker.stage].partners(worker.member, number)
+        sim.server.set_out(worker.index, number, partners)
+        if not sim.overlapping:
+            yield from self._travel(worker, number, partners)
+            if first:
+                yield from sim.push(worker, snapshot, work)
+            return
+        events = self._travel(worker, number, partners, behind=worker.step)
+        if first:
+            worker.work, worker.left = None, work
+            sim.progress[worker.stage].sent(worker.member)
+            events = self._then_push(worker, worker.step, snapshot, work, events)
+        worker.sending = sim.env.process(self._behind(worker, events))
 
     def give_up(self, worker: Worker) -> None:
         """A round has been interrupted: the exchange that belongs to its push, if it has made one, will not be."""
@@ -58,25 +69,15 @@ class Exchanging:
     def _pushes(self, worker: Worker) -> int:
         return self._sim.progress[worker.stage].received(worker.member)
 
-    def _begin(self, worker: Worker, events: Events, work: Future | None = None) -> Events:
-        """Let an exchange go on in the background, once the one before is over."""
-        sim = self._sim
-        while worker.sending is not None:
-            yield from sim.wait(worker, worker.sending)
-        if self._rule.combines_first:
-            worker.work, worker.left = None, work
-            sim.progress[worker.stage].sent(worker.member)
-        worker.sending = sim.env.process(self._behind(worker, events))
-
     def _behind(self, worker: Worker, events: Events) -> Events:
         with suppress(simpy.Interrupt):
             yield from events
         worker.sending = None
 
-    def _then_push(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> Events:
+    def _then_push(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None, events: Events) -> Events:
         """An exchange in the background, and the push after it."""
         try:
-            yield from self._exchange(worker, self._pushes(worker), behind=step)
+            yield from events
         except simpy.Interrupt:
             self._sim.lose(worker, step)
             if work is not None:
@@ -84,14 +85,11 @@ class Exchanging:
             return
         self._sim.arrivals.deliver(worker, step, snapshot, work)
 
-    def _exchange(self, worker: Worker, number: int, behind: int | None = None) -> Events:
-        """One exchange: to each partner in turn."""
+    def _travel(self, worker: Worker, number: int, partners: tuple[int, ...], behind: int | None = None) -> Events:
+        """The messages of one exchange, which have set out, go to each partner in turn; in the background of a step ``behind``, or
+        in sight."""
         sim = self._sim
-        if sim.over:
-            return
         step, most = worker.step if behind is None else behind, self._rule.most_partners
-        partners = sim.progress[worker.stage].partners(worker.member, number)
-        sim.server.set_out(worker.index, number, partners)
         try:
             for place, index in enumerate(partners):
                 partner, draw = sim.workers[index], step * most + place
