@@ -47,7 +47,7 @@ class Settings(Spec):
     @field_validator("graph")
     @classmethod
     def _without_form(cls, graph: Gossip) -> Gossip:
-        if "form" in graph.model_fields_set:
+        if graph.form != type(graph).model_fields["form"].default:
             raise ValueError("`form` is a setting of the exchange, not of its graph")
         return graph
 

@@ -48,7 +48,7 @@ class Settings(Spec):
     @field_validator("graph")
     @classmethod
     def _without_form(cls, graph: Gossip) -> Gossip:
-        if "form" in graph.model_fields_set:
+        if graph.form != type(graph).model_fields["form"].default:
             raise ValueError("`form` is for rounds in which all mix at once; here every worker steps first and then sends")
         return graph
 

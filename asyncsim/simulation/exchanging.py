@@ -35,12 +35,12 @@ class Exchanging:
         self._sim = sim
         self._rule = rule
 
-    def deliver(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Events:
+    def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Events:
         """Push and exchange, in the order of the rule."""
         sim, first = self._sim, self._rule.combines_first
         number = self._pushes(worker)
         if not first:
-            yield from sim.push(worker, snapshot, work)
+            yield from sim.deliver(worker, snapshot, work)
         while worker.sending is not None:
             yield from sim.wait(worker, worker.sending)
         if sim.over:
@@ -52,7 +52,7 @@ class Exchanging:
         if not sim.overlapping:
             yield from self._travel(worker, number, partners)
             if first:
-                yield from sim.push(worker, snapshot, work)
+                yield from sim.deliver(worker, snapshot, work)
             return
         events = self._travel(worker, number, partners, behind=worker.step)
         if first:
@@ -86,8 +86,8 @@ class Exchanging:
         self._sim.arrivals.deliver(worker, step, snapshot, work)
 
     def _travel(self, worker: Worker, number: int, partners: tuple[int, ...], behind: int | None = None) -> Events:
-        """The messages of one exchange, which have set out, go to each partner in turn; in the background of a step ``behind``, or
-        in sight."""
+        """The messages of one exchange, which have set out, go to each partner in turn: in sight, or in the background of a later
+        step than ``behind``, to which they belong."""
         sim = self._sim
         step, most = worker.step if behind is None else behind, self._rule.most_partners
         try:

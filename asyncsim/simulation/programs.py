@@ -21,7 +21,7 @@ programs = Registry("program", home=PAPERS)
 
 
 class Program(Spec):
-    """One round of a worker: read, compute, push (and exchange, where workers do that).
+    """One round of a worker: read, compute, push.
 
     An interrupt (a crash or a recall) may end a round at any point; the worker then begins the next round when it can.
     """
@@ -52,9 +52,7 @@ class Program(Spec):
         snapshot = yield from sim.read(worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
-        if sim.exchanging is not None:
-            yield from sim.exchanging.deliver(worker, snapshot, work)
-        elif sim.overlapping:
+        if sim.overlapping and sim.exchanging is None:
             yield from hand_over(sim, worker, snapshot, work)
         else:
             yield from sim.upload(worker)

@@ -124,7 +124,15 @@ class Verbs:
         return (self.env.timeout(passage),) if isinstance(passage, int) else passage
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
-        """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
+        """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it. Where
+        workers exchange, it is applied to the worker's own parameters, and they exchange before or after it."""
+        if self.exchanging is not None:
+            yield from self.exchanging.push(worker, snapshot, work)
+        else:
+            yield from self.deliver(worker, snapshot, work)
+
+    def deliver(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
+        """Deliver a result, and nothing else."""
         worker.work, worker.left = None, work
         self.progress[worker.stage].sent(worker.member)
         served = self.arrivals.deliver(worker, worker.step, snapshot, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_pairs_keep_the_sum_and_agree(make, method):
         rows = torch.stack([row.params for row in shard.rows])
         assert (rows.sum(0) - total).abs().max() < 1e-12
         spreads.append(float((rows - rows.mean(0)).norm()))
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(spreads, spreads[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(spreads))
     assert spreads[-1] < 1e-12 * spreads[0] or spreads[-1] < 1e-10
     assert shard.weight == 5.0
 

@@ -75,8 +75,8 @@ def test_a_lag_hides_the_messages(make):
 @pytest.mark.parametrize("method", [SYNC, LATE, FAR])
 def test_a_plain_loop_gives_the_same(make, loop, method):
     """Each worker in the order of its rounds, by times from the recursion above: what has arrived before it begins, and is of a
-    round that it has done, is added; the gradient is taken at x / w. Ends at the run's parameters, all that is on its way included.
-    """
+    round that it has done, is added; the gradient is taken at x / w. Ends at the run's parameters, with all that is on its
+    way."""
     scenario = make(method, cluster=LINKS, updates=150)
     result = asyncsim.simulate(scenario)
     gradient, workers = loop(scenario)
@@ -89,10 +89,10 @@ def test_a_plain_loop_gives_the_same(make, loop, method):
     done = [0] * N
     mail: list[list[tuple[int, int, int, torch.Tensor, float]]] = [[] for _ in range(N)]
     biased = 0.0
-    for i, t in sorted(((i, t) for i in range(N) for t in range(rows[i])), key=lambda each: ended[each[0]][each[1]]):
+    for i, t in sorted(((w, r) for w in range(N) for r in range(rows[w])), key=lambda each: ended[each[0]][each[1]]):
         me = workers[i]
         took = sorted((m for m in mail[i] if m[0] < t and m[2] <= start[i][t]), key=lambda m: m[:2])
-        mail[i] = [m for m in mail[i] if m not in took] if not took else [m for m in mail[i] if all(m is not x for x in took)]
+        mail[i] = [m for m in mail[i] if all(m is not x for x in took)]
         for _, _, _, x, w in took:
             me.x, me.w = me.x + x, me.w + w
         biased = max(biased, abs(me.w - 1))
@@ -163,11 +163,10 @@ def test_who_leaves_takes_its_mass_along(make):
     for _ in sim.run(lambda: True):
         pass
     shard = sim.server.shards[0]
-    held = [each for each in (*shard.rows, *shard.under_way, *shard.mail)]
     assert shard.weight == pytest.approx(N, abs=1e-12)
     gone = shard.rows[2].weight + sum(each.weight for each in shard.mail if each.receiver == 2)
     assert 0 < gone < N
     vectors = sum(each.params for i, each in enumerate(shard.rows) if i != 2)
-    vectors = vectors + sum(each.vector for each in held[N:] if each.receiver != 2)
+    vectors = vectors + sum(each.vector for each in shard.under_way + shard.mail if each.receiver != 2)
     torch.testing.assert_close(sim.server.params, vectors / (N - gone), rtol=0, atol=1e-12)
     assert all(each.receiver != 2 for each in shard.under_way)
