@@ -26,6 +26,8 @@ METHODS: dict[str, Any] = {
     "push-sum": "sgp", "push-sum, lag": {"kind": "sgp", "lag": 2}, "peers": {"kind": "sgp", "peers": 2, "graph": "ring"},
     "push-sum, nobody waits": {"kind": "sgp", "consistency": "asp"},
     "ssp": {"kind": "ad_psgd", "consistency": {"kind": "ssp", "bound": 1}},
+    "what is stale is dropped": {"kind": "sgp", "lag": 1, "before": [{"kind": "drop_stale", "bound": 4}]},
+    "by the gap": {"kind": "ad_psgd", "before": ["gap_aware"]},
     "rounds": {"kind": "custom", "exchange": {"kind": "gossip", "graph": "ring"}, "consistency": "bsp"},
     "all-reduce": IN_ROUNDS, "lagged all-reduce": LAGGED,
 }  # fmt: skip
@@ -120,3 +122,57 @@ def test_bytes_and_prices(make):
     assert asyncsim.plan(pairs).summary["bytes_sent"] == 4 * 10 * 2 * size
     push = asyncsim.plan(make({"kind": "sgp", "peers": 2}, workers=4, cluster=cluster, run={"time": "10.5s"}))
     assert push.summary["bytes_sent"] == pytest.approx(4 * 10 * 2 * (size + 8))
+
+
+def test_the_gap_is_that_of_the_worker_s_own_model(make):
+    """Gap-Aware in front of pairs divides by how far the model that it is applied to has moved (from a worker's second push on);
+    where nobody else moves it, by 1."""
+    apart = asyncsim.simulate(make({"kind": "ad_psgd", "before": ["gap_aware"]})).updates
+    later = apart[apart.groupby("worker").cumcount() > 0]
+    assert later["gap"].min() > 0
+    assert later["penalty"].min() > 1
+    push = asyncsim.simulate(make({"kind": "sgp", "before": ["gap_aware"]})).updates
+    assert set(push["gap"]) == {0.0}
+    assert set(push["penalty"]) == {1.0}
+
+
+def test_a_fleet_of_runs_gives_each_its_own_bits(make):
+    scenarios = [make(method, updates=40, engine="batched", seed=seed) for seed in (0, 1) for method in ("ad_psgd", "sgp")]
+    for one, alone in zip(asyncsim.simulate_many(scenarios), map(asyncsim.simulate, scenarios), strict=True):
+        assert one.fingerprints == alone.fingerprints
+
+
+@pytest.mark.parametrize(("peer", "seconds"), [(1, 1 + 1.0), (2, 1 + 0.3 + 2 * 1.0)], ids=["in the rack", "to the other rack"])
+def test_messages_share_the_pipes_between_two_workers(make, own, peer, seconds):
+    """Racks of two, a pipe as thick as one worker's link, 1 s for a message alone: both workers of a rack send to the other rack
+    at once and take twice as long, after a hop of 0.3 s. Within a rack nothing is shared."""
+
+    @exchanges.register("test_across")
+    class Across(Exchange):
+        def partners(self, worker, number, members, streams):
+            return (worker ^ peer,)
+
+        def shares(self, partners):
+            return dict.fromkeys(partners, 0.5)
+
+    size = 1e6
+    cluster = {
+        "compute": "1s", "uplink": {"bandwidth": size},
+        "network": {"kind": "rack", "racks": [2, 2], "uplink": size, "hop": "300ms"},
+    }  # fmt: skip
+    method = {"kind": "custom", "exchange": "test_across", "consistency": "heard"}
+    plan = asyncsim.plan(make(method, workers=4, cluster=cluster, run={"time": "40s"}, push=size))
+    spans = plan.events.query("kind == 'compute' and worker == 3")["start_ns"].to_numpy() / 1e9
+    assert spans[1:] - spans[:-1] == pytest.approx(seconds)
+    assert len(spans) > 10
+
+
+def test_the_way_between_any_two_regions_must_be_known(make):
+    """Public tables have only some pairs. Every two workers may meet, so the rest is refused, not taken as no time at all."""
+    def network(*regions):
+        return {"network": {"kind": "aws_2017_regions", "regions": list(regions)}}
+
+    assert make("sgp", workers=2, cluster=network("us-east-1", "us-west-2")).cluster.network is not None
+    assert make("asgd", workers=3, cluster=network("us-east-1", "us-west-2", "sa-east-1")).cluster.network is not None
+    with pytest.raises(ScenarioError, match="no round-trip time is known between sites 1 and 2, whose workers exchange"):
+        make("sgp", workers=3, cluster=network("us-east-1", "us-west-2", "sa-east-1"))
