@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
@@ -87,8 +88,18 @@ class Peers(Rows):
     def __init__(self, rows: list[Own], exchange: Exchange) -> None:
         super().__init__(rows)
         self.exchange = exchange
-        self.under_way: list[Parcel] = []
-        self.mail: list[Parcel] = []  # has arrived, and is taken in when its receiver reads
+        self._sent: list[list[Parcel]] = [[] for _ in rows]  # by sender: under way
+        self._mail: list[list[Parcel]] = [[] for _ in rows]  # by receiver: has arrived, and is taken in when that reads
+
+    @property
+    def under_way(self) -> list[Parcel]:
+        """What is on its way, in the order of the senders."""
+        return list(chain.from_iterable(self._sent))
+
+    @property
+    def mail(self) -> list[Parcel]:
+        """What has arrived and has not been taken in, in the order of the receivers."""
+        return list(chain.from_iterable(self._mail))
 
     def state(self) -> dict[str, Any]:
         parcels = [[[p.sender, p.number, p.receiver, p.weight, p.vector] for p in them] for them in (self.under_way, self.mail)]
@@ -96,7 +107,11 @@ class Peers(Rows):
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self.under_way, self.mail = ([Parcel(*each) for each in them] for them in state["parcels"])
+        under_way, mail = state["parcels"]
+        for each in (Parcel(*fields) for fields in under_way):
+            self._sent[each.sender].append(each)
+        for each in (Parcel(*fields) for fields in mail):
+            self._mail[each.receiver].append(each)
         for row, weight in zip(self.rows, state["weights"], strict=True):
             row.weight = weight
 
@@ -150,25 +165,23 @@ class Peers(Rows):
         row = self.rows[worker]
         for partner, share in shares.items():
             vector = None if row.params is None else row.params * share
-            self.under_way.append(Parcel(worker, number, partner, row.weight * share, vector))
+            self._sent[worker].append(Parcel(worker, number, partner, row.weight * share, vector))
         row.hold(None if row.params is None else row.params * left, row.weight * left)
 
     def meet(self, worker: int, partner: int, number: int) -> None:
         """A message has arrived at ``partner``, and been answered if the rule is so. A share whose receiver has left meanwhile
         goes back to its sender."""
-        arrived = [each for each in self.under_way if (each.sender, each.receiver, each.number) == (worker, partner, number)]
-        for each in arrived:
-            self.under_way.remove(each)
+        arrived = [each for each in self._sent[worker] if (each.receiver, each.number) == (partner, number)]
+        self._sent[worker] = [each for each in self._sent[worker] if (each.receiver, each.number) != (partner, number)]
         if partner in self.progress.departed:
             self._add(worker, arrived)
             return
-        self.mail += arrived
+        self._mail[partner] += arrived
         self._mix(worker, partner)
 
     def take_back(self, worker: int) -> None:
         """The messages of a worker that are under way will not arrive: it keeps what they carried."""
-        mine = [each for each in self.under_way if each.sender == worker]
-        self.under_way = [each for each in self.under_way if each.sender != worker]
+        mine, self._sent[worker] = self._sent[worker], []
         self._add(worker, mine)
 
     def _mix(self, worker: int, partner: int) -> None:
@@ -192,9 +205,9 @@ class Peers(Rows):
     def _take_mail(self, member: int) -> None:
         """Take in what has arrived from senders that were in the same round or before, in the order of rounds and senders."""
         pushes = self.progress.received(member)
-        mine = [each for each in self.mail if each.receiver == member and each.number < pushes]
+        mine = [each for each in self._mail[member] if each.number < pushes]
         if mine:
-            self.mail = [each for each in self.mail if each.receiver != member or each.number >= pushes]
+            self._mail[member] = [each for each in self._mail[member] if each.number >= pushes]
             self._add(member, sorted(mine, key=lambda each: (each.number, each.sender)))
 
     def _add(self, member: int, parcels: list[Parcel]) -> None:
