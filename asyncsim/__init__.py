@@ -29,6 +29,7 @@ _HOMES = {
     "UserError": "asyncsim.errors",
     "registries": "asyncsim.registries",
     "Delay": "asyncsim.cluster", "Consistency": "asyncsim.consistency", "Gossip": "asyncsim.gossip", "Need": "asyncsim.needs",
+    "Exchange": "asyncsim.exchange",
     "Transform": "asyncsim.policies", "StepRule": "asyncsim.policies", "Schedule": "asyncsim.policies",
     "Method": "asyncsim.methods", "Bundle": "asyncsim.methods", "Program": "asyncsim.simulation.programs",
     "TaskSpec": "asyncsim.tasks", "ModelSpec": "asyncsim.tasks", "Partition": "asyncsim.tasks",

@@ -13,8 +13,9 @@ from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
+from asyncsim.simulation.peers import Own, Peers
 from asyncsim.simulation.progress import WorkerProgress
-from asyncsim.simulation.rows import Mixed, Row
+from asyncsim.simulation.rows import Mixed, Row, Rows
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.simulation import Simulation
@@ -52,7 +53,7 @@ def assemble(
         engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
-        engine, recorder, streams, costs(scenario, cut, bundle),
+        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange,
     )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def foreseen(scenario: Scenario) -> Foreseen:
     return found
 
 
-def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) -> Shard | Mixed:
+def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) -> Shard | Rows:
     """The shard of one stage, or of a whole model."""
     program, count, groups = bundle.program, scenario.stages.count, scenario.groups
     layers: tuple[slice, ...] = ()
@@ -87,7 +88,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             statistics = None
     messages = None if scenario.push is not None or _alone(scenario) else untreated(scenario, scenario.cut(), bundle)
     message = None if messages is None else messages[stage]
-    progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed))
+    progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed), bundle.exchange)
 
     def shard(kind: type[Shard]) -> Shard:
         policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)
@@ -103,7 +104,12 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.average = None if task is None else task.average_statistics
         return one
 
-    return shard(Shard) if bundle.gossip is None else Mixed([shard(Row) for _ in range(groups)], bundle.gossip)
+    exchange = bundle.exchange
+    if exchange is None:
+        return shard(Shard)
+    if exchange.in_rounds is None:
+        return Peers([shard(Own) for _ in range(groups)], exchange)
+    return Mixed([shard(Row) for _ in range(groups)], exchange.in_rounds)
 
 
 def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[tuple[float, int]] | None:
@@ -111,7 +117,8 @@ def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[tuple[float,
     cluster = scenario.cluster
     if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
         return None
-    numbers = cut.parameters or (scenario.task.num_parameters() if bundle.uplink or bundle.downlink else 1,)
+    counted = bundle.uplink or bundle.downlink or Need.PEERS in bundle.needs
+    numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
     return [(scenario.message_bytes * part / sum(numbers), part) for part in numbers]
 
 
@@ -129,6 +136,10 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
             return tuple(given * part / sum(part for _, part in messages) for _, part in messages)
         return tuple(message_bytes(transforms, *message) for message in messages)
 
+    if Need.PEERS in bundle.needs:  # rows lie on the workers
+        nbytes, numbers = (0.0, 1) if messages is None else messages[0]
+        nbytes = nbytes if messages is None or scenario.push is None else scenario.push
+        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, numbers))
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)

@@ -61,6 +61,23 @@ class Progress(Protocol):
         """The version of the snapshot on which the worker computes now."""
         ...
 
+    def received(self, worker: int) -> int:
+        """The number of pushes that the worker has delivered. Unlike its clock it is not moved on when the worker comes back."""
+        ...
+
+    def exchanged(self, worker: int) -> int:
+        """The number of the worker's exchanges that are over: the messages have arrived, or never will."""
+        ...
+
+    def hears(self, worker: int, number: int) -> tuple[int, ...]:
+        """The workers whose messages go to this one in their exchange ``number``."""
+        ...
+
+    @property
+    def exchanges(self) -> int:
+        """The number of exchanges of all workers that are over."""
+        ...
+
 
 class Consistency(Spec):
     """A rule with two questions. ``admits``: may this worker read now? ``recalls``: should it abandon what it computes now?
@@ -199,3 +216,31 @@ class Lockstep(Consistency):
 
     def expects(self, worker: int, progress: Progress) -> str:
         return f"version {progress.version + 1}"
+
+
+@consistencies.register("heard")
+class Heard(Consistency):
+    """For workers that exchange with each other: one begins round ``t`` when all messages for it of round ``t - 1 - lag`` and
+    before have arrived. It waits for those whom it hears, not for all; who crashed without leaving for good is waited for.
+
+    ``lag`` 0 is the synchronous exchange. With a lag (and ``overlap`` of the program) a message travels while its sender
+    computes, and may be so many rounds late before its receiver waits for it.
+    """
+
+    lag: int = Field(default=0, ge=0)
+
+    @property
+    def needs(self) -> Need:  # type: ignore[override]
+        return Need.WAITS | Need.HEARS | Need.WHOLE_MODELS | (Need.LAGS if self.lag else Need.NOTHING)
+
+    def admits(self, worker: int, progress: Progress) -> bool:
+        due = progress.received(worker) - self.lag
+        return due <= 0 or all(progress.exchanged(other) >= due for other in progress.hears(worker, due - 1))
+
+    def watches(self, progress: Progress) -> Hashable:
+        return progress.exchanges, progress.members
+
+    def expects(self, worker: int, progress: Progress) -> str:
+        due = progress.received(worker) - self.lag
+        late = [other for other in progress.hears(worker, due - 1) if progress.exchanged(other) < due]
+        return f"the messages of round {due - 1} from {', '.join(map(str, late))}"

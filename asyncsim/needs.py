@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class Need(enum.Flag):
-    """Properties of transforms, step rules, consistency rules, programs and gossip.
+    """Properties of transforms, step rules, consistency rules, programs and exchanges.
 
     A part declares those that hold for it in ``needs``, joined by ``|``. What is declared is enforced: a transform that drops a
     push without having said so ends the run with an error. What cannot go together is refused before the run
@@ -40,6 +40,8 @@ class Need(enum.Flag):
     SIZES = enum.auto()
     LAGS = enum.auto()
     CLOSES = enum.auto()
+    PEERS = enum.auto()
+    HEARS = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -82,6 +84,8 @@ MEANING: dict[Need, str] = {
     Need.CLOSES: "closes a group of pushes at a time of its own, not only when a push arrives",
     Need.SIZES: "the size of a message depends on what is in it, not on counts alone",
     Need.LAGS: "the push of a round travels while the next round is computed",
+    Need.PEERS: "workers send messages to each other; a push stays at its own worker",
+    Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
 }
 """What each property says about a part."""
 

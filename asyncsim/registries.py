@@ -24,6 +24,7 @@ from asyncsim.cluster.outage_sources import outages
 from asyncsim.cluster.prices import instances
 from asyncsim.consistency import consistencies
 from asyncsim.engine.spec import engines
+from asyncsim.exchange import exchanges
 from asyncsim.gossip import gossips
 from asyncsim.methods.method import methods
 from asyncsim.policies.schedule import schedules
@@ -39,6 +40,7 @@ __all__ = [
     "consistencies",
     "delays",
     "engines",
+    "exchanges",
     "gossips",
     "instances",
     "methods",
@@ -56,8 +58,8 @@ __all__ = [
 
 ALL: dict[str, Registry[Any]] = {
     "methods": methods, "policies": policies, "optimizers": optimizers, "schedules": schedules, "consistencies": consistencies,
-    "programs": programs, "orders": orders, "gossips": gossips, "delays": delays, "networks": networks, "outages": outages,
-    "instances": instances,
+    "programs": programs, "orders": orders, "exchanges": exchanges, "gossips": gossips,
+    "delays": delays, "networks": networks, "outages": outages, "instances": instances,
     "tasks": tasks, "models": models, "partitions": partitions, "engines": engines,
 }  # fmt: skip
 """By name, in the order in which `asyncsim list` shows them."""

@@ -34,7 +34,7 @@ FLOORS: dict[str, float] = {
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
-    "tasks": 2, "engine": 2, "policies": 2, "consistency": 2, "gossip": 2,
+    "tasks": 2, "engine": 2, "policies": 2, "consistency": 2, "gossip": 2, "exchange": 2.1,
     # 3: the clock, and what it needs to be stopped and set going again
     "simulation": 3, "checkpoint": 3.1,
     # 4: putting it together, in this order. A paper's file in `methods` has its own transforms and step rules beside its bundle
@@ -61,7 +61,7 @@ PACKAGES: dict[str, set[str]] = {
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
-    "gossip": {"pydantic"},
+    "gossip": {"pydantic"}, "exchange": set(),
     "registries": set(),
     "scenario": {"numpy", "pydantic", "ruamel"}, "assembling": set(), "memory": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},

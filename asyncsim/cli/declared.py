@@ -9,11 +9,12 @@ from asyncsim.cli.layout import Column, show_table
 from asyncsim.methods import Method
 from asyncsim.needs import MEANING, Need
 from asyncsim.policies import SGD
-from asyncsim.registries import consistencies, gossips, methods, optimizers, policies, programs
+from asyncsim.registries import consistencies, exchanges, gossips, methods, optimizers, policies, programs
 from asyncsim.registry import Registry, Spec
 
 PARTS: dict[str, Registry[Any]] = {
-    "policies": policies, "optimizers": optimizers, "consistencies": consistencies, "programs": programs, "gossips": gossips,
+    "policies": policies, "optimizers": optimizers, "consistencies": consistencies, "programs": programs, "exchanges": exchanges,
+    "gossips": gossips,
 }  # fmt: skip
 S = TypeVar("S", bound=Spec)
 WORKERS, STAGES = 4, 2

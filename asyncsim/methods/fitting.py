@@ -66,3 +66,29 @@ SERVER_CRASH = Exclusion(
     Need.NOTHING, Need.PASSES | Need.OWN_PARAMETERS,
     "in `{method}` the workers hold the parameters themselves, not a server; take `cluster.faults`",
 )  # fmt: skip
+WHOLE = Exclusion(
+    Need.NOTHING, Need.WHOLE_MODELS, "stages exchange by the setting `gossip` of a method of pipelines, not by an `exchange`",
+)  # fmt: skip
+PEERS = Exclusion(
+    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS,
+    "workers that exchange with each other apply their pushes where they are, one by one, so rounds and updates of all, stages "
+    "and older versions are nothing for `{method}`",
+)  # fmt: skip
+IN_ROUNDS = Exclusion(
+    Need.ROUNDS, Need.NOTHING,
+    "an exchange in rounds takes a rule by which everybody pushes once in a round: give `{method}` `consistency: bsp`",
+)  # fmt: skip
+APART = Exclusion(
+    Need.NOTHING, Need.EVERYONE | Need.PASSES,
+    "with an exchange every worker has a policy of its own, which gets the pushes of that worker alone; leave the mean of all "
+    "to the exchange (`method: {{kind: custom, ...}}`)",
+)  # fmt: skip
+AT_HOME = Exclusion(
+    Need.NOTHING, Need.PEERS,
+    "pushes and parameters do not travel in `{method}`, where workers exchange with each other",
+)  # fmt: skip
+HEARING = Exclusion(
+    Need.PEERS, Need.NOTHING,
+    "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
+)  # fmt: skip
+SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

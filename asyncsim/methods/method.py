@@ -5,8 +5,20 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
-from asyncsim.gossip import Gossip
-from asyncsim.methods.fitting import PIPELINE, SIZED_RECALLS, SIZED_VIEWS, STAGES, UPLINK
+from asyncsim.exchange import Exchange, exchanges
+from asyncsim.methods.fitting import (
+    APART,
+    AT_HOME,
+    HEARING,
+    IN_ROUNDS,
+    PEERS,
+    PIPELINE,
+    SIZED_RECALLS,
+    SIZED_VIEWS,
+    STAGES,
+    UPLINK,
+    WHOLE,
+)
 from asyncsim.needs import Need, joined
 from asyncsim.policies import StepRule, Transform
 from asyncsim.policies.transform import policies
@@ -21,14 +33,14 @@ AT_THE_SERVER = ("applied", "settle", "closes", "late_view")
 
 
 class Bundle(NamedTuple):
-    """A method taken apart: three independent choices and the step rule that ends the chain; and, where groups keep parameters
-    of their own, how they mix them."""
+    """A method taken apart: three independent choices and the step rule that ends the chain; and, where workers keep parameters
+    of their own, how they exchange them."""
 
     transforms: tuple[Transform, ...]
     step: StepRule
     consistency: Consistency
     program: Program
-    gossip: Gossip | None = None
+    exchange: Exchange | None = None
     uplink: tuple[Transform, ...] = ()
     downlink: tuple[Transform, ...] = ()
 
@@ -47,9 +59,9 @@ class Bundle(NamedTuple):
         """Numbers that the parts note of every push, each once."""
         return tuple(dict.fromkeys(name for part in self._parts() for name in getattr(part, "notes", ())))
 
-    def _parts(self) -> list[Transform | StepRule | Consistency | Program | Gossip]:
-        gossip = [] if self.gossip is None else [self.gossip]
-        return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *gossip]
+    def _parts(self) -> list[Transform | StepRule | Consistency | Program | Exchange]:
+        exchange = [] if self.exchange is None else [self.exchange]
+        return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *exchange]
 
     @property
     def amplifies_rounding(self) -> bool:
@@ -59,13 +71,15 @@ class Bundle(NamedTuple):
 
 class Method(Spec):
     """Parts combine freely: ``before`` puts more transforms in front of the method's own, ``uplink`` and ``downlink`` add
-    transforms at the worker and to what is handed out, ``consistency`` and ``program`` replace the method's."""
+    transforms at the worker and to what is handed out, ``consistency`` and ``program`` replace the method's. With ``exchange``
+    every worker keeps parameters of its own and exchanges them with others by this rule, instead of the method's."""
 
     before: tuple[Annotated[Transform, policies], ...] = ()
     uplink: tuple[Annotated[Transform, policies], ...] = ()
     downlink: tuple[Annotated[Transform, policies], ...] = ()
     consistency: Annotated[Consistency, consistencies] | None = None
     program: Annotated[Program, programs] | None = None
+    exchange: Annotated[Exchange, exchanges] | None = None
 
     def bundle(self, num_workers: int, optimizer: StepRule, stages: int = 1) -> Bundle:
         """The parts for ``num_workers`` that share a shard, of models cut into so many stages; raises ``ValueError`` if the
@@ -95,7 +109,8 @@ class Method(Spec):
         transforms = self.before + parts.transforms
         for transform in (*uplink, *transforms):
             transform.fits(parts.step)
-        bundle = Bundle(transforms, parts.step, consistency, program, parts.gossip, uplink, downlink)
+        bundle = Bundle(transforms, parts.step, consistency, program, self.exchange or parts.exchange, uplink, downlink)
+        check_exchange(self.kind, bundle, num_workers, stages)
         taken = [name for name in bundle.notes if name in UPDATES]
         if taken:
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
@@ -113,6 +128,25 @@ class Method(Spec):
     def staged_parts(self, num_workers: int, stages: int, optimizer: StepRule) -> Bundle:
         """The method's own choices for models in stages."""
         return self.parts(num_workers, optimizer)
+
+
+def check_exchange(kind: str, bundle: Bundle, num_workers: int, stages: int) -> None:
+    """Raise ``ValueError`` if the other parts do not fit the exchange of a method ``kind``, or it does not fit the workers."""
+    exchange = bundle.exchange
+    between = Need.PEERS in bundle.needs
+    others = bundle._replace(exchange=None).needs
+    asked = [(HEARING, bundle.needs, Need.HEARS in others)]
+    if exchange is not None:
+        exchange.fits(num_workers)
+        asked += [
+            (WHOLE, exchange.needs, stages > 1), (PEERS, others, between),
+            (AT_HOME, exchange.needs, between and bool(bundle.uplink or bundle.downlink)),
+            (APART, others, not between and Need.WHOLE_MODELS in exchange.needs),
+            (IN_ROUNDS, others, not between and Need.WHOLE_MODELS in exchange.needs),
+        ]  # fmt: skip
+    for exclusion, needs, applies in asked:
+        if applies and exclusion.missed(needs):
+            raise ValueError(exclusion.sentence(kind, needs))
 
 
 def check_places(uplink: tuple[Transform, ...], downlink: tuple[Transform, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from asyncsim.consistency import ASP, BSP, Lockstep
+from asyncsim.exchange import StageRounds
 from asyncsim.gossip import Gossip, gossips
 from asyncsim.methods.method import Bundle, Method
 from asyncsim.needs import Need
@@ -62,9 +63,7 @@ class PipelineMethod(Method):
         if together or every > 1:
             gather = {"members": True, "each": every} if together else {"count": every}
             transforms += (Accumulate(**gather, total=total),)
-        if self.gossip is not None:
-            self.gossip.matrix(num_workers)
-        elif program.versions != "latest" and num_workers > 1 and not together:
+        if self.gossip is None and program.versions != "latest" and num_workers > 1 and not together:
             raise ValueError("groups that push as they come make no common versions; use `sharing: all_reduce`, or gossip")
         if together and stages == 1 and Need.PASSES not in program.needs and every == 1:
             consistency = BSP()
@@ -72,7 +71,8 @@ class PipelineMethod(Method):
             consistency = Lockstep(every=every)
         else:
             consistency = ASP()
-        return Bundle(transforms, self.step(optimizer), consistency, program, self.gossip)
+        exchange = None if self.gossip is None else StageRounds(graph=self.gossip)
+        return Bundle(transforms, self.step(optimizer), consistency, program, exchange)
 
 
 class TicksMethod(PipelineMethod):

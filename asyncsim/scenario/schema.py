@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -129,6 +129,7 @@ class Scenario(Spec):
             (fitting.ALL_REDUCE, ("cluster", "all_reduce"), cluster.all_reduce),
             (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
             (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
+            (fitting.SERVICE, ("cluster", "server", "service"), True if cluster.server.service.expected else None),
             (fitting.VIEWS, ("method",), True if Need.OLD_VERSIONS in needs else None),
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
             (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),
@@ -137,6 +138,8 @@ class Scenario(Spec):
             if value is not None and exclusion.missed(needs):
                 shown = value if isinstance(value, str | bool) else None
                 raise located("scenario", [(where, shown, exclusion.sentence(self.method.kind, needs))])
+        if Need.PEERS in needs and cluster.network is not None:
+            self._sites_fit(combinations(sorted(set(cluster.network.sites(cluster.num_workers))), 2))
         for group in range(self.groups if self.stages.count > 1 and cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
 
@@ -147,6 +150,13 @@ class Scenario(Spec):
         for one, other in pairwise(workers):
             if network.distance(sites[one], sites[other]) is None:
                 message = f"no round-trip time is known between the regions of workers {one} and {other}, stages of one model"
+                raise located("scenario", [(("cluster", "network"), network.kind, message)])
+
+    def _sites_fit(self, pairs: Iterable[tuple[int, int]]) -> None:
+        network = self.cluster.network
+        for one, other in pairs:
+            if network.distance(one, other) is None:
+                message = f"no round-trip time is known between sites {one} and {other}, whose workers exchange with each other"
                 raise located("scenario", [(("cluster", "network"), network.kind, message)])
 
     @property

@@ -70,6 +70,7 @@ def expected_round(profile: WorkerProfile, program: Program, costs: Costs) -> Ro
     stage = profile.worker % len(costs.shares)
     push, read = costs.push_bytes[stage], costs.message_bytes[stage]
     download = 0.0 if read is None else profile.downlink.duration(profile.downlink.latency.expected, read)
+    push = costs.exchange_bytes if push is None else push  # it stays where it is, and a message to a partner travels
     upload = 0.0 if push is None else profile.uplink.duration(profile.uplink.latency.expected, push)
     return Round(download, costs.shares[stage] * program.batches * profile.compute.expected, upload)
 

@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Callable, KeysView
 
 from asyncsim.consistency import Consistency
+from asyncsim.errors import UserError
+from asyncsim.exchange import Exchange
 from asyncsim.needs import Need
 from asyncsim.streams import Streams
 from asyncsim.units import NANOSECONDS
+
+KEPT = 256  # exchanges of which it is remembered who hears whom
 
 
 class WorkerProgress:
@@ -18,7 +22,9 @@ class WorkerProgress:
     Every operation takes constant amortised time, so that rules work for 100,000 workers as for ten.
     """
 
-    def __init__(self, num_workers: int, rule: Consistency | None = None, streams: Streams | None = None) -> None:
+    def __init__(
+        self, num_workers: int, rule: Consistency | None = None, streams: Streams | None = None, exchange: Exchange | None = None,
+    ) -> None:  # fmt: skip
         self.version = 0
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
         self.loss = math.nan
@@ -34,6 +40,11 @@ class WorkerProgress:
         self._delivered = [-1] * num_workers
         self._pushes = [(0, 0)] * num_workers  # the version at a worker's last push, and its pushes at that version
         self._reading: dict[int, int] = {}  # worker -> version of what it has in flight, oldest first
+        self._here = list(range(num_workers))  # those that have not departed
+        self.exchanges = 0
+        self._exchanged = [0] * num_workers
+        self._exchange, self._streams = exchange, streams
+        self._hears: dict[tuple[int, frozenset[int]], dict[int, tuple[int, ...]]] = {}  # by exchange and who has left: by worker
         self._up = Counter({0: num_workers})  # clock -> workers that are up
         self._slowest = 0
 
@@ -57,10 +68,12 @@ class WorkerProgress:
     def depart(self, worker: int) -> None:
         """Take the worker out of the group, for good or until it is readmitted. It must be down already, or have just left."""
         self.departed |= {worker}
+        self._here = [each for each in self._here if each != worker]
 
     def readmit(self, worker: int) -> None:
         """Make the worker a member of the group again. It counts as down until it joins."""
         self.departed -= {worker}
+        self._here = sorted([*self._here, worker])
 
     def clock(self, worker: int) -> int:
         return self._clock[worker]
@@ -77,6 +90,46 @@ class WorkerProgress:
     def pushes(self, worker: int) -> int:
         version, count = self._pushes[worker]
         return count if version == self.version else 0
+
+    def received(self, worker: int) -> int:
+        return self._received[worker]
+
+    def exchanged(self, worker: int) -> int:
+        return self._exchanged[worker]
+
+    def partners(self, worker: int, number: int) -> tuple[int, ...]:
+        """To whom the worker's exchange ``number`` goes; raises ``UserError`` if the rule names who cannot be one."""
+        members = self._here
+        partners = self._exchange.partners(worker, number, members, self._streams)
+        known = set(partners)
+        if worker in known or not all(0 <= each < self.num_workers for each in known) or known & self.departed or (
+            len(known) != len(partners) or len(partners) > self._exchange.most_partners
+        ):
+            raise UserError(
+                f"the exchange `{self._exchange.kind}` names {list(partners)} as partners of worker {worker}; allowed are up to "
+                f"{self._exchange.most_partners} others of {members}, each once"
+            )
+        return partners
+
+    def hears(self, worker: int, number: int) -> tuple[int, ...]:
+        if number < 0 or self._exchange is None:
+            return ()
+        found = self._hears.get((number, self.departed))
+        if found is None:
+            senders: dict[int, list[int]] = {}
+            for sender in self._here:
+                for partner in self.partners(sender, number):
+                    senders.setdefault(partner, []).append(sender)
+            found = {receiver: tuple(heard) for receiver, heard in senders.items()}
+            if len(self._hears) > KEPT:
+                self._hears.clear()
+            self._hears[number, self.departed] = found
+        return found.get(worker, ())
+
+    def over(self, worker: int, exchanges: int) -> None:
+        """Note that of the worker's exchanges so many are over, whatever has become of the last."""
+        self._exchanged[worker] = max(self._exchanged[worker], exchanges)
+        self.exchanges += 1
 
     def in_flight(self) -> KeysView[int]:
         """The workers that hold a snapshot whose result has not reached the server, in the order of their reads."""

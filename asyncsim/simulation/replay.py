@@ -108,6 +108,15 @@ class StandIn:
     def lose(self, worker: int, step: int) -> None:
         """What was under way at the end stands in the checkpoint."""
 
+    def set_out(self, worker: int, number: int, partners: tuple[int, ...]) -> None:
+        """Do nothing: what workers hold, and what is on its way between them, stands in the checkpoint."""
+
+    def meet(self, worker: int, partner: int, number: int) -> None:
+        """Do nothing, for the same reason."""
+
+    def take_back(self, worker: int) -> None:
+        """Do nothing, for the same reason."""
+
     def forget(self, worker: int) -> None:
         """Do nothing: what is left of the worker's state stands in the checkpoint."""
 

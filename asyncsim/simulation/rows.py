@@ -1,5 +1,5 @@
-"""Groups that keep parameters of their own and mix them with their neighbours': one shard with one row of parameters for each
-group."""
+"""Workers (or, in a pipeline, groups) that keep parameters of their own: one shard with one row of parameters for each of them.
+"""
 
 from __future__ import annotations
 
@@ -10,52 +10,32 @@ from asyncsim.messages import Snapshot, Verdict
 from asyncsim.simulation.shard import Arrival, Shard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from asyncsim.messages import Future
 
 
-class Row(Shard):
-    """The parameters of one group. An update is kept, as the parameters it would lead to, until the groups mix."""
+class Rows:
+    """A shard in one row for each member, ``u_s`` of shape ``(P_k,)``, each with a policy that has its own state. Elsewhere it
+    looks like one shard, whose parameters are the mean of the rows."""
 
-    half: tuple[Tensor | None, int] | None = None  # parameters after the group's own step, and its samples
-
-    def advance(self, params: Tensor | None, samples: int, now: int) -> None:
-        self.half = params, samples
-
-    def mix(self, params: Tensor | None, samples: int, now: int) -> None:
-        """Take over the mixed parameters as the next version."""
-        self.half = None
-        super().advance(params, samples, now)
-
-
-class Mixed:
-    """A shard in one row a group, ``u_s`` of shape ``(P_k,)``. A round ends when every group that is left has made its step::
-
-        adapt then combine:   u_s <- sum_r P[s, r] (u_r - lr d_r)
-        combine then adapt:   u_s <- sum_r P[s, r] u_r  -  lr d_s
-
-    Every row has a policy with its own state. Elsewhere it looks like one shard, whose parameters are the mean of the rows.
-    Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic.
-    """
-
-    def __init__(self, rows: list[Row], gossip: Gossip) -> None:
+    def __init__(self, rows: Sequence[Shard]) -> None:
         self.rows = rows
-        self.gossip = gossip
-        self.matrix = gossip.matrix(len(rows))
         self.progress = rows[0].progress
         self.version = 0
         self.samples = 0
 
     def state(self) -> dict[str, Any]:
-        halves = [row.half for row in self.rows]
-        return {"version": self.version, "samples": self.samples, "halves": halves, "rows": [row.state() for row in self.rows]}
+        """Everything that changes during a run, except the progress of the workers."""
+        return {"version": self.version, "samples": self.samples, "rows": [row.state() for row in self.rows]}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
         self.version, self.samples = state["version"], state["samples"]
-        for row, its, half in zip(self.rows, state["rows"], state["halves"], strict=True):
+        for row, its in zip(self.rows, state["rows"], strict=True):
             row.restore(its)
-            row.half = half
 
     @property
     def closing(self) -> bool:
@@ -75,7 +55,7 @@ class Mixed:
 
     @property
     def buffered(self) -> int:
-        return sum(row.buffered + (row.half is not None) for row in self.rows)
+        return sum(row.buffered for row in self.rows)
 
     @property
     def numeric(self) -> bool:
@@ -105,15 +85,6 @@ class Mixed:
     def current(self, member: int) -> Tensor | None:
         return self.rows[member].current(member)
 
-    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
-        row = self.rows[member]
-        arrival = row.take_in(member, step, snapshot, work, now, up)
-        if arrival.verdict is Verdict.DROPPED:
-            row.half = row.params, 0  # no step in this round
-        if not self._mix(now) and arrival.verdict is None:
-            return arrival._replace(verdict=Verdict.BUFFERED)
-        return arrival
-
     @property
     def sized(self) -> bool:
         return self.rows[0].sized
@@ -130,19 +101,72 @@ class Mixed:
     def drop(self, work: Future) -> None:
         self.rows[0].drop(work)
 
-    def settle(self, now: int) -> bool:
-        """Called when a group has left for good, or a time has come that a policy asked for: the round may be complete now.
-        Returns whether it was, and has been ended."""
-        for row in self.rows:
-            row.settle(now)
-        return self._mix(now)
-
     def closes(self) -> int | None:
         return min((time for row in self.rows if (time := row.closes()) is not None), default=None)
 
     def check_finite(self) -> None:
         for row in self.rows:
             row.check_finite()
+
+
+class Row(Shard):
+    """The parameters of one group. An update is kept, as the parameters it would lead to, until the groups mix."""
+
+    half: tuple[Tensor | None, int] | None = None  # parameters after the group's own step, and its samples
+
+    def advance(self, params: Tensor | None, samples: int, now: int) -> None:
+        self.half = params, samples
+
+    def mix(self, params: Tensor | None, samples: int, now: int) -> None:
+        """Take over the mixed parameters as the next version."""
+        self.half = None
+        super().advance(params, samples, now)
+
+
+class Mixed(Rows):
+    """The rule of rounds (`asyncsim.exchange.Rounds`). A round ends when every group that is left has made its step::
+
+        adapt then combine:   u_s <- sum_r P[s, r] (u_r - lr d_r)
+        combine then adapt:   u_s <- sum_r P[s, r] u_r  -  lr d_s
+
+    Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic.
+    """
+
+    rows: list[Row]
+
+    def __init__(self, rows: list[Row], gossip: Gossip) -> None:
+        super().__init__(rows)
+        self.gossip = gossip
+        self.matrix = gossip.matrix(len(rows))
+
+    def state(self) -> dict[str, Any]:
+        halves = [row.half for row in self.rows]
+        return {"version": self.version, "samples": self.samples, "halves": halves, "rows": [row.state() for row in self.rows]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        for row, half in zip(self.rows, state["halves"], strict=True):
+            row.half = half
+
+    @property
+    def buffered(self) -> int:
+        return sum(row.buffered + (row.half is not None) for row in self.rows)
+
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+        row = self.rows[member]
+        arrival = row.take_in(member, step, snapshot, work, now, up)
+        if arrival.verdict is Verdict.DROPPED:
+            row.half = row.params, 0  # no step in this round
+        if not self._mix(now) and arrival.verdict is None:
+            return arrival._replace(verdict=Verdict.BUFFERED)
+        return arrival
+
+    def settle(self, now: int) -> bool:
+        """Called when a group has left for good, or a time has come that a policy asked for: the round may be complete now.
+        Returns whether it was, and has been ended."""
+        for row in self.rows:
+            row.settle(now)
+        return self._mix(now)
 
     def _mix(self, now: int) -> bool:
         """End the round if every group has made its step. Returns whether they had."""

@@ -172,6 +172,18 @@ class Server:
         count = len(self.shards)
         self.shards[worker % count].lose(worker // count, step)
 
+    def set_out(self, worker: int, number: int, partners: tuple[int, ...]) -> None:
+        """The messages of a worker's exchange set out to its partners."""
+        self.shards[0].set_out(worker, number, partners)
+
+    def meet(self, worker: int, partner: int, number: int) -> None:
+        """The message of a worker's exchange has arrived at a partner, and been answered if its rule is so."""
+        self.shards[0].meet(worker, partner, number)
+
+    def take_back(self, worker: int) -> None:
+        """A worker's messages to partners that are under way will not arrive."""
+        self.shards[0].take_back(worker)
+
     def forget(self, worker: int) -> None:
         """Discard what a worker that has gone down kept from round to round."""
         shards = self.shards

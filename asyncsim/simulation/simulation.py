@@ -17,6 +17,7 @@ from simpy.core import EmptySchedule
 
 from asyncsim.cluster import Cluster
 from asyncsim.consistency import Consistency
+from asyncsim.exchange import Exchange
 from asyncsim.needs import Need
 from asyncsim.records import Recorder
 from asyncsim.simulation import faults
@@ -24,6 +25,7 @@ from asyncsim.simulation.admission import Admission
 from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
+from asyncsim.simulation.exchanging import Exchanging
 from asyncsim.simulation.instants import EVALUATION, LIMIT, at
 from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.metering import Meter
@@ -65,6 +67,7 @@ class Simulation(Verbs):
         recorder: Recorder,
         streams: Streams,
         costs: Costs,
+        exchange: Exchange | None = None,
     ) -> None:
         self.env = Clock(partial(out_of_time, self))
         self.cluster = cluster
@@ -103,6 +106,8 @@ class Simulation(Verbs):
         self.arrivals = Arrivals(self, cluster, streams)
         self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
+        between = exchange is not None and Need.PEERS in exchange.needs
+        self.exchanging = Exchanging(self, exchange) if between else None
         self.lives = Lives(self)
         self.patience = Patience(self)
         self.observers.add(self.patience)

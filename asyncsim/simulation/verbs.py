@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.admission import Admission
     from asyncsim.simulation.arrivals import Arrivals
     from asyncsim.simulation.clock import Clock
+    from asyncsim.simulation.exchanging import Exchanging
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.progress import WorkerProgress
     from asyncsim.simulation.restarts import Restarts
@@ -45,6 +46,7 @@ class Verbs:
     transport: Transport
     overlapping: bool
     sized: bool
+    exchanging: Exchanging | None
     held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
     late: dict[tuple[int, int], Tensor]
 
@@ -70,7 +72,7 @@ class Verbs:
         passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
         if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
-            yield from self._passing(passage)
+            yield from self.passing(passage)
             self.spans.end(worker)
         observers.sent(worker, DOWN, nbytes)
         return snapshot
@@ -113,18 +115,26 @@ class Verbs:
         passage = self.transport.carry(worker, step, UP, nbytes)
         if passage is not None and behind is None:
             self.spans.begin(worker, UPLOAD)
-            yield from self._passing(passage)
+            yield from self.passing(passage)
             self.spans.end(worker)
         elif passage is not None:
-            yield from self._passing(passage)
+            yield from self.passing(passage)
         self.observers.sent(worker, UP, nbytes)
 
-    def _passing(self, passage: Passage) -> Iterable[Any]:
+    def passing(self, passage: Passage) -> Iterable[Any]:
         """The events of a passage."""
         return (self.env.timeout(passage),) if isinstance(passage, int) else passage
 
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
-        """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it."""
+        """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it. Where
+        workers exchange, it is applied to the worker's own parameters, and they exchange before or after it."""
+        if self.exchanging is not None:
+            yield from self.exchanging.push(worker, snapshot, work)
+        else:
+            yield from self.deliver(worker, snapshot, work)
+
+    def deliver(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
+        """Deliver a result, and nothing else."""
         worker.work, worker.left = None, work
         self.progress[worker.stage].sent(worker.member)
         served = self.arrivals.deliver(worker, worker.step, snapshot, work)
@@ -141,6 +151,8 @@ class Verbs:
             worker.work.cancel()
             worker.work = None
         worker.step += 1
+        if self.exchanging is not None:
+            self.exchanging.give_up(worker)
 
     def lose(self, worker: Worker, step: int) -> None:
         """The result of a step will not arrive."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
+from asyncsim.simulation.peers import CLOSE
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
@@ -31,6 +32,7 @@ class Verifier:
       after it has left for good.
     - Counts: an arrival makes one version or none; at the end applied, buffered and dropped pushes are all pushes, and what was
       read has arrived, was lost, or is in flight.
+    - Weights: what workers that exchange hold, and what is on its way between them, adds up to their number.
     - Room: a queue is as long as what has been sent and not arrived; a channel never holds more than it may.
     """
 
@@ -100,6 +102,8 @@ class Verifier:
         missing = [key for key in self.reads if key not in sim.held and key[0] not in self.left]
         if missing:
             self._broken("what was read has arrived, was lost, or is in flight", missing[:5])
+        if sim.exchanging is not None and abs(sim.server.shards[0].weight - len(sim.workers)) > CLOSE:
+            self._broken("the weights of what workers hold and send add up to their number", sim.server.shards[0].weight)
         for channel in sim.pipeline.channels() if sim.pipeline is not None and staged else ():
             if channel.fullest > channel.capacity:
                 self._broken("a channel holds no more than it may", channel.fullest)

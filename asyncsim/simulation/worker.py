@@ -21,7 +21,8 @@ class Costs(NamedTuple):
     Stage ``k`` takes ``shares[k]`` of the time of a gradient of the whole model, and the share ``forward`` of that in the
     forward pass. ``message_bytes`` of parameters travel from shard to worker and ``push_bytes`` back; None says that the
     shard lies on the worker's own machine. ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``
-    over ``link`` (the sender's uplink if it is None).
+    over ``link`` (the sender's uplink if it is None). Where workers exchange with each other, a message between two of them has
+    ``exchange_bytes``.
     """
 
     shares: tuple[float, ...] = (1.0,)
@@ -30,6 +31,7 @@ class Costs(NamedTuple):
     push_bytes: tuple[float | None, ...] = (0.0,)
     boundary_bytes: tuple[float, ...] = ()
     link: Link | None = None
+    exchange_bytes: float | None = None
 
 
 class Worker:

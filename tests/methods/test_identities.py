@@ -94,6 +94,7 @@ ALONE = {
     "pipemare": {}, "spectrain": {}, "bp": {}, "gpipe": {"micro_batches": 1},
     "gpipe/interleaved": {"micro_batches": 1, "interleaved": True},
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
+    "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 """Their N = 1 is not SGD: tests of their own below."""
@@ -330,7 +331,8 @@ EVERY = [
     *({"kind": kind} for kind in (
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
-        "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel")),
+        "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
+        "ad_psgd", "sgp")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -355,7 +357,7 @@ def test_learning_rate_zero_leaves_the_parameters(make, method, optimizer):
     result = asyncsim.simulate(scenario)
     start = make().task.build(0, "cpu", "float32", 6).init().numpy()
     assert result.summary["status"] == "finished"
-    np.testing.assert_allclose(result.parameters, start, rtol=2.5e-6 if scenario.bundle().gossip else 0)
+    np.testing.assert_allclose(result.parameters, start, rtol=2.5e-6 if scenario.bundle().exchange else 0)
     assert np.isfinite(result.updates["penalty"]).all()
     assert (result.updates["gap"] == 0).all()
 

@@ -61,6 +61,39 @@ class LazySgd(Method):
         return Bundle((Lazy(patience=self.patience),), optimizer, ASP(), Replica())
 '''
 
+EXCHANGE = '''
+"""Workers in a ring, of which each draws the next one towards itself, and is drawn."""
+from asyncsim.consistency import Heard
+from asyncsim.exchange import Exchange
+from asyncsim.methods import Bundle, Method
+from asyncsim.registries import exchanges, methods
+from asyncsim.simulation.programs import Replica
+from pydantic import Field
+
+
+@exchanges.register("drawn")
+class Drawn(Exchange):
+    """Two of a ring draw each other nearer by the share ``pull`` of what is between them."""
+
+    pull: float = Field(0.25, gt=0, lt=1)
+
+    def partners(self, worker, number, members, streams):
+        place = members.index(worker)
+        return (members[(place + 1) % len(members)],) if len(members) > 1 else ()
+
+    def mixes(self, worker, partner):
+        near, far = 1 - self.pull, self.pull
+        return {worker: {worker: near, partner: far}, partner: {partner: near, worker: far}}
+
+
+@methods.register("drawn_sgd")
+class DrawnSgd(Method):
+    """A ring of workers that draw each other."""
+
+    def parts(self, num_workers, optimizer):
+        return Bundle((), optimizer, Heard(), Replica(), Drawn())
+'''
+
 LIAR = '''
 
 @policies.register("liar")
@@ -123,6 +156,43 @@ def test_it_is_found_planned_and_run(package):
     assert re.search(r"^lazy_sgd +Lazy SGD\. *$", done.stdout, re.MULTILINE)
     assert re.search(r"^lazy +Drop or halve\. *$", done.stdout, re.MULTILINE)
     assert re.search(r"^lazy_sgd +drops *$", done.stdout, re.MULTILINE)
+
+
+def test_an_exchange_of_ones_own(package):
+    """A rule, and a method that takes it: what the ring holds is 0.75 x + 0.25 y, as a loop has it."""
+    script = textwrap.dedent("""
+        import asyncsim, torch
+        from asyncsim.assembling import assemble
+        from asyncsim.cli import main
+        from asyncsim.engine.spec import Serial
+        from asyncsim.scenario import Document, build_scenario
+
+        def scenario(**more):
+            return build_scenario(Document({
+                "task": {"kind": "digits", "model": "softmax"}, "run": {"updates": 40}, "dtype": "float64",
+                "cluster": {"workers": 4, "compute": "1s"}, "method": "drawn_sgd", **more,
+            }, "here"))
+
+        plan, result = asyncsim.plan(scenario()), asyncsim.simulate(scenario())
+        assert plan.fingerprints["timeline"] == result.fingerprints["timeline"]
+        still = scenario(optimizer={"kind": "sgd", "lr": 0.0})
+        sim = assemble(still, still.task.build(0, "cpu", "float64", 4), Serial(), None)
+        rows = sim.server.shards[0].rows
+        for place, row in enumerate(rows):
+            row.params = torch.full_like(row.params, float(place))
+        for _ in sim.run():
+            pass
+        held = [0.0, 1.0, 2.0, 3.0]
+        for i in result.updates["worker"].iloc[:-1]:  # the exchange of the last is not made any more
+            j = (i + 1) % 4
+            held[i], held[j] = 0.75 * held[i] + 0.25 * held[j], 0.75 * held[j] + 0.25 * held[i]
+        assert max(abs(float(row.params[0]) - value) for row, value in zip(rows, held)) < 1e-12, held
+        main(["list", "--needs"])
+    """)
+    done = package(EXCHANGE)("-c", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^drawn +whole_models, own_parameters, peers *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^drawn_sgd +waits, .*hears *$", done.stdout, re.MULTILINE)
 
 
 def test_the_contract_judges_it(package):

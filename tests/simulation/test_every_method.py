@@ -21,9 +21,11 @@ SETTINGS = {
     "fedasync": {"local_steps": 1}, "dana": {"compensate": 0.5}, "gpipe": {"micro_batches": 1}, "adl": {"accumulate": 2},
 }  # fmt: skip
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
-NUMBERED = ("decoupled_data_parallel", "pipedream_2bw")
-"""Their groups go through numbered batches together, so nobody can join in the middle: refused."""
+NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
+"""Their groups go through numbered batches together, or hold the parameters, so nobody can join in the middle: refused."""
 METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
+METHODS += [{"kind": "ad_psgd", "form": "adapt_then_combine"}, {"kind": "sgp", "lag": 2}, {"kind": "sgp", "peers": 2}]
+METHODS += [{"kind": "ad_psgd", "program": {"kind": "replica", "overlap": True}}]
 
 GAMMA = {"kind": "gamma_heterogeneous", "mean": 1.0}
 CRASHES = {"faults": {"up": {"kind": "exponential", "mean": 4}, "down": {"kind": "exponential", "mean": 2}}}
@@ -66,14 +68,17 @@ TIED = {"all, tied": {"compute": "1s", "faults": {"up": "4s", "down": "1s"}, "ev
 TIED["elastic"] = {"compute": "1s", "events": ELASTIC}
 
 
+def needs(method: dict) -> Need:
+    return methods.parse(method).bundle(WORKERS, SGD(), 1).needs
+
+
 def holds(method: dict) -> bool:
-    """Are the parameters at the workers, in stages or by gossip?"""
-    bundle = methods.parse(method).bundle(WORKERS, SGD(), 1)
-    return bool(bundle.needs & (Need.PASSES | Need.OWN_PARAMETERS))
+    """Are the parameters at the workers, in stages or by an exchange?"""
+    return bool(needs(method) & (Need.PASSES | Need.OWN_PARAMETERS))
 
 
 def name(method: dict) -> str:
-    return "-".join([method["kind"], *(key for key in ("cancel", "per") if key in method)])
+    return "-".join([method["kind"], *(key for key in ("cancel", "per", "form", "lag", "peers", "program") if key in method)])
 
 
 @pytest.mark.parametrize("trouble", [*TROUBLES, *TIED])
@@ -88,6 +93,10 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
         settings["cluster"] |= {"events": [event for event in settings["cluster"]["events"] if "down" in event]}
     if trouble == "server" and holds(method):
         with pytest.raises(UserError, match="hold the parameters themselves"):
+            make(WORKERS, **settings)
+        settings["cluster"] |= {"server": {}}
+    if Need.PEERS in needs(method) and "service" in settings["cluster"].get("server", {}):
+        with pytest.raises(UserError, match="there is no server whose service could take time"):
             make(WORKERS, **settings)
         settings["cluster"] |= {"server": {}}
     scenario = make(WORKERS, **settings)

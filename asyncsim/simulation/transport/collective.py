@@ -41,7 +41,7 @@ class AllReduce:
         self.free = len(workers) == 1
         self._most = rounds_and_volume(kind, len(workers))[0]  # messages of a step
 
-    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> int | None:
+    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float, partner: Worker | None = None) -> int | None:
         if purpose != UP or self.free:
             return None
         rounds, volume = rounds_and_volume(self._kind, self._progress.members)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from asyncsim.cluster import Link
-from asyncsim.simulation.transport.transport import ACTIVATION, DOWN, ERROR, UP
+from asyncsim.cluster import Link, WorkerProfile
+from asyncsim.simulation.transport.transport import ACTIVATION, ANSWER, DOWN, ERROR, PEER, UP
 from asyncsim.streams import Draws, Streams
 from asyncsim.units import nanoseconds
 
@@ -23,7 +23,11 @@ class Way(NamedTuple):
 
 
 class Links:
-    """A message takes a latency, and its bytes at the link's bandwidth."""
+    """A message takes a latency, and its bytes at the link's bandwidth.
+
+    Between two workers it passes the uplink of who sends it and the downlink of who receives it: at the smaller bandwidth of the
+    two, with a latency of the uplink (an answer: of the downlink) of the worker whose exchange it is.
+    """
 
     def __init__(self, workers: list[Worker], streams: Streams, costs: Costs) -> None:
         self._ways: dict[tuple[int, str], Way] = {}
@@ -32,14 +36,28 @@ class Links:
                 at_once = link.latency.for_worker(streams, worker.index).expected == 0
                 if not at_once or link.bandwidth:
                     self._ways[worker.index, purpose] = Way(link, link.latency.draws(streams, purpose, worker.index), at_once)
+        if costs.exchange_bytes is not None and not all(_free(worker.profile, streams) for worker in workers):
+            for worker in workers:
+                for purpose, link in ((PEER, worker.profile.uplink), (ANSWER, worker.profile.downlink)):
+                    self._ways[worker.index, purpose] = Way(link, link.latency.draws(streams, purpose, worker.index), False)
 
         self.free = not self._ways
 
-    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> int | None:
+    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float, partner: Worker | None = None) -> int | None:
         way = self._ways.get((worker.index, purpose))
         if way is None or (way.at_once and not nbytes):
             return None
-        return nanoseconds(way.link.duration(way.latencies[step], nbytes))
+        seconds = way.link.duration(way.latencies[step], nbytes)
+        if partner is not None:
+            far = partner.profile.downlink if purpose == PEER else partner.profile.uplink
+            seconds = max(seconds, far.duration(way.latencies[step], nbytes))
+        return nanoseconds(seconds)
+
+
+def _free(profile: WorkerProfile, streams: Streams) -> bool:
+    """Do messages over the links of a worker take no time?"""
+    links = profile.uplink, profile.downlink
+    return all(not each.bandwidth and each.latency.for_worker(streams, profile.index).expected == 0 for each in links)
 
 
 def links(worker: Worker, costs: Costs) -> Iterator[tuple[str, Link]]:

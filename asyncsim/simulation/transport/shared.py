@@ -10,7 +10,7 @@ import simpy
 from asyncsim.cluster import Cluster, Link
 from asyncsim.simulation.transport.links import links
 from asyncsim.simulation.transport.pipes import Fair, Fifo, Flow, rate, work
-from asyncsim.simulation.transport.transport import ACTIVATION, DOWN, UP
+from asyncsim.simulation.transport.transport import ACTIVATION, DOWN, PEER, UP
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class SharedPipes:
         self._out, self._back = self._site_pipes(workers, pipe)
         self.pipes = (Fair if spec.discipline == "fair" else Fifo)(env, capacities)
         self._routes: dict[tuple[int, str], Route] = {}
+        self._partners: dict[tuple[int, int, str], Route] = {}
         for worker in workers:
             site = self._sites[worker.index]
             out, back = (self._out[site], self._back[site]) if spec.crosses(site) else ((), ())
@@ -73,8 +74,10 @@ class SharedPipes:
                     route = self._between(worker, purpose, link)
                 self._routes[worker.index, purpose] = route
 
-    def carry(self, worker: Worker, step: int, purpose: str, nbytes: float) -> Generator[Any, Any, None] | None:
-        route = self._routes.get((worker.index, purpose))
+    def carry(
+        self, worker: Worker, step: int, purpose: str, nbytes: float, partner: Worker | None = None,
+    ) -> Generator[Any, Any, None] | None:  # fmt: skip
+        route = self._routes.get((worker.index, purpose)) if partner is None else self._to_partner(worker, partner, purpose)
         return None if route is None else self._carry(route, worker, step, purpose, nbytes)
 
     def _carry(self, route: Route, worker: Worker, step: int, purpose: str, nbytes: float) -> Generator[Any, Any, None]:
@@ -127,6 +130,23 @@ class SharedPipes:
         pipes = () if one == end else self._out[one] + self._back[end]
         parts = [Part(1.0, pipes, None if bandwidth is None else rate(bandwidth))] if pipes or bandwidth else []
         return self._route(worker, purpose, link, self.spec.distance(one, end) or 0.0, parts)
+
+    def _to_partner(self, worker: Worker, partner: Worker, purpose: str) -> Route:
+        """Between two workers, through the pipes of both sites if they are two: a message, or the answer to it."""
+        found = self._partners.get((worker.index, partner.index, purpose))
+        if found is None:
+            sender, receiver = (worker, partner) if purpose == PEER else (partner, worker)
+            one, end = self._sites[sender.index], self._sites[receiver.index]
+            ends = sender.profile.uplink.bandwidth, receiver.profile.downlink.bandwidth
+            own = [self.spec.bandwidth(self.streams, each.index) for each in (sender, receiver)]
+            limits = [given or other for given, other in zip(ends, own, strict=True)]
+            bandwidth = min((each for each in limits if each), default=None)
+            pipes = () if one == end else self._out[one] + self._back[end]
+            parts = [Part(1.0, pipes, None if bandwidth is None else rate(bandwidth))] if pipes or bandwidth else []
+            link = worker.profile.uplink if purpose == PEER else worker.profile.downlink
+            found = self._route(worker, purpose, link, self.spec.distance(one, end) or 0.0, parts)
+            self._partners[worker.index, partner.index, purpose] = found
+        return found
 
     def _route(self, worker: Worker, purpose: str, link: Link, distance: float, parts: list[Part]) -> Route:
         draws = link.latency.draws(self.streams, purpose, worker.index)

@@ -1,0 +1,115 @@
+"""Exchange: workers that keep parameters of their own, and what they give each other.
+
+A rule says to whom a worker's messages go, what they carry away, and what each holds afterwards. It knows counts and members
+alone, never tensors: all that it decides is weights. So timelines do not depend on numbers, and what each holds is always a
+weighted sum of what all held, whose weights add up to 1 for everybody's share: nothing is lost or made on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from asyncsim.gossip import Complete, Gossip, Ring, gossips
+from asyncsim.needs import Need
+from asyncsim.registry import PAPERS, Registry, Spec
+
+if TYPE_CHECKING:
+    from asyncsim.streams import Streams
+
+exchanges = Registry("exchange", home=PAPERS)
+
+Weights = dict[int, dict[int, float]]
+"""For each worker whose parameters change: the weights with which it takes those of others, and its own."""
+
+
+class Exchange(Spec):
+    """Every worker keeps parameters of its own, its *row*, to which its pushes are applied where it is; then it exchanges.
+
+    A worker's exchanges have the numbers of its pushes, from 0. In one exchange a message goes to each of ``partners`` in turn,
+    over the sender's uplink and the receiver's downlink, and where the rule is ``answered`` another comes back.
+
+    - ``shares``: as the messages set out they take these shares of the sender's row with them. What arrives is added to the
+      receiver's row when that next reads, but not before it has made as many pushes as the sender had.
+    - ``mixes``: as a message has arrived (and been answered) these rows become weighted sums of what all hold at that instant.
+
+    ``combines_first``: a worker exchanges first, and its push is applied when that is done; otherwise its push is applied first.
+    ``in_rounds``: the graph of a rule by which all mix at once when all have pushed, and nobody has partners of its own.
+    """
+
+    needs: ClassVar[Need] = Need.OWN_PARAMETERS | Need.PEERS | Need.WHOLE_MODELS
+    answered: ClassVar[bool] = False
+
+    @property
+    def combines_first(self) -> bool:
+        return False
+
+    @property
+    def in_rounds(self) -> Gossip | None:
+        return None
+
+    @property
+    def most_partners(self) -> int:
+        """The largest number of partners in one exchange."""
+        return 1
+
+    def fits(self, num_workers: int) -> None:
+        """Raise ``ValueError`` if the rule is not defined for so many workers."""
+        if self.in_rounds is not None:
+            self.in_rounds.matrix(num_workers)
+
+    def partners(self, worker: int, number: int, members: Sequence[int], streams: Streams) -> tuple[int, ...]:
+        """To whom the messages of ``worker`` go in its exchange ``number``, among the ``members`` (sorted; those that have not
+        left). Chance comes from ``streams("purpose", worker, number)`` alone. Nobody, or up to ``most_partners`` of them."""
+        return ()
+
+    def shares(self, partners: tuple[int, ...]) -> dict[int, float]:
+        """What the message to each partner takes away of the sender's row: more than 0 each, and less than 1 together."""
+        return {}
+
+    def mixes(self, worker: int, partner: int) -> Weights:
+        """What changes when the message of ``worker`` has arrived at ``partner``. The weights that all together give to one row
+        add up to 1."""
+        return {}
+
+    def nbytes(self, nbytes: float, numbers: int) -> float:
+        """Bytes of a message, of which the ``numbers`` parameters alone are ``nbytes``."""
+        return nbytes
+
+
+@exchanges.register("gossip")
+class Rounds(Exchange):
+    """Rounds: when every worker that is left has pushed, all mix at once with the doubly stochastic matrix of a ``graph``, which
+    also says whether they step or mix first (``form``). What a worker sends is a push like any other.
+
+    Who may go on while others are not there yet is for the consistency rule to say: `bsp`, also with a lag.
+    """
+
+    needs: ClassVar[Need] = Need.OWN_PARAMETERS | Need.WHOLE_MODELS
+    graph: Annotated[Gossip, gossips] = Ring()
+
+    @property
+    def in_rounds(self) -> Gossip:
+        return self.graph
+
+
+class StageRounds(Rounds):
+    """The same for the groups of a pipeline: for each stage the groups' workers mix its parameters. It has no name of its own:
+    methods of pipelines make it of their ``gossip``, and bring the rule that keeps the groups in step."""
+
+    needs: ClassVar[Need] = Need.OWN_PARAMETERS
+
+
+@exchanges.register("all_reduce")
+class AllReduced(Exchange):
+    """Rounds that end with the mean of all workers' parameters, each after its own step: what an all-reduce of them gives.
+
+    With the consistency rule ``{kind: bsp, lag: 1}`` and a program with ``overlap`` it is a lagged all-reduce: it travels while
+    the next gradient is computed.
+    """
+
+    needs: ClassVar[Need] = Need.OWN_PARAMETERS | Need.WHOLE_MODELS | Need.EVERYONE
+
+    @property
+    def in_rounds(self) -> Gossip:
+        return Complete()
