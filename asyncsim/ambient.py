@@ -75,6 +75,7 @@ def sheltered(device: str = "cpu", threads: int | None = None) -> Iterator[None]
     import torch
 
     with ExitStack() as stack:
+        _without_interceptors(stack)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.get_default_device().type != "cpu":
@@ -83,6 +84,32 @@ def sheltered(device: str = "cpu", threads: int | None = None) -> Iterator[None]
             stack.callback(_set, switch, switch.read())
             _set(switch, switch.value)
         yield
+
+
+HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
+"""The hooks that a process can put into every module: `torch.nn.modules.module.register_module_forward_hook`, and so on."""
+
+
+def _without_interceptors(stack: ExitStack) -> None:
+    """Until ``stack`` is left, nothing stands between a task and PyTorch's own functions: no mode, no hook on saved tensors, no
+    hook on every module."""
+    import torch
+    from torch.nn.modules import module
+    from torch.overrides import _get_current_function_mode_stack, _pop_mode_temporarily
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    for _ in _get_current_function_mode_stack():
+        stack.enter_context(_pop_mode_temporarily())
+    stack.enter_context(_disable_current_modes())
+    saved = torch._C._autograd
+    while (hooks := saved._top_saved_tensors_default_hooks(False)) is not None:
+        saved._pop_saved_tensors_default_hooks()
+        stack.callback(saved._push_saved_tensors_default_hooks, *hooks)
+    for kind in HOOKS:
+        registered = getattr(module, f"_global_{kind}_hooks")
+        stack.callback(registered.update, dict(registered))
+        stack.callback(registered.clear)
+        registered.clear()
 
 
 def _set(switch: Switch, value: Any) -> None:

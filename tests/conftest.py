@@ -1,7 +1,43 @@
-"""Every run of the suite is verified while it goes on, also in processes that tests start."""
+"""What tests of several folders use. Every run of the suite is verified while it goes on, also in processes that tests start."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("ASYNCSIM_VERIFY", "1")
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """``cli("run", file)``: a command in an empty folder, ``cli.folder``; its exit code, stdout and stderr."""
+    from asyncsim.cli import main
+
+    def cli(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    cli.folder = tmp_path
+    return cli
+
+
+@pytest.fixture
+def threads_as_they_were() -> Iterator[None]:
+    """A run sets PyTorch's number of threads: afterwards it is what it was."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads_as_they_were: None) -> None:
+    """A run uses one thread; what a test computes beside it must not use more, as its sums would be in another order."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -105,7 +105,7 @@ def progress(tally: Tally) -> None:
 def table(tally: Tally) -> str:
     """The summary."""
     hour = 3600 / max(tally.cpu, 1e-9)
-    rows = [(name, getattr(tally, name)) for name in ("seeds", "plans", "runs", "refusals")]
+    rows = [(name, getattr(tally, name)) for name in ("seeds", "plans", "runs", "refusals", "cut")]
     lines = ["| | count | an hour of a core |", "|---|---|---|"]
     lines += [f"| {name} | {count:,} | {count * hour:,.0f} |" for name, count in rows]
     return "\n".join([*lines, f"| findings | {len(tally.found)} | |"])

@@ -79,21 +79,34 @@ def clear(error: BaseException) -> None:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise ``Finding`` where something takes longer: it hangs."""
+    """Raise ``Finding`` where something takes more CPU seconds than that, or ten times as long by the clock: it hangs.
+
+    Once the time is up, whatever comes out is that finding: libraries make errors of their own of what interrupts them.
+    """
+    places: list[str] = []
 
     def up(_: int, frame: Any) -> None:
         stack = [each for each in traceback.extract_stack(frame) if "/asyncsim/" in each.filename]
-        raise TimeLimit(f"in {stack[-1].filename.rpartition('/')[2]}:{stack[-1].name}" if stack else "outside the package")
+        place = f"in {stack[-1].filename.rpartition('/')[2]}:{stack[-1].name}" if stack else "outside the package"
+        places.append(place)
+        raise TimeLimit(place)
 
-    before = signal.signal(signal.SIGALRM, up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, seconds), signal.ITIMER_REAL: (signal.SIGALRM, 10 * seconds)}
+    before = {number: signal.signal(number, up) for number, _ in timers.values()}
+    for timer, (_, limit) in timers.items():
+        signal.setitimer(timer, limit, 1.0)  # again, should it have been swallowed
     try:
         yield
-    except TimeLimit as limit:
-        raise Finding("hang", "no end in time", f"{seconds:g} s, {limit}") from None
+    except BaseException:
+        if not places:
+            raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if places:
+        raise Finding("hang", "no end in time", f"{seconds:g} s, {places[0]}")
 
 
 @contextmanager

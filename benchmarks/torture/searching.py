@@ -15,7 +15,9 @@ from torture.drawing import built, drawn
 from torture.outcomes import Finding, impatient, limited
 
 LIMIT = 60.0
-"""Wall seconds for one seed. A small scenario that takes longer hangs."""
+"""CPU seconds for drawing a seed, and for each of its checks. A small scenario that takes longer hangs."""
+ENOUGH = 15.0
+"""CPU seconds after which a seed gets no further check: its runs are long ones (tens of thousands of crashes, say)."""
 SLOW = 8.0
 """The same while a scenario that hangs is made small."""
 LIGHT = ("round_trip", "laws_of_plan", "reference", "lively", "trajectory")
@@ -42,6 +44,7 @@ class Tally:
     plans: int = 0
     runs: int = 0
     refusals: int = 0
+    cut: int = 0  # seeds that did not get all their checks, as they take long
     seconds: float = 0.0
     cpu: float = 0.0  # seconds of this process
     found: dict[tuple[str, str], Found] = field(default_factory=dict)
@@ -68,6 +71,7 @@ def check_seed(seed: int, tally: Tally) -> None:
     document: dict[str, Any] = {}
     refused: list[Any] = []
     subject: Subject | None = None
+    begun = time.process_time()
     try:
         with limited(LIMIT):
             document = drawn(seed, refused.append)
@@ -76,7 +80,11 @@ def check_seed(seed: int, tally: Tally) -> None:
                 refusal_is_clear(refusal)
                 document = document_then
             subject = Subject(built(document), seed)
-            for name in checks_of(seed):
+        for name in checks_of(seed):
+            if time.process_time() - begun > ENOUGH:
+                tally.cut += 1
+                break
+            with limited(LIMIT):
                 CHECKS[name](subject)
     except Finding as finding:
         tally.found.setdefault(finding.way, Found(finding, document)).seeds.append(seed)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,24 +17,17 @@ from ruamel.yaml import YAML
 import asyncsim
 from asyncsim.calibration import measure
 from asyncsim.calibration.measuring import scenario_of
-from asyncsim.cli import main
 from asyncsim.errors import UserError
 from asyncsim.records import directory
 from asyncsim.scenario import load_scenario
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run a command in a folder with a trace: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+def cli(cli):
+    """``calibrate`` in a folder with a trace."""
     values = np.random.default_rng(0).gamma(4, 0.1, 400).tolist()
     Path("t.csv").write_text("worker,seconds\n" + "".join(f"{i % 4},{value}\n" for i, value in enumerate(values)))
-
-    def cli(*words: str) -> tuple[int, str, str]:
-        code = main(["calibrate", *words])
-        return code, *capsys.readouterr()
-
-    return cli
+    return partial(cli, "calibrate")
 
 
 def test_the_printed_snippet_can_be_pasted(cli):

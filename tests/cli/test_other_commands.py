@@ -20,16 +20,8 @@ ONE = "task: {kind: digits, model: softmax}\ncluster: {workers: 3}\nrun: {update
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "one.yaml").write_text(ONE)
-
-    def cli(*words: str) -> tuple[int, str, str]:
-        code = main(words)
-        return code, *capsys.readouterr()
-
-    cli.folder = tmp_path
+def cli(cli):
+    (cli.folder / "one.yaml").write_text(ONE)
     return cli
 
 

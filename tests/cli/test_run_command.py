@@ -24,17 +24,9 @@ FILES = {
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "one.yaml").write_text(ONE)
-    (tmp_path / "many.yaml").write_text(MANY)
-
-    def cli(*words: str) -> tuple[int, str, str]:
-        code = main(words)
-        return code, *capsys.readouterr()
-
-    cli.folder = tmp_path
+def cli(cli):
+    (cli.folder / "one.yaml").write_text(ONE)
+    (cli.folder / "many.yaml").write_text(MANY)
     return cli
 
 

@@ -7,7 +7,6 @@ import json
 import pytest
 
 import asyncsim
-from asyncsim.cli import main
 from asyncsim.scenario import Document, build_scenario
 from asyncsim.scenario.unreached import unreached
 
@@ -19,15 +18,9 @@ MANY = ONE + "variants: {asgd: {method: asgd}, sync: {method: bsp}}\n"
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "one.yaml").write_text(ONE)
-    (tmp_path / "many.yaml").write_text(MANY)
-
-    def cli(*words: str) -> tuple[int, str, str]:
-        return main(words), *capsys.readouterr()
-
-    cli.folder = tmp_path
+def cli(cli):
+    (cli.folder / "one.yaml").write_text(ONE)
+    (cli.folder / "many.yaml").write_text(MANY)
     return cli
 
 

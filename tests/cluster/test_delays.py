@@ -137,6 +137,13 @@ def test_bathtub_is_its_formula():
     assert stats.kstest(hours[:1000], stats.expon(scale=hours.mean()).cdf).pvalue < 1e-9
 
 
+@pytest.mark.parametrize("settings", [*EXAMPLES["bathtub"], {"early": 0.25, "late": 0.1, "b": 0.25, "scale": 0.99}], ids=str)
+def test_bathtub_draws_one_by_one_have_the_bits_of_many_at_once(settings):
+    bathtub = delays.parse({"kind": "bathtub", **settings})
+    one, many = np.random.default_rng(0), np.random.default_rng(0)
+    assert [bathtub.sample(one, 1)[0] for _ in range(200)] == bathtub.sample(many, 200).tolist()
+
+
 def test_pareto_is_clipped_not_truncated():
     """P(T = cap) = (1 / 4)^1.5 = 1/8; the mean against numerical integration, on both sides of alpha 1 and at it."""
     draws = delays.parse({"kind": "pareto", "scale": 1, "alpha": 1.5, "cap": 4}).sample(np.random.default_rng(0), 100_000)

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from on_device import DEVICE
 
 from asyncsim.scenario import Document, Scenario, build_scenario
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_they_were() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+def _threads_as_they_were(threads_as_they_were: None) -> None:
+    """After every test of this folder."""
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import decimal
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import asyncsim
 from asyncsim.ambient import Generators, sheltered, switches
@@ -55,6 +60,49 @@ def deterministic(value: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
+@contextmanager
+def strict_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def doubled(saved: Tensor) -> Tensor:
+    return saved * 2 if saved.is_floating_point() else saved
+
+
+class Halving(TorchFunctionMode):
+    """Results of products are halved."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return result * 0.5 if function in (torch.matmul, F.linear, torch.Tensor.matmul, torch.bmm, torch.baddbmm) else result
+
+
+class Doubling(TorchDispatchMode):
+    """Sums are doubled."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return result * 2 if function is torch.ops.aten.add.Tensor else result
+
+
+@contextmanager
+def hooked() -> Iterator[None]:
+    """Hooks in every module of the process, one of each kind."""
+    handles = [
+        module.register_module_forward_hook(lambda _, given, output: output * 2),
+        module.register_module_forward_pre_hook(lambda _, given: (given[0] * 2,)),
+        module.register_module_full_backward_hook(lambda _, inputs, outputs: tuple(each and each * 2 for each in inputs)),
+        module.register_module_full_backward_pre_hook(lambda _, outputs: tuple(each and each * 2 for each in outputs)),
+    ]  # fmt: skip
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "default dtype": lambda: setting(torch.set_default_dtype, torch.float64, torch.float32),
     "half by default": lambda: setting(torch.set_default_dtype, torch.float16, torch.float32),
@@ -70,6 +118,14 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no oneDNN": lambda: setting(lambda on: torch.backends.mkldnn.set_flags(_enabled=on), False, True),
     "threads": lambda: setting(torch.set_num_threads, 2, torch.get_num_threads()),
     "seeds": nullcontext,
+    "a mode of functions": Halving,
+    "a mode of operations": Doubling,
+    "saved tensors": lambda: torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, doubled),
+    "hooks in modules": hooked,
+    "NumPy's errors": lambda: np.errstate(all="raise"),
+    "warnings": strict_warnings,
+    "decimal": lambda: decimal.localcontext(decimal.Context(prec=2)),
+    "printing": lambda: np.printoptions(precision=1, legacy="1.13"),
 }
 WANTED: dict[str, Result] = {}
 
@@ -95,6 +151,27 @@ def test_settings_of_the_process(case):
             assert settings() == before, name
             assert Generators.read() == drawn, name
         assert result.fingerprints == expected.fingerprints, name
+
+
+@pytest.mark.parametrize("name", ["a mode of functions", "a mode of operations", "saved tensors", "hooks in modules"])
+def test_what_intercepts_is_left_out_and_put_back(name):
+    """Outside it has an effect, before and after; inside it has none."""
+    layer, inputs = nn.Linear(3, 1, bias=False), torch.ones(1, 3)
+
+    def seen() -> list[float]:
+        weight = layer.weight.detach().clone().requires_grad_()
+        output = F.linear(inputs, weight) + 1.0
+        (gradient,) = torch.autograd.grad((output * output).sum(), weight)
+        return [float(output.detach().sum()), float(layer(inputs).detach().sum()), *gradient.flatten().tolist()]
+
+    plain = seen()
+    with SURROUNDINGS[name]():
+        changed = seen()
+        assert changed != plain
+        with sheltered():
+            assert seen() == plain
+        assert seen() == changed
+    assert seen() == plain
 
 
 def test_every_switch_is_turned_and_put_back():

@@ -28,12 +28,7 @@ STREAMS = Streams(0)
 CLOSE = 1e-12 * SLACK
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(settings: dict[str, Any], dtype: str = "float64") -> Task:

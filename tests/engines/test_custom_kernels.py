@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import pytest
 import torch
+from interrupting import interrupt
 from on_device import DEVICE, cpu_only
 
 import asyncsim
@@ -16,7 +16,6 @@ from asyncsim.messages import Gradient
 from asyncsim.registries import programs
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.programs import LocalSGD, Program
-from asyncsim.simulation.server import Server
 
 BATCHED = {"kind": "batched", "width": 4}
 ENGINES = ("serial", "threaded", "graphed", BATCHED, {"kind": "batched", "width": 1}, "auto")
@@ -114,21 +113,11 @@ def test_a_kernel_of_zeros_leaves_the_parameters_alone():
 
 @cpu_only
 @pytest.mark.parametrize("program", ["test_zeros", "test_backwards", "test_halved"])
-def test_fleets_and_resumed_runs_have_the_bits_of_a_run_alone(program, tmp_path, monkeypatch):
+def test_fleets_and_resumed_runs_have_the_bits_of_a_run_alone(program, tmp_path):
     alone = [asyncsim.simulate(scenario(program, BATCHED, seed=seed)) for seed in range(3)]
     fleet = asyncsim.simulate_many([scenario(program, BATCHED, seed=seed) for seed in range(3)])
     assert [result.fingerprints for result in fleet] == [result.fingerprints for result in alone]
-    arrive, seen = Server.receive, count(1)
-
-    def interrupted(server, *arguments):
-        if next(seen) == 25:
-            raise KeyboardInterrupt
-        arrive(server, *arguments)
-
-    monkeypatch.setattr(Server, "receive", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        asyncsim.simulate(scenario(program, BATCHED, checkpoint={"updates": 7}), tmp_path / "run")
-    monkeypatch.undo()
+    interrupt(scenario(program, BATCHED, checkpoint={"updates": 7}), tmp_path / "run", after=24)
     assert asyncsim.resume(tmp_path / "run").fingerprints == alone[0].fingerprints
 
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from asyncsim.scenario import Document, Scenario, build_scenario
 
@@ -13,12 +12,8 @@ DIGITS = {"kind": "digits", "model": {"kind": "mlp", "hidden": [16]}, "batch": 8
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A run uses one thread; what a test computes beside it must not use more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """For every test of methods: plain loops stand beside the runs."""
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from interrupting import interrupt
 
 import asyncsim
 import asyncsim.streams
@@ -20,7 +21,6 @@ from asyncsim.policies import State, Transform
 from asyncsim.registries import policies, programs
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.programs import Program
-from asyncsim.simulation.server import Server
 
 ELASTIC = 0.1
 
@@ -249,22 +249,11 @@ def test_a_view_of_its_own_for_every_worker():
 
 @pytest.mark.parametrize("method", [TOP_K, EASGD, DIFFERENCE, TOP_K | DIFFERENCE | EASGD], ids=["up", "carry", "down", "all"])
 @pytest.mark.parametrize("cluster", [{}, CRASHES], ids=["calm", "crashes"])
-def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(method, cluster, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(method, cluster, tmp_path):
     run = scenario(method, cluster, checkpoint={"updates": 5})
     expected = asyncsim.simulate(run).fingerprints
-    arrive = Server.receive
     for at in (9, 23, 41):
-        seen = iter(range(1000))
-
-        def interrupted(server, *arguments, seen=seen, at=at):
-            if server.task is not None and next(seen) == at:
-                raise KeyboardInterrupt
-            arrive(server, *arguments)
-
-        monkeypatch.setattr(Server, "receive", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "receive", arrive)
+        interrupt(run, tmp_path / str(at), after=at)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected
 
 

@@ -124,16 +124,19 @@ def test_the_first_updates_are_no_pitfall():
     steps behind it: its gap is at most lr sum |u| <= lr m rms(u) (Cauchy-Schwarz), and C = lr rms(u) up to the weights of the
     average, which differ by less than 1 % here (b = 0.999). So G <= 1 + 1.01 m.
     """
-    toy = Toy((GapAware(),), SGD(lr=0.5), torch.zeros(8, dtype=torch.float64), num_workers=6)
-    for worker, gradient in enumerate(arrivals(8, 6)):
-        result = toy.arrive(worker, gradient)
-        if worker == 0:
-            assert result.penalty == 1.0
-            continue
-        assert (result.penalty >= 1.0).all()
-        assert (result.penalty <= 1.0 + worker * 1.01).all()
-        if worker == 1:
-            torch.testing.assert_close(result.penalty, torch.full((8,), 2.0, dtype=torch.float64), rtol=1e-6, atol=0)
+    penalties = penalties_at_the_start(GapAware(), SGD(lr=0.5), bound=lambda behind: 1.0 + behind * 1.01)
+    torch.testing.assert_close(penalties[1], torch.full((8,), 2.0, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+def penalties_at_the_start(transform, step, bound):
+    """Six workers read theta_0. The first to arrive is not penalised, one with m steps behind it by 1 to ``bound(m)``."""
+    toy = Toy((transform,), step, torch.zeros(8, dtype=torch.float64), num_workers=6)
+    penalties = [toy.arrive(worker, gradient).penalty for worker, gradient in enumerate(arrivals(8, 6))]
+    assert penalties[0] == 1.0
+    for behind, penalty in enumerate(penalties[1:], start=1):
+        assert (penalty >= 1.0).all()
+        assert (penalty <= bound(behind)).all()
+    return penalties
 
 
 def test_a_constant_drift_of_one_step_an_update_gives_tau_plus_one():
@@ -248,14 +251,7 @@ def test_the_published_step_has_no_pitfall_at_the_start(momentum):
     C is the step over sqrt 2 at least, so G <= 1 + sqrt 2; the k-th has m = k - 1 steps behind it, and
     G <= 1 + 1.01 sqrt(m (m + 1)) (Cauchy-Schwarz, as above)."""
     step = SGD(lr=0.5, momentum=momentum)
-    toy = Toy((GapAware(step_length="code"),), step, torch.zeros(8, dtype=torch.float64), num_workers=6)
-    for worker, gradient in enumerate(arrivals(8, 6)):
-        result = toy.arrive(worker, gradient)
-        if worker == 0:
-            assert result.penalty == 1.0
-            continue
-        assert (result.penalty >= 1.0).all()
-        assert (result.penalty <= 1.0 + 1.01 * sqrt(worker * (worker + 1))).all()
+    penalties_at_the_start(GapAware(step_length="code"), step, bound=lambda behind: 1.0 + 1.01 * sqrt(behind * (behind + 1)))
 
 
 @pytest.mark.parametrize("step_length", ["applied", "code"])

@@ -11,22 +11,16 @@ import numpy as np
 import pytest
 
 import asyncsim
-from asyncsim.cli import main
 from asyncsim.plots import KINDS
 from asyncsim.plots.runs import read_run
 from asyncsim.report import compare_runs
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def cli(*words) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    cli.folder = tmp_path / "here"
+def cli(cli, monkeypatch):
+    cli.folder /= "here"  # tests put runs beside it
+    cli.folder.mkdir()
+    monkeypatch.chdir(cli.folder)
     return cli
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dying
 import pytest
-import torch
 from dying import kill, same
 
 import asyncsim
@@ -16,10 +15,8 @@ from asyncsim.scenario import Scenario
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_they_were() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+def _threads_as_they_were(threads_as_they_were: None) -> None:
+    """After every test of this folder."""
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from interrupting import interrupt
 
-import asyncsim
 from asyncsim.records import Result
 from asyncsim.records.checkpoints import checkpoint_files
 from asyncsim.run import execution
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.server import Server
 
 
 class Killed(BaseException):
@@ -32,24 +31,10 @@ def made(workers: int = 5, cluster: dict[str, Any] | None = None, **sections: An
 
 def kill(scenario: Scenario, out: Path, at: int, error: type[BaseException] = Killed) -> None:
     """Simulate until the ``at``-th arrival, and die before it is applied."""
-    arrive, seen = Server.receive, 0
-
-    def dying(self: Server, *arguments: Any, **options: Any) -> None:
-        nonlocal seen
-        seen += self.task is not None  # not those of a look ahead
-        if seen == at:
-            raise error
-        arrive(self, *arguments, **options)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Server, "receive", dying)
-    if error is Killed:
-        patch.setattr(execution, "_last_words", lambda *_: None)
-    try:
-        with pytest.raises(error):
-            asyncsim.simulate(scenario, out)
-    finally:
-        patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        if error is Killed:
+            patch.setattr(execution, "_last_words", lambda *_: None)
+        interrupt(scenario, out, at - 1, error)
 
 
 def same(one: Result, other: Result) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from dying import made
 
+import asyncsim
+from asyncsim.methods.pipelines import PipelineMethod
 from asyncsim.registries import consistencies, engines, exchanges, methods, optimizers, policies, programs
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
 }  # fmt: skip
+LOCAL = ("local_sgd", "fedbuff", "fedasync")
+KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
 LATE = {"server": {"service": "100ms"}, "uplink": {"latency": "200ms"}, "downlink": {"latency": "300ms"}}
@@ -23,15 +28,41 @@ def names(registry: Any) -> list[str]:
     return [name for name, cls in registry if cls.__module__.startswith("asyncsim.")]
 
 
+STAGED = {
+    "task": {"kind": "digits", "model": {"kind": "mlp", "hidden": [8, 6]}, "batch": 12},
+    "stages": {"count": 3, "split": "layers"}, "workers": 6, "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9},
+}  # fmt: skip
+TROUBLE = LATE | {
+    "compute": {"kind": "exponential", "mean": "1s"}, "faults": {"up": {"kind": "exponential", "mean": "12s"}, "down": "2s"},
+}  # fmt: skip
+
+
 def spec(kind: str) -> dict[str, Any]:
     return {"kind": kind} | REQUIRED.get(kind, {})
 
 
+def fitting(kind: str, cluster: dict[str, Any]) -> dict[str, Any]:
+    """Where workers exchange with each other there is no server that could be busy."""
+    return {key: value for key, value in cluster.items() if key != "server" or kind not in ("ad_psgd", "sgp")}
+
+
 @pytest.mark.parametrize("kind", names(methods))
 def test_methods(resumes, kind):
-    local = {"optimizer": PLAIN} if kind in ("local_sgd", "fedbuff", "fedasync") else {}
-    late = {key: value for key, value in LATE.items() if key != "server" or kind not in ("ad_psgd", "sgp")}  # no server is busy
-    resumes(made(method=spec(kind), cluster=late, run={"updates": 40}, checkpoint=OFTEN, **local), 38)
+    local = {"optimizer": PLAIN} if kind in LOCAL else {}
+    resumes(made(method=spec(kind), cluster=fitting(kind, LATE), run={"updates": 40}, checkpoint=OFTEN, **local), 38)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", names(methods))
+def test_thirty_kills_of_every_method(resumes, kind):
+    """At thirty arrivals spread over the run, under crashes, a queue and slow links; pipelines in two groups of three stages."""
+    own = STAGED if issubclass(methods[kind], PipelineMethod) else {"optimizer": PLAIN} if kind in LOCAL else {}
+    scenario = made(method=spec(kind), cluster=fitting(kind, TROUBLE), run={"updates": 40}, checkpoint={"updates": 1}, **own)
+    expected = asyncsim.simulate(scenario)
+    pushes = expected.summary["pushes"]
+    arrivals = np.linspace(pushes // 4, pushes - 1, KILLS).astype(int)
+    assert len(set(arrivals)) == KILLS
+    resumes(scenario, *arrivals.tolist(), expected=expected)
 
 
 @pytest.mark.parametrize("kind", names(policies))

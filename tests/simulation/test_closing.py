@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from interrupting import interrupt
 
 import asyncsim
 from asyncsim.errors import UserError
@@ -16,7 +17,6 @@ from asyncsim.policies import Push, State, Transform, Verdict
 from asyncsim.policies.mean import mean_push
 from asyncsim.registries import policies
 from asyncsim.scenario import Document, Scenario, build_scenario
-from asyncsim.simulation.server import Server
 
 SECOND = 1_000_000_000
 
@@ -123,24 +123,13 @@ def test_waiting_for_the_end_of_a_grace_is_no_deadlock():
 
 
 @pytest.mark.parametrize("method", ["grace", "rounds"])
-def test_a_resumed_run_closes_its_groups_at_the_same_times(method, tmp_path, monkeypatch):
+def test_a_resumed_run_closes_its_groups_at_the_same_times(method, tmp_path):
     rounds = {"method": {"kind": "custom", "policy": [grace(0.5, 4)], "consistency": "bsp"}}
     run = scenario(grace(0.6), checkpoint={"updates": 3}, **(rounds if method == "rounds" else {}))
     expected = asyncsim.simulate(run)
     assert expected.fingerprints["timeline"] == asyncsim.plan(run).fingerprints["timeline"]
-    arrive = Server.receive
     for at in (11, 29, 60):
-        seen = iter(range(1000))
-
-        def interrupted(server, *arguments, seen=seen, at=at):
-            if server.task is not None and next(seen) == at:
-                raise KeyboardInterrupt
-            arrive(server, *arguments)
-
-        monkeypatch.setattr(Server, "receive", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "receive", arrive)
+        interrupt(run, tmp_path / str(at), after=at)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected.fingerprints
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
+from interrupting import interrupt
 
 import asyncsim
 import asyncsim.streams
@@ -16,7 +17,6 @@ from asyncsim.errors import UserError
 from asyncsim.needs import Need
 from asyncsim.scenario import Document, Scenario, build_scenario
 from asyncsim.simulation.progress import WorkerProgress
-from asyncsim.simulation.server import Server
 from asyncsim.units import NANOSECONDS
 
 TIERS = {"kind": "tiers", "base": {"kind": "gamma", "mean": 1, "cv": 0.1}, "factors": [1, 4]}
@@ -151,22 +151,11 @@ def test_a_rule_that_looks_at_losses_is_refused_by_plan_and_runs_alike_on_exact_
 
 
 @pytest.mark.parametrize("rule", ["test_sampled", "test_fast_ones_wait", "test_bound_by_loss"])
-def test_rules_resume(rule, tmp_path, monkeypatch):
+def test_rules_resume(rule, tmp_path):
     """What a rule remembers is there again after an interruption, losses included."""
     method = {"kind": "custom", "policy": [{"kind": "accumulate", "count": 3}]} if rule == "test_sampled" else "asgd"
     run = scenario(rule, method, checkpoint={"updates": 4})
     expected = asyncsim.simulate(run).fingerprints
-    arrive = Server.receive
     for at in (13, 37, 55):
-        seen = iter(range(1000))
-
-        def interrupted(server, *arguments, seen=seen, at=at):
-            if server.task is not None and next(seen) == at:
-                raise KeyboardInterrupt
-            arrive(server, *arguments)
-
-        monkeypatch.setattr(Server, "receive", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            asyncsim.simulate(run, tmp_path / str(at))
-        monkeypatch.setattr(Server, "receive", arrive)
+        interrupt(run, tmp_path / str(at), after=at)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected

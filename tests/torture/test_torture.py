@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from ruamel.yaml import YAML
@@ -95,6 +96,34 @@ def test_a_hang_is_a_finding():
 
     with pytest.raises(Finding, match=r"hang: no end in time"):
         for_ever()
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_hang_is_one_whatever_a_library_makes_of_its_end(swallowed):
+    """pydantic turns what is raised while it writes a model into an error of its own; others might go on as if nothing were."""
+
+    def for_ever() -> None:
+        with limited(0.05):
+            try:
+                while True:
+                    pass
+            except BaseException as error:
+                if not swallowed:
+                    raise ValueError("Error calling function") from error
+
+    with pytest.raises(Finding, match=r"hang: no end in time"):
+        for_ever()
+
+
+def test_time_that_others_have_used_is_not_counted():
+    with limited(0.1):
+        time.sleep(0.3)
+
+
+def test_a_seed_that_takes_long_is_cut_and_counted(monkeypatch):
+    monkeypatch.setattr("torture.searching.ENOUGH", -1.0)
+    tally = search(FIRST, 2, 60.0, lambda _: None)
+    assert (tally.seeds, tally.cut, tally.runs) == (2, 2, 0)
 
 
 def test_a_disk_that_fails_is_survived(tmp_path):
