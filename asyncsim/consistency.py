@@ -230,7 +230,7 @@ class Heard(Consistency):
     lag: int = Field(default=0, ge=0)
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return Need.WAITS | Need.HEARS | Need.WHOLE_MODELS | (Need.LAGS if self.lag else Need.NOTHING)
 
     def admits(self, worker: int, progress: Progress) -> bool:

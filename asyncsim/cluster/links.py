@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import ClassVar
 
 from pydantic import model_validator
@@ -21,7 +22,7 @@ class Link(Spec):
     latency: SteadyDelay = Constant(mean=0.0)
     bandwidth: BytesPerSecond | None = None
 
-    def duration(self, latency_seconds: float, nbytes: float) -> float:
+    def duration(self, latency_seconds: float | Fraction, nbytes: float) -> float:
         """Virtual seconds that a message of ``nbytes`` takes, given its draw of the latency."""
         return latency_seconds + (nbytes / self.bandwidth if self.bandwidth else 0.0)
 

@@ -12,7 +12,7 @@ from asyncsim.engine.vectorised import VectorisedModule
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
-    from asyncsim.engine.spec import Useful
+    from asyncsim.engine.engine import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from asyncsim.engine.kernels import Kernel
 
 
+class Useful(Protocol):
+    """The set of (worker, step) whose results will be asked for."""
+
+    def __contains__(self, work: tuple[int, int], /) -> bool: ...
+
+
 class Engine(Evaluator, Protocol):
     """What evaluates kernels. ``submit`` does no work that anybody waits for; ``Future.result`` is the only place where numerics
     block. ``SerialEngine`` says what each method does."""

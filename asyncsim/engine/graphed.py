@@ -14,7 +14,7 @@ from asyncsim.messages import Future, Gradient
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asyncsim.engine.spec import Useful
+    from asyncsim.engine.engine import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 

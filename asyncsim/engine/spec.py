@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from asyncsim.registry import Registry, Spec
 
 if TYPE_CHECKING:
-    from asyncsim.engine.engine import Engine
+    from asyncsim.engine.engine import Engine, Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 
 engines: Registry[EngineSpec] = Registry("engine", default="auto")
-
-
-class Useful(Protocol):
-    """The set of (worker, step) whose results will be asked for."""
-
-    def __contains__(self, work: tuple[int, int], /) -> bool: ...
-
 
 BATCHED_BELOW = 2e7
 """Floating-point operations of a gradient below which stacking several of them pays on a CPU."""

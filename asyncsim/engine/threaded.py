@@ -15,7 +15,7 @@ from asyncsim.engine.serial import SerialEngine, carried
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
-    from asyncsim.engine.spec import Useful
+    from asyncsim.engine.engine import Useful
     from asyncsim.streams import Streams
     from asyncsim.tasks.task import Task
 

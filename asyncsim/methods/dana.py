@@ -76,7 +76,8 @@ class WorkerMomentum(StepRule):
         return new
 
     def velocity(self, state: WorkerVelocities, server: ServerView) -> Tensor | None:
-        return buffer(self.momentum, state.velocities.get(state.last), server)
+        last = None if state.last is None else state.velocities.get(state.last)
+        return buffer(self.momentum, last, server)
 
     def view(self, params: Tensor, state: WorkerVelocities, server: ServerView, worker: int) -> Tensor:
         if not self.look_ahead or not self.momentum or state.sum is None:

@@ -67,12 +67,13 @@ class DelayCompensation(CompensationSettings, Transform):
         gradient = push.gradient
         square = gradient * gradient
         if self.adaptive:
-            mean = state.square.get(push.worker)
-            mean = square * (1.0 - self.decay) if mean is None else mean * self.decay + square * (1.0 - self.decay)
+            before = state.square.get(push.worker)
+            mean = square * (1.0 - self.decay) if before is None else before * self.decay + square * (1.0 - self.decay)
             state.square[push.worker] = mean
-        if push.snapshot.params is server.params or self.strength == 0.0:
+        handed = push.snapshot.params
+        if handed is None or handed is server.params or self.strength == 0.0:
             return push
-        correction = square.mul_(server.params - push.snapshot.params).mul_(self.strength)
+        correction = square.mul_(server.params - handed).mul_(self.strength)
         if self.adaptive:
             correction.div_((mean + self.eps).sqrt_())
         push.replaced = correction.add_(gradient)

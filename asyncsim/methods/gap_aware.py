@@ -101,8 +101,9 @@ class GapAware(GapSettings, Transform):
             velocity = server.velocity()
             self._average(push.gradient if velocity is None else velocity, state, server)
         now = server.view(push.worker) if self.between == "views" else server.params
-        if push.snapshot.params is not now and server.lr_max > 0:
-            moved = server.moved(push.snapshot) if now is server.params else now - push.snapshot.params
+        handed = push.snapshot.params
+        if handed is not None and handed is not now and server.lr_max > 0:
+            moved = server.moved(push.snapshot) if now is server.params else now - handed
             push.penalise(self.penalty(moved, state, server))
         return push
 
@@ -110,6 +111,7 @@ class GapAware(GapSettings, Transform):
         """``G`` for a displacement ``moved`` of shape ``(P,)``, which is overwritten; same shape, every element at least 1."""
         if not state.begun:  # then a gap can only come from a look-ahead of another rule, or from gossip
             return moved.new_ones(())
+        assert state.square is not None, "a step has been made"
         correction = 1.0 - self.decay**state.steps
         scale = (state.square / scalar(correction, moved)).sqrt_()
         scale.add_(scalar(self.eps, moved)).mul_(scalar(server.lr_max, moved))

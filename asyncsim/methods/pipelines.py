@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from asyncsim.consistency import ASP, BSP, Lockstep
+from asyncsim.consistency import ASP, BSP, Consistency, Lockstep
 from asyncsim.exchange import StageRounds
 from asyncsim.gossip import Gossip, gossips
 from asyncsim.methods.method import Bundle, Method
@@ -65,6 +65,7 @@ class PipelineMethod(Method):
             transforms += (Accumulate(**gather, total=total),)
         if self.gossip is None and program.versions != "latest" and num_workers > 1 and not together:
             raise ValueError("groups that push as they come make no common versions; use `sharing: all_reduce`, or gossip")
+        consistency: Consistency
         if together and stages == 1 and Need.PASSES not in program.needs and every == 1:
             consistency = BSP()
         elif together or self.gossip is not None:

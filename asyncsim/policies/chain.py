@@ -84,7 +84,8 @@ class Policy:
         self.step = step
         self._rules = [Rule(transform) for transform in transforms]
         self._viewing = [index for index, each in enumerate(transforms) if type(each).view is not Transform.view]
-        self.worker_view = Need.WORKER_VIEW in joined(part.needs for part in (*transforms, *downlink, step))
+        parts: tuple[Transform | StepRule, ...] = (*transforms, *downlink, step)
+        self.worker_view = Need.WORKER_VIEW in joined(part.needs for part in parts)
         self.state = PolicyState(
             [initial_state(transform, params, num_workers) for transform in transforms],
             [initial_state(transform, params, num_workers) for transform in downlink],

@@ -60,6 +60,7 @@ class Uplink:
     def depart(self, push: Push, server: ServerView) -> float:
         """Treat a push that sets out: how many bytes it has."""
         push = self.sent[push.worker, push.step] = self.send(push, server)
+        assert self._message is not None, "it is sized"
         nbytes, numbers = self._message
         for rule in self._rules:
             transform = rule.transform

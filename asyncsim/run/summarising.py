@@ -56,7 +56,7 @@ def _happened(sim: Simulation) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if sim.arrivals.restarts is not None:
         values |= {"server_restarts": sim.arrivals.restarts.count, "lost_updates": sim.arrivals.restarts.lost_updates,
-                   "lost_pushes": server.shards[0].lost_pushes}  # fmt: skip
+                   "lost_pushes": server.whole.lost_pushes}  # fmt: skip
     if sim.pipes is not None and sim.pipes.spec.loss is not None:
         values["resent"] = sim.pipes.resent
     if sim.pipes is not None and sim.pipes.spec.duplicate:

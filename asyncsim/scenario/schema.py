@@ -154,6 +154,7 @@ class Scenario(Spec):
 
     def _sites_fit(self, pairs: Iterable[tuple[int, int]]) -> None:
         network = self.cluster.network
+        assert network is not None
         for one, other in pairs:
             if network.distance(one, other) is None:
                 message = f"no round-trip time is known between sites {one} and {other}, whose workers exchange with each other"

@@ -10,14 +10,14 @@ from asyncsim.simulation.deadlocks import deadlock, stuck
 if TYPE_CHECKING:
     import simpy
 
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 
 class Admission:
     """The waiting line of ``sim``. Where the rule makes nobody wait, it is never asked."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: SimulationView) -> None:
         self._sim = sim
         self.asks = Need.WAITS in sim.consistency.needs | sim.program.needs
         self.waiting: dict[int, simpy.Event] = {}  # by worker, in the order in which they came

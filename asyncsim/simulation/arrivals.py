@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from asyncsim.needs import Need
 from asyncsim.simulation import faults
+from asyncsim.simulation.activities import QUEUE
 from asyncsim.simulation.closing import Closings
 from asyncsim.simulation.queueing import Queue
 from asyncsim.simulation.restarts import Restarts
-from asyncsim.simulation.spans import QUEUE
 
 if TYPE_CHECKING:
     import simpy
 
     from asyncsim.cluster import Cluster
     from asyncsim.messages import Future, Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
     from asyncsim.streams import Streams
 
@@ -27,7 +27,7 @@ class Arrivals:
     """The server's side of ``sim`` in time: ``queues`` where receiving takes time, ``restarts`` where the server crashes, and
     ``closings`` where groups of pushes have a time of their own."""
 
-    def __init__(self, sim: Simulation, cluster: Cluster, streams: Streams) -> None:
+    def __init__(self, sim: Verbs, cluster: Cluster, streams: Streams) -> None:
         self._sim = sim
         self._recalls = Need.RECALLS in sim.consistency.needs | sim.program.needs
         service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(sim.progress))

@@ -10,7 +10,7 @@ from asyncsim.simulation.instants import CLOSING, at
 if TYPE_CHECKING:
     import simpy
 
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
 
 
 class Closings:
@@ -19,7 +19,7 @@ class Closings:
     A group that was complete before its time is not closed again: the event that was scheduled for it does nothing.
     """
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: SimulationView) -> None:
         self.sim = sim
         self._due: list[int | None] = [None] * len(sim.progress)  # by stage, in ns
 

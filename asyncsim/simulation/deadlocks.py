@@ -11,11 +11,11 @@ from asyncsim.simulation.foreseeing import expected_round
 from asyncsim.units import NANOSECONDS, show_seconds
 
 if TYPE_CHECKING:
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 
-def deadlock(sim: Simulation, reason: str) -> Deadlock:
+def deadlock(sim: SimulationView, reason: str) -> Deadlock:
     """The error for a run that is stuck. Its message says who waits for what."""
     lines = [f"deadlock at {sim.env.now / NANOSECONDS:g} s of virtual time, version {sim.server.version}: {reason}"]
     expected: dict[str, list[int]] = {}
@@ -32,7 +32,7 @@ def deadlock(sim: Simulation, reason: str) -> Deadlock:
     return Deadlock("\n".join(lines))
 
 
-def fruitless(sim: Simulation, crashes: int) -> Deadlock:
+def fruitless(sim: SimulationView, crashes: int) -> Deadlock:
     """The error of a run in which workers crash again and again and no push arrives: how long are whose lives and rounds."""
     lives: dict[str, list[int]] = {}
     for worker in sim.workers:
@@ -51,7 +51,7 @@ def fruitless(sim: Simulation, crashes: int) -> Deadlock:
     return Deadlock("\n".join(lines))
 
 
-def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
+def _lives(sim: SimulationView, worker: Worker) -> Iterator[tuple[float, str]]:
     """Expected seconds between what takes a worker away, by its cause."""
     cluster = sim.cluster
     faults = worker.profile.faults
@@ -67,7 +67,7 @@ def _lives(sim: Simulation, worker: Worker) -> Iterator[tuple[float, str]]:
             yield len(sim.workers) / source.rate, f"cluster.outages.{place}"
 
 
-def stuck(sim: Simulation) -> bool:
+def stuck(sim: SimulationView) -> bool:
     """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
     arrivals = sim.arrivals
     if sim.over or arrivals.restarts is not None or (arrivals.closings is not None and arrivals.closings.pending):
@@ -77,7 +77,7 @@ def stuck(sim: Simulation) -> bool:
     return len(sim.admission.waiting) == sum(progress.members for progress in sim.progress) and not expected(sim)
 
 
-def expected(sim: Simulation) -> bool:
+def expected(sim: SimulationView) -> bool:
     """Will any worker still join?"""
     return any(worker.absent for worker in sim.workers)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
-from asyncsim.simulation.spans import DOWNLOAD, UPLOAD
+from asyncsim.simulation.activities import DOWNLOAD, UPLOAD
 from asyncsim.simulation.transport.transport import ANSWER, PEER
 
 if TYPE_CHECKING:
     from asyncsim.exchange import Exchange
     from asyncsim.messages import Future, Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
 Events = Generator[Any, Any, None]
@@ -31,7 +31,7 @@ class Exchanging:
     takes no answer is there when it comes back.
     """
 
-    def __init__(self, sim: Simulation, rule: Exchange) -> None:
+    def __init__(self, sim: Verbs, rule: Exchange) -> None:
         self._sim = sim
         self._rule = rule
 
@@ -48,7 +48,7 @@ class Exchanging:
         if first:
             number = self._pushes(worker)  # those that were on their way are made now
         partners = sim.progress[worker.stage].partners(worker.member, number)
-        sim.server.set_out(worker.index, number, partners)
+        sim.server.peers.set_out(worker.index, number, partners)
         if not sim.overlapping:
             yield from self._travel(worker, number, partners)
             if first:
@@ -101,9 +101,9 @@ class Exchanging:
                 if sim.over:
                     return
                 if partner.up or not self._rule.answered:
-                    sim.server.meet(worker.index, index, number)
+                    sim.server.peers.meet(worker.index, index, number)
         except simpy.Interrupt:
-            sim.server.take_back(worker.index)
+            sim.server.peers.take_back(worker.index)
             self._over(worker, max(number + 1, self._pushes(worker)))
             raise
         self._over(worker, number + 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from asyncsim.cluster import Cluster, Outages
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 
@@ -46,7 +46,7 @@ Cause = Crash | Absence | Signal
 Life = Generator[Any, Any, None]
 
 
-def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
+def start(sim: SimulationView, cluster: Cluster, streams: Streams) -> None:
     """Start the processes that will interrupt workers, if there are any."""
     process = sim.env.process
     for worker in sim.workers:
@@ -70,7 +70,7 @@ def start(sim: Simulation, cluster: Cluster, streams: Streams) -> None:
         process(_outages(sim, source, streams("outage", place)))
 
 
-def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life:
+def _outages(sim: SimulationView, source: Outages, rng: np.random.Generator) -> Life:
     """What a source says, for ever or until it ends."""
     last, together = 0, 0
     for outage in source.outages(len(sim.workers), rng):
@@ -89,7 +89,7 @@ def _outages(sim: Simulation, source: Outages, rng: np.random.Generator) -> Life
         sim.env.process(_strike(sim, sim.workers[outage.worker], at_ns - notice, down, warning))
 
 
-def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) -> Life:
+def _crashes(sim: SimulationView, worker: Worker, faults: Faults, streams: Streams) -> Life:
     assert faults.up is not None
     assert faults.down is not None
     up = Draws(streams, "up", (worker.index,), faults.up.for_worker(streams, worker.index).sample)
@@ -103,7 +103,7 @@ def _crashes(sim: Simulation, worker: Worker, faults: Faults, streams: Streams) 
             episode += 1
 
 
-def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int) -> Life:
+def _strike(sim: SimulationView, worker: Worker, after: int, down: int, warning: int) -> Life:
     """Take the worker down for ``down`` ns, ``after`` so many ns from now, unless it is absent then.
 
     The crash is announced to it ``warning`` ns before, or at once if less time is left. A worker that is down or absent when
@@ -122,7 +122,7 @@ def _strike(sim: Simulation, worker: Worker, after: int, down: int, warning: int
         worker.interrupt(Crash(sim.env.now + down))
 
 
-def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
+def _zone(sim: SimulationView, zone: int, workers: list[Worker], zones: Zones, streams: Streams) -> Life:
     """The events that take workers of one zone down together, one after the other, until all its workers have left for good."""
     gaps = Draws(streams, "zone gap", (zone,), zones.gap.sample)
     spread, warning, event = nanoseconds(zones.spread), nanoseconds(zones.warning or 0.0), 0
@@ -145,7 +145,7 @@ def _zone(sim: Simulation, zone: int, workers: list[Worker], zones: Zones, strea
         event += 1
 
 
-def _maintenance(sim: Simulation, workers: list[Worker], windows: Maintenance) -> Life:
+def _maintenance(sim: SimulationView, workers: list[Worker], windows: Maintenance) -> Life:
     every, duration, warning = (nanoseconds(each) for each in (windows.every, windows.duration, windows.warning or 0.0))
     first = every if windows.first is None else nanoseconds(windows.first)
     begin = max(0, first - warning)
@@ -159,13 +159,13 @@ def _maintenance(sim: Simulation, workers: list[Worker], windows: Maintenance) -
         after = warning
 
 
-def _absence(sim: Simulation, worker: Worker, leaves: int, until: int) -> Life:
+def _absence(sim: SimulationView, worker: Worker, leaves: int, until: int) -> Life:
     yield at(sim.env, ABSENCE, leaves)
     if not worker.gone:
         worker.interrupt(Absence(until))
 
 
-def _stops(sim: Simulation, worker: Worker, leaves: int) -> Life:
+def _stops(sim: SimulationView, worker: Worker, leaves: int) -> Life:
     yield at(sim.env, STOPPING, leaves)
     if not worker.gone:
         worker.interrupt(STOP)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from asyncsim.simulation import faults
+from asyncsim.simulation.activities import DOWN, IDLE, QUEUE, STOP, WAIT
 from asyncsim.simulation.deadlocks import deadlock, expected
 from asyncsim.simulation.instants import RETURN, at
 from asyncsim.simulation.sending import cut_off
-from asyncsim.simulation.spans import DOWN, IDLE, QUEUE, STOP, WAIT
 from asyncsim.streams import Exhausted
 
 if TYPE_CHECKING:
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 
 class Lives:
     """Lets the workers of ``sim`` live. ``recalled`` and ``crashes`` count what has interrupted them."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: SimulationView) -> None:
         self._sim = sim
         self.recalled = 0
         self.crashes = 0

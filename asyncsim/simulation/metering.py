@@ -15,7 +15,7 @@ from asyncsim.units import NANOSECONDS
 if TYPE_CHECKING:
     from asyncsim.cluster import Cluster
     from asyncsim.simulation.server import Server
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 BUSY = frozenset(EVENT_KINDS.index(kind) for kind in WORK)
@@ -72,7 +72,7 @@ class Meter:
     An observer. Times are integer nanoseconds and are summed before they are priced, so the parts add up whatever their order.
     """
 
-    def __init__(self, sim: Simulation, cluster: Cluster) -> None:
+    def __init__(self, sim: SimulationView, cluster: Cluster) -> None:
         self._sim = sim
         self._host = cluster.server.instance or FREE
         self._hosts = 1 if cluster.network is None else cluster.network.hosts

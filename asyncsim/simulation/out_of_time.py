@@ -9,13 +9,13 @@ from asyncsim.simulation.clock import OutOfTime
 from asyncsim.units import LAST_NS, NANOSECONDS
 
 if TYPE_CHECKING:
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
 
 LONG = 10**8 * NANOSECONDS
 """Three years in seconds. Longer durations may be time stamps taken for durations: those of 1973 and later are above it."""
 
 
-def out_of_time(sim: Simulation, delay: int) -> OutOfTime:
+def out_of_time(sim: SimulationView, delay: int) -> OutOfTime:
     """The error, which says who does what at that moment."""
     active = sim.env.active_process
     who = next((worker for worker in sim.workers if active in (worker.process, worker.sending)), None)

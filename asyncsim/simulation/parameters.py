@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from asyncsim.messages import Snapshot
+    from asyncsim.messages import Future, Snapshot
 
 NAN = float("nan")
 
@@ -17,12 +19,14 @@ class Parameters:
     """``params`` (P,), replaced by a new tensor at every ``version``; None where the timeline alone is simulated.
 
     When an update leaves non-finite parameters they have ``diverged``: the update and its time (ns) are noted, and nothing is
-    ``numeric`` any more.
+    ``numeric`` any more. ``statistics`` (B,) are the running ones of batch norm, where those are kept.
     """
 
     def __init__(self, params: Tensor | None) -> None:
         self.params = params
         self.numeric = params is not None  # are gradients (still) computed?
+        self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
+        self.average: Callable[[Tensor, Tensor], Tensor] | None = None  # takes those of a batch into the running ones
         self.version = 0
         self.diverged: tuple[int, int] | None = None
         self._updated = 0  # time of the last update
@@ -50,6 +54,13 @@ class Parameters:
         if self.params is not None and self.numeric:
             self._unchecked.append((self.version, self._updated, self.params.sum()))
             self._look()
+
+    def keep_statistics(self, payload: Future) -> None:
+        """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
+        if self.statistics is not None and self.average is not None:
+            arrived = payload.result().statistics
+            assert arrived is not None, "a model with batch norm has some"
+            self.statistics = self.average(self.statistics, arrived)
 
     def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
         """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""

@@ -8,7 +8,7 @@ from asyncsim.simulation.deadlocks import deadlock, fruitless
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
 
 STALLED = 1_000_000
@@ -22,7 +22,7 @@ EVENTS = 16
 class Patience:
     """An observer. Counts what has happened in ``sim`` since the last update and the last push."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: SimulationView) -> None:
         self._sim = sim
         self._stalled = max(STALLED, 100 * len(sim.workers))
         self._fruitless = max(FRUITLESS, 10 * len(sim.workers))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncsim.errors import UserError
 from asyncsim.exchange import Exchange
 from asyncsim.messages import Snapshot
-from asyncsim.simulation.rows import Rows, combined
+from asyncsim.simulation.rows import Rows, combined, there
 from asyncsim.simulation.shard import Arrival, Shard
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Own(Shard):
         self.params, self.weight = params, weight
         self._view = (-1, None)
 
-    def view(self, worker: int = -1) -> Tensor | None:
+    def view(self, worker: int = -1) -> Tensor | None:  # type: ignore[override]  # as in `Shard`
         own = self.unbiased
         if own is None:
             return None
@@ -70,11 +70,14 @@ class Own(Shard):
         return super()._gap(snapshot, self.unbiased)
 
     def _subtract(self, snapshot: Snapshot) -> None:
-        self._scratch = self.unbiased - snapshot.params
+        own, handed = self.unbiased, snapshot.params
+        assert own is not None
+        assert handed is not None
+        self._scratch = own - handed
         self._moved = snapshot
 
 
-class Peers(Rows):
+class Peers(Rows[Own]):
     """A shard in one row a worker, where each push is an update of its worker's row alone, and messages change rows between
     updates as the rule ``exchange`` says.
 
@@ -82,8 +85,6 @@ class Peers(Rows):
     since its read. The gap is how far the worker's own row has moved since. The parameters of the whole are the sum of what the
     workers that are left hold and have on its way to each other, divided by the sum of the weights.
     """
-
-    rows: list[Own]
 
     def __init__(self, rows: list[Own], exchange: Exchange) -> None:
         super().__init__(rows)
@@ -118,7 +119,8 @@ class Peers(Rows):
     @property
     def weight(self) -> float:
         """The sum of the weights of all rows and messages, also of workers that have left: it stays the number of workers."""
-        return math.fsum(each.weight for each in (*self.rows, *self.under_way, *self.mail))
+        holders: tuple[Own | Parcel, ...] = (*self.rows, *self.under_way, *self.mail)
+        return math.fsum(each.weight for each in holders)
 
     @property
     def params(self) -> Tensor | None:
@@ -128,8 +130,9 @@ class Peers(Rows):
         parcels = [each for each in self.mail if each.receiver not in self.progress.departed] + self.under_way
         if len(left) == 1 and not parcels:
             return left[0].unbiased
-        vectors = [row.params for row in left] + [each.vector for each in parcels]
-        return combined([1.0] * len(vectors), vectors) / math.fsum(each.weight for each in (*left, *parcels))
+        holders: tuple[Own | Parcel, ...] = (*left, *parcels)
+        vectors = there([*(row.params for row in left), *(each.vector for each in parcels)])
+        return combined([1.0] * len(vectors), vectors) / math.fsum(each.weight for each in holders)
 
     def check_finite(self) -> None:
         super().check_finite()
@@ -198,7 +201,7 @@ class Peers(Rows):
         held = {source: (self.rows[source].params, self.rows[source].weight) for source in weights}
         for target, row in weights.items():
             shares, sources = list(row.values()), [held[source] for source in row]
-            params = None if sources[0][0] is None else combined(shares, [params for params, _ in sources])
+            params = None if sources[0][0] is None else combined(shares, there(params for params, _ in sources))
             weight = math.fsum(share * weight for share, (_, weight) in zip(shares, sources, strict=True))
             self.rows[target].hold(params, weight)
 
@@ -213,7 +216,8 @@ class Peers(Rows):
     def _add(self, member: int, parcels: list[Parcel]) -> None:
         row = self.rows[member]
         for each in parcels:
-            row.hold(None if row.params is None else row.params + each.vector, row.weight + each.weight)
+            params = row.params
+            row.hold(None if params is None or each.vector is None else params + each.vector, row.weight + each.weight)
 
     def _counted(self, member: int) -> Own:
         """The row of a member, which is told the updates and samples of all."""

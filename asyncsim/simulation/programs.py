@@ -14,7 +14,7 @@ from asyncsim.simulation.sending import hand_over
 if TYPE_CHECKING:
     from asyncsim.engine.kernels import Kernel
     from asyncsim.messages import Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
 programs: Registry[Program] = Registry("program", home=PAPERS)
@@ -48,7 +48,7 @@ class Program(Spec):
 
         return gradient
 
-    def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
+    def round(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, None]:
         snapshot = yield from sim.read(worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
@@ -58,7 +58,7 @@ class Program(Spec):
             yield from sim.upload(worker)
             yield from sim.push(worker, snapshot, work)
 
-    def abandon(self, sim: Simulation, worker: Worker) -> None:
+    def abandon(self, sim: Verbs, worker: Worker) -> None:
         """Give up the work of a round that has been interrupted."""
         sim.give_up(worker)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, KeysView
+from typing import Any
 
 from asyncsim.consistency import Consistency
 from asyncsim.errors import UserError
@@ -29,7 +30,10 @@ class WorkerProgress:
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
         self.loss = math.nan
         self.sees_losses = rule is not None and Need.VALUES in rule.needs
-        self.state = None if rule is None else rule.init(num_workers, streams)
+        self.state: Any = None
+        if rule is not None:
+            assert streams is not None, "a rule may draw"
+            self.state = rule.init(num_workers, streams)
         self._arrived = None if rule is None or type(rule).arrived is Consistency.arrived else rule.arrived
         self._received = [0] * num_workers  # pushes of a worker; its clock may skip some when it comes back
         self._last = [0] * num_workers  # when its last push came (ns)
@@ -99,15 +103,17 @@ class WorkerProgress:
 
     def partners(self, worker: int, number: int) -> tuple[int, ...]:
         """To whom the worker's exchange ``number`` goes; raises ``UserError`` if the rule names who cannot be one."""
-        members = self._here
-        partners = self._exchange.partners(worker, number, members, self._streams)
+        exchange, members, streams = self._exchange, self._here, self._streams
+        assert exchange is not None, "workers exchange"
+        assert streams is not None, "a rule may draw"
+        partners = exchange.partners(worker, number, members, streams)
         known = set(partners)
         if worker in known or not all(0 <= each < self.num_workers for each in known) or known & self.departed or (
-            len(known) != len(partners) or len(partners) > self._exchange.most_partners
+            len(known) != len(partners) or len(partners) > exchange.most_partners
         ):
             raise UserError(
-                f"the exchange `{self._exchange.kind}` names {list(partners)} as partners of worker {worker}; allowed are up to "
-                f"{self._exchange.most_partners} others of {members}, each once"
+                f"the exchange `{exchange.kind}` names {list(partners)} as partners of worker {worker}; allowed are up to "
+                f"{exchange.most_partners} others of {members}, each once"
             )
         return partners
 

@@ -108,6 +108,10 @@ class StandIn:
     def lose(self, worker: int, step: int) -> None:
         """What was under way at the end stands in the checkpoint."""
 
+    @property
+    def peers(self) -> StandIn:
+        return self
+
     def set_out(self, worker: int, number: int, partners: tuple[int, ...]) -> None:
         """Do nothing: what workers hold, and what is on its way between them, stands in the checkpoint."""
 

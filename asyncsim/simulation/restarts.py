@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from asyncsim.messages import Push
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.instants import SAVE, SERVER, at
 from asyncsim.streams import Draws, Streams
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     import simpy
 
     from asyncsim.cluster import ServerSpec
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
 FRUITLESS = 10_000  # restarts without any progress of the model after which a run is given up
@@ -31,7 +29,7 @@ class Restarts:
     - restart: it makes one new version, so that a version still names one set of parameters.
     """
 
-    def __init__(self, sim: Simulation, server: ServerSpec, streams: Streams) -> None:
+    def __init__(self, sim: Verbs, server: ServerSpec, streams: Streams) -> None:
         assert server.faults is not None
         self.sim = sim
         self.count = 0
@@ -115,39 +113,3 @@ class Restarts:
         self.sim.arrivals.changed(0, version)
         if self._fruitless > FRUITLESS and not self.sim.over:
             raise deadlock(self.sim, f"{FRUITLESS:,} restarts of the server without any progress of the model")
-
-
-def kept(state: Any) -> Any:
-    """A deep copy of a policy's state, without the pushes in it; a field that holds one becomes None."""
-    if is_dataclass(state) and not isinstance(state, Push):
-        return replace(state, **{field.name: kept(getattr(state, field.name)) for field in fields(state)})
-    if isinstance(state, Push):
-        return None
-    if isinstance(state, dict):
-        return {key: kept(value) for key, value in state.items() if not isinstance(value, Push)}
-    if type(state) in (list, tuple, set):
-        return type(state)(kept(value) for value in state if not isinstance(value, Push))
-    return state.clone() if hasattr(state, "clone") else state.copy() if hasattr(state, "copy") else state
-
-
-def discard(state: Any) -> int:
-    """Cancel the work of all pushes in a policy's state. Returns how many there are."""
-    if isinstance(state, Push):
-        if state.payload is not None:
-            state.payload.discard()
-        return 1
-    return sum(map(discard, contents(state)))
-
-
-def count_pushes(state: Any) -> int:
-    """The number of pushes in a policy's state."""
-    return 1 if isinstance(state, Push) else sum(map(count_pushes, contents(state)))
-
-
-def contents(state: Any) -> Collection[Any]:
-    """What a state, or a container in one, holds."""
-    if is_dataclass(state):
-        return [getattr(state, field.name) for field in fields(state)]
-    if isinstance(state, dict):
-        return state.values()
-    return state if isinstance(state, list | tuple | set) else ()

@@ -3,25 +3,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncsim.gossip import Gossip
 from asyncsim.messages import Snapshot, Verdict
 from asyncsim.simulation.shard import Arrival, Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
     from asyncsim.messages import Future
 
 
-class Rows:
+R = TypeVar("R", bound=Shard)
+
+
+class Rows(Generic[R]):
     """A shard in one row for each member, ``u_s`` of shape ``(P_k,)``, each with a policy that has its own state. Elsewhere it
     looks like one shard, whose parameters are the mean of the rows."""
 
-    def __init__(self, rows: Sequence[Shard]) -> None:
+    def __init__(self, rows: Sequence[R]) -> None:
         self.rows = rows
         self.progress = rows[0].progress
         self.version = 0
@@ -123,7 +126,7 @@ class Row(Shard):
         super().advance(params, samples, now)
 
 
-class Mixed(Rows):
+class Mixed(Rows[Row]):
     """The rule of rounds (`asyncsim.exchange.Rounds`). A round ends when every group that is left has made its step::
 
         adapt then combine:   u_s <- sum_r P[s, r] (u_r - lr d_r)
@@ -131,8 +134,6 @@ class Mixed(Rows):
 
     Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic.
     """
-
-    rows: list[Row]
 
     def __init__(self, rows: list[Row], gossip: Gossip) -> None:
         super().__init__(rows)
@@ -171,18 +172,17 @@ class Mixed(Rows):
     def _mix(self, now: int) -> bool:
         """End the round if every group has made its step. Returns whether they had."""
         left = [index for index in range(len(self.rows)) if index not in self.progress.departed]
-        if not left or any(self.rows[index].half is None for index in left):
+        steps = [half for index in left if (half := self.rows[index].half) is not None]
+        if not left or len(steps) < len(left):
             return False
-        steps = [self.rows[index].half for index in left]
+        new: list[Tensor | None] = [self.rows[index].params for index in left]
         matrix = self._among(left)
         if self.numeric:
-            old = [self.rows[index].params for index in left]
+            old, halves = there(new), there([half for half, _ in steps])
             if self.gossip.form == "adapt_then_combine":
-                new = [combined(weights, [params for params, _ in steps]) for weights in matrix]
+                new = [combined(weights, halves) for weights in matrix]
             else:
-                new = [combined(w, old) + (half - own) for w, own, (half, _) in zip(matrix, old, steps, strict=True)]
-        else:
-            new = [self.rows[index].params for index in left]
+                new = [combined(w, old) + (half - own) for w, own, half in zip(matrix, old, halves, strict=True)]
         self.samples += sum(samples for _, samples in steps)
         self.version += 1
         for index, params, (_, samples) in zip(left, new, steps, strict=True):
@@ -209,4 +209,9 @@ def combined(weights: list[float], vectors: list[Tensor]) -> Tensor:
 def mean(vectors: list[Tensor | None]) -> Tensor | None:
     if vectors[0] is None or len(vectors) == 1:
         return vectors[0]
-    return combined([1.0] * len(vectors), vectors) / len(vectors)
+    return combined([1.0] * len(vectors), there(vectors)) / len(vectors)
+
+
+def there(vectors: Iterable[Tensor | None]) -> list[Tensor]:
+    """The vectors, where there are some: all of them, as numbers are computed."""
+    return [vector for vector in vectors if vector is not None]

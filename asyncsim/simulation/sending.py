@@ -11,11 +11,11 @@ from asyncsim.simulation import faults
 
 if TYPE_CHECKING:
     from asyncsim.messages import Future, Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
 
-def hand_over(sim: Simulation, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
+def hand_over(sim: Verbs, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
     """Send a result in the background, once the one before has arrived and the consistency rule allows it. No span shows it."""
     while worker.sending is not None:
         yield from sim.wait(worker, worker.sending)
@@ -34,7 +34,7 @@ def cut_off(worker: Worker) -> None:
 
 
 def _send(
-    sim: Simulation, worker: Worker, step: int, snapshot: Snapshot, work: Future | None
+    sim: Verbs, worker: Worker, step: int, snapshot: Snapshot, work: Future | None
 ) -> Generator[Any, Any, None]:
     try:
         yield from sim.upload(worker, behind=step)

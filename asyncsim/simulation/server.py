@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.messages import Snapshot, Verdict
@@ -11,6 +11,8 @@ from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.observers import Observers
 from asyncsim.simulation.parameters import NAN
+from asyncsim.simulation.peers import Peers
+from asyncsim.simulation.rows import Mixed
 from asyncsim.simulation.shard import Shard
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from asyncsim.messages import Future
     from asyncsim.tasks.task import Task
 
+AnyShard = Shard | Mixed | Peers
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
             "_next_evaluation", "_evaluated")  # fmt: skip
@@ -40,7 +43,7 @@ class Server:
 
     def __init__(
         self,
-        shards: list[Shard],
+        shards: Sequence[AnyShard],
         task: Task | None,
         length: RunLength,
         evaluation: Evaluation,
@@ -99,6 +102,20 @@ class Server:
     def updates(self) -> int:
         """The number of updates that the model has had. Those that a crash of the server took back do not count."""
         return self.version - self.shards[0].progress.undone
+
+    @property
+    def whole(self) -> Shard:
+        """The one shard of a server that may crash."""
+        shard = self.shards[0]
+        assert isinstance(shard, Shard)
+        return shard
+
+    @property
+    def peers(self) -> Peers:
+        """The one shard of workers that exchange with each other, and what they send each other."""
+        shard = self.shards[0]
+        assert isinstance(shard, Peers)
+        return shard
 
     @property
     def lr(self) -> float:
@@ -172,18 +189,6 @@ class Server:
         count = len(self.shards)
         self.shards[worker % count].lose(worker // count, step)
 
-    def set_out(self, worker: int, number: int, partners: tuple[int, ...]) -> None:
-        """The messages of a worker's exchange set out to its partners."""
-        self.shards[0].set_out(worker, number, partners)
-
-    def meet(self, worker: int, partner: int, number: int) -> None:
-        """The message of a worker's exchange has arrived at a partner, and been answered if its rule is so."""
-        self.shards[0].meet(worker, partner, number)
-
-    def take_back(self, worker: int) -> None:
-        """A worker's messages to partners that are under way will not arrive."""
-        self.shards[0].take_back(worker)
-
     def forget(self, worker: int) -> None:
         """Discard what a worker that has gone down kept from round to round."""
         shards = self.shards
@@ -211,15 +216,15 @@ class Server:
 
     def save(self) -> None:
         """Save what a crash of the server goes back to."""
-        self.shards[0].save()
+        self.whole.save()
 
     def crash(self) -> None:
         """Lose what has not been saved. Only a server with one shard crashes."""
-        self.shards[0].crash()
+        self.whole.crash()
 
     def restart(self, now: int) -> None:
         """Make what was saved a new version, and evaluate it."""
-        shard = self.shards[0]
+        shard = self.whole
         shard.advance(shard.params, 0, now)
         self.version = shard.version
         every = self.evaluation.updates or self.evaluation.samples
@@ -256,7 +261,7 @@ class Server:
             shard.check_finite()
         self._share_divergence()
 
-    def _after(self, shard: Shard, now: int) -> None:
+    def _after(self, shard: AnyShard, now: int) -> None:
         """After an update: end the run if it is over, and evaluate if that is due."""
         if not shard.numeric and self.task is not None:
             self._share_divergence()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
@@ -13,7 +12,7 @@ from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
-from asyncsim.simulation.restarts import count_pushes, discard, kept
+from asyncsim.simulation.saving import count_pushes, discard, kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,8 +79,6 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         self.samples_per_push = samples
         self.stage = stage
         self.num_stages = num_stages
-        self.statistics: Tensor | None = None  # (B,) running batch-norm statistics, where they are kept
-        self.average: Callable[[Tensor, Tensor], Tensor] | None = None  # takes those of a batch into the running ones
         self.now = 0  # of the arrival or settlement that is looked at
         self.pushes = 0
         self.samples = 0
@@ -286,13 +283,6 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         self.policy.state = kept(saved["policy"])
         for name in SAVED:
             setattr(self, name, saved[name])
-
-    def keep_statistics(self, payload: Future) -> None:
-        """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
-        if self.statistics is not None and self.average is not None:
-            arrived = payload.result().statistics
-            assert arrived is not None, "a model with batch norm has some"
-            self.statistics = self.average(self.statistics, arrived)
 
     def _set_rate(self, samples: int, now: int) -> None:
         """Set the learning rate for an update by ``samples`` more samples."""

@@ -106,8 +106,7 @@ class Simulation(Verbs):
         self.arrivals = Arrivals(self, cluster, streams)
         self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
-        between = exchange is not None and Need.PEERS in exchange.needs
-        self.exchanging = Exchanging(self, exchange) if between else None
+        self.exchanging = Exchanging(self, exchange) if exchange is not None and Need.PEERS in exchange.needs else None
         self.lives = Lives(self)
         self.patience = Patience(self)
         self.observers.add(self.patience)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.simulation.activities import DOWN, IDLE, QUEUE, SERVE, WAIT
 
 if TYPE_CHECKING:
     from asyncsim.simulation.clock import Clock
     from asyncsim.simulation.observers import Observers
     from asyncsim.simulation.worker import Worker
-
-WAIT, DOWNLOAD, COMPUTE, UPLOAD, QUEUE, SERVE, DOWN, STOP, FORWARD, BACKWARD = range(len(EVENT_KINDS))
-IDLE = -1
-
 
 class Spans:
     """Marks what each worker is at, so that an interrupt can record the part that was done. Observers are told every span

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from asyncsim.needs import Need
 from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.simulation.channels import Channel, Message, Place, Stashed, Undelivered
 from asyncsim.simulation.orders import Order, Pass, Ticks, orders
-from asyncsim.simulation.pipeline import Channel, Message, Place, Stashed, Undelivered
 from asyncsim.simulation.programs import Program, programs
 from asyncsim.simulation.transport.transport import ACTIVATION, ERROR
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
-    from asyncsim.simulation.simulation import Simulation
+    from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
 COMPUTE, FORWARD, BACKWARD = (EVENT_KINDS.index(kind) for kind in ("compute", "forward", "backward"))
@@ -61,7 +61,7 @@ class Stage(Program):
         """The number of versions of its parameters that the stage (counted from 0) has to keep."""
         return {"latest": 1, "first": stage + 1, "double": 2}[self.versions]
 
-    def round(self, sim: Simulation, worker: Worker) -> Generator[Any, Any, None]:
+    def round(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, None]:
         if sim.pipeline is None:
             yield from super().round(sim, worker)
             return
@@ -78,7 +78,7 @@ class Stage(Program):
         else:
             yield from self._forward(sim, worker, place, batch, both=what is Pass.BOTH)
 
-    def abandon(self, sim: Simulation, worker: Worker) -> None:
+    def abandon(self, sim: Verbs, worker: Worker) -> None:
         if sim.pipeline is None:
             super().abandon(sim, worker)
             return
@@ -87,7 +87,7 @@ class Stage(Program):
         if step not in place.stash and not delivering:
             sim.lose(worker, step)
 
-    def _forward(self, sim: Simulation, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
+    def _forward(self, sim: Verbs, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
         """Do the forward pass of a batch. At the last stage, the backward pass mostly follows in the same span."""
         below = place.below
         yield from self._ready(sim, worker, below, place.answers if both else place.above)
@@ -109,7 +109,7 @@ class Stage(Program):
             place.above.send(Message(batch, version, content), sim.transport.carry(worker, batch, ACTIVATION, nbytes) or 0)
         place.advance()
 
-    def _backward(self, sim: Simulation, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
+    def _backward(self, sim: Verbs, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
         """Do the backward pass of a batch, whose error signal comes from the stage above."""
         errors = place.errors
         yield from self._ready(sim, worker, errors, place.answers)
@@ -127,7 +127,7 @@ class Stage(Program):
         yield from self._finish(sim, worker, place, batch, stashed, upper, late)
 
     def _finish(
-        self, sim: Simulation, worker: Worker, place: Place, batch: int, stashed: Stashed, upper: Any, late: Any
+        self, sim: Verbs, worker: Worker, place: Place, batch: int, stashed: Stashed, upper: Any, late: Any
     ) -> Generator[Any, Any, None]:
         """Send the error signal to the stage below and the gradient to the shard, after both passes of a batch."""
         del place.stash[batch]
@@ -142,7 +142,7 @@ class Stage(Program):
             yield from self._deliver(sim, worker, place, ready)
 
     def _deliver(
-        self, sim: Simulation, worker: Worker, place: Place, ready: Undelivered
+        self, sim: Verbs, worker: Worker, place: Place, ready: Undelivered
     ) -> Generator[Any, Any, None]:
         """Push the gradient that is ready."""
         worker.step, snapshot, work = ready
@@ -151,7 +151,7 @@ class Stage(Program):
         place.undelivered = None
         yield from sim.push(worker, snapshot, work)
 
-    def _meet(self, sim: Simulation, worker: Worker, place: Place) -> Generator[Any, Any, None]:
+    def _meet(self, sim: Verbs, worker: Worker, place: Place) -> Generator[Any, Any, None]:
         if place.met is None:
             place.met = place.meeting.join(worker.stage)
         if place.met is not None:
@@ -160,7 +160,7 @@ class Stage(Program):
         place.advance()
 
     def _ready(
-        self, sim: Simulation, worker: Worker, source: Channel | None, target: Channel | None
+        self, sim: Verbs, worker: Worker, source: Channel | None, target: Channel | None
     ) -> Generator[Any, Any, None]:
         """Wait for a message, and for room for the message that will result from it."""
         while source is not None and not source.inbox:
@@ -168,7 +168,7 @@ class Stage(Program):
         while target is not None and not target.room:
             yield from sim.wait(worker, target.changes())
 
-    def _delays(self, sim: Simulation, worker: Worker) -> bool:
+    def _delays(self, sim: Verbs, worker: Worker) -> bool:
         return self.order.delays(worker.stage, len(sim.progress))
 
     def _wanted(self, batch: int, message: Message | None) -> int | None:
@@ -177,10 +177,10 @@ class Stage(Program):
             return max(batch // self.micro_batches - 1, 0)
         return message.version if self.versions == "first" and message is not None else None
 
-    def _seconds(self, sim: Simulation, worker: Worker, whole: float | Fraction, share: float) -> float:
+    def _seconds(self, sim: Verbs, worker: Worker, whole: float | Fraction, share: float) -> float:
         return whole * sim.costs.shares[worker.stage] * share / self.micro_batches
 
-    def _activation(self, sim: Simulation, worker: Worker, batch: int, snapshot: Snapshot, message: Message | None) -> Any:
+    def _activation(self, sim: Verbs, worker: Worker, batch: int, snapshot: Snapshot, message: Message | None) -> Any:
         """The object that computes the activation when it is needed; None in a plan."""
         if sim.engine is None or not sim.server.numeric:
             return None
@@ -190,7 +190,7 @@ class Stage(Program):
         copy = self.backward == "current"
         return Forward(worker.stage, worker.member, batch, self.micro_batches, snapshot.params, below, copy)
 
-    def _gradient(self, sim: Simulation, worker: Worker, stashed: Stashed, upper: Any, late: Any) -> tuple[Any, Any]:
+    def _gradient(self, sim: Verbs, worker: Worker, stashed: Stashed, upper: Any, late: Any) -> tuple[Any, Any]:
         """The object that computes error signal and gradient, and the future of the gradient."""
         if sim.engine is None or not sim.server.numeric:
             return None, None

@@ -6,49 +6,22 @@ from collections.abc import Callable, Generator, Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from asyncsim.simulation.activities import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
 from asyncsim.simulation.observers import nobody
-from asyncsim.simulation.spans import COMPUTE, DOWNLOAD, IDLE, QUEUE, UPLOAD, WAIT
 from asyncsim.simulation.transport.transport import DOWN, UP
+from asyncsim.simulation.view import SimulationView
 
 if TYPE_CHECKING:
     import simpy
-    from torch import Tensor
 
-    from asyncsim.engine.engine import Engine
     from asyncsim.engine.kernels import Kernel
     from asyncsim.messages import Future, Snapshot
-    from asyncsim.simulation.admission import Admission
-    from asyncsim.simulation.arrivals import Arrivals
-    from asyncsim.simulation.clock import Clock
-    from asyncsim.simulation.exchanging import Exchanging
-    from asyncsim.simulation.observers import Observers
-    from asyncsim.simulation.progress import WorkerProgress
-    from asyncsim.simulation.restarts import Restarts
-    from asyncsim.simulation.server import Server
-    from asyncsim.simulation.spans import Spans
-    from asyncsim.simulation.transport.transport import Passage, Transport
-    from asyncsim.simulation.worker import Costs, Worker
+    from asyncsim.simulation.transport.transport import Passage
+    from asyncsim.simulation.worker import Worker
 
 
-class Verbs:
+class Verbs(SimulationView):
     """Read, compute, upload, push, in the order that a program gives them; ``Simulation`` has the parts that they act on."""
-
-    env: Clock
-    server: Server
-    engine: Engine | None
-    progress: list[WorkerProgress]
-    admission: Admission
-    arrivals: Arrivals
-    restarts: Restarts | None
-    spans: Spans
-    observers: Observers
-    costs: Costs
-    transport: Transport
-    overlapping: bool
-    sized: bool
-    exchanging: Exchanging | None
-    held: dict[tuple[int, int], tuple[Snapshot, Future | None]]
-    late: dict[tuple[int, int], Tensor]
 
     def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
         """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),

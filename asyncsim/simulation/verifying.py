@@ -102,8 +102,8 @@ class Verifier:
         missing = [key for key in self.reads if key not in sim.held and key[0] not in self.left]
         if missing:
             self._broken("what was read has arrived, was lost, or is in flight", missing[:5])
-        if sim.exchanging is not None and abs(sim.server.shards[0].weight - len(sim.workers)) > CLOSE:
-            self._broken("the weights of what workers hold and send add up to their number", sim.server.shards[0].weight)
+        if sim.exchanging is not None and abs(sim.server.peers.weight - len(sim.workers)) > CLOSE:
+            self._broken("the weights of what workers hold and send add up to their number", sim.server.peers.weight)
         for channel in sim.pipeline.channels() if sim.pipeline is not None and staged else ():
             if channel.fullest > channel.capacity:
                 self._broken("a channel holds no more than it may", channel.fullest)

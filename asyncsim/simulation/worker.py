@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
-from asyncsim.simulation.spans import IDLE
+from asyncsim.simulation.activities import IDLE
 from asyncsim.streams import Streams
 
 if TYPE_CHECKING:
@@ -100,6 +100,6 @@ class Worker:
         first = self.step * batches
         return self.times[first] if batches == 1 else self.times.total(first, batches)
 
-    def finish(self, now: int, seconds: float) -> int:
+    def finish(self, now: int, seconds: float | Fraction) -> int:
         """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""
         return max(now + 1, self.speed.finish(now, seconds))

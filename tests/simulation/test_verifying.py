@@ -8,8 +8,8 @@ import asyncsim
 from asyncsim.cli import main
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.arrivals import Arrivals
+from asyncsim.simulation.channels import Channel
 from asyncsim.simulation.lives import Lives
-from asyncsim.simulation.pipeline import Channel
 from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.spans import Spans
 from asyncsim.simulation.verifying import LawBroken

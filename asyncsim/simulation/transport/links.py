@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from asyncsim.cluster import Link, WorkerProfile
 from asyncsim.simulation.transport.transport import ACTIVATION, ANSWER, DOWN, ERROR, PEER, UP
-from asyncsim.streams import Draws, Streams
+from asyncsim.streams import StepValues, Streams
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Way(NamedTuple):
     """A link with the latencies of the messages for one purpose."""
 
     link: Link
-    latencies: Draws
+    latencies: StepValues
     at_once: bool  # the latency is always 0
 
 
@@ -57,7 +57,7 @@ class Links:
 def _free(profile: WorkerProfile, streams: Streams) -> bool:
     """Do messages over the links of a worker take no time?"""
     links = profile.uplink, profile.downlink
-    return all(not each.bandwidth and each.latency.for_worker(streams, profile.index).expected == 0 for each in links)
+    return all(not each.bandwidth and each.latency.for_worker(streams, profile.worker).expected == 0 for each in links)
 
 
 def links(worker: Worker, costs: Costs) -> Iterator[tuple[str, Link]]:

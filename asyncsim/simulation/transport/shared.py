@@ -14,6 +14,7 @@ from asyncsim.simulation.transport.transport import ACTIVATION, DOWN, PEER, UP
 from asyncsim.units import nanoseconds
 
 if TYPE_CHECKING:
+    from asyncsim.simulation.clock import Clock
     from asyncsim.simulation.worker import Costs, Worker
     from asyncsim.streams import Streams
 
@@ -38,7 +39,7 @@ class SharedPipes:
     """Every message waits its latency, then its parts pass their pipes side by side; a try that gets lost is made again."""
 
     def __init__(
-        self, env: simpy.Environment, cluster: Cluster, workers: list[Worker], streams: Streams, costs: Costs,
+        self, env: Clock, cluster: Cluster, workers: list[Worker], streams: Streams, costs: Costs,
         receive_copy: Callable[[Worker], None],
     ) -> None:  # fmt: skip
         assert cluster.network is not None
@@ -89,7 +90,7 @@ class SharedPipes:
             if latency:
                 yield self.env.timeout(latency)
             yield from self._pass(route.parts, size)
-            if index < last:
+            if loss is not None and index < last:
                 self.resent += 1
                 yield self.env.timeout(nanoseconds(loss.timeout))
         chance = self.spec.duplicate
