@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.tasks.task import Task
+
+S = TypeVar("S", bound=Shard)
 
 
 def assemble(
@@ -90,7 +92,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     message = None if messages is None else messages[stage]
     progress = WorkerProgress(groups, bundle.consistency, Streams(scenario.seed), bundle.exchange)
 
-    def shard(kind: type[Shard]) -> Shard:
+    def shard(kind: type[S]) -> S:
         policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)
         one = kind(
             policy, params, layers, scenario.schedule, scenario.run, progress,
@@ -136,7 +138,7 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
             return tuple(given * part / sum(part for _, part in messages) for _, part in messages)
         return tuple(message_bytes(transforms, *message) for message in messages)
 
-    if Need.PEERS in bundle.needs:  # rows lie on the workers
+    if bundle.exchange is not None and Need.PEERS in bundle.needs:  # rows lie on the workers
         nbytes, numbers = (0.0, 1) if messages is None else messages[0]
         nbytes = nbytes if messages is None or scenario.push is None else scenario.push
         return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, numbers))

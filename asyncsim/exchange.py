@@ -17,7 +17,7 @@ from asyncsim.registry import PAPERS, Registry, Spec
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
-exchanges = Registry("exchange", home=PAPERS)
+exchanges: Registry[Exchange] = Registry("exchange", home=PAPERS)
 
 Weights = dict[int, dict[int, float]]
 """For each worker whose parameters change: the weights with which it takes those of others, and its own."""

@@ -155,7 +155,7 @@ class Scenario(Spec):
     def _sites_fit(self, pairs: Iterable[tuple[int, int]]) -> None:
         network = self.cluster.network
         for one, other in pairs:
-            if network.distance(one, other) is None:
+            if network is not None and network.distance(one, other) is None:
                 message = f"no round-trip time is known between sites {one} and {other}, whose workers exchange with each other"
                 raise located("scenario", [(("cluster", "network"), network.kind, message)])
 

@@ -56,7 +56,7 @@ class Own(Shard):
         self.params, self.weight = params, weight
         self._view = (-1, None)
 
-    def view(self, worker: int = -1) -> Tensor | None:
+    def view(self, worker: int = -1) -> Tensor | None:  # type: ignore[override]  # as in a shard
         own = self.unbiased
         if own is None:
             return None
@@ -70,7 +70,10 @@ class Own(Shard):
         return super()._gap(snapshot, self.unbiased)
 
     def _subtract(self, snapshot: Snapshot) -> None:
-        self._scratch = self.unbiased - snapshot.params
+        own = self.unbiased
+        assert own is not None  # asked only where numbers are computed
+        assert snapshot.params is not None
+        self._scratch = own - snapshot.params
         self._moved = snapshot
 
 
@@ -118,7 +121,7 @@ class Peers(Rows):
     @property
     def weight(self) -> float:
         """The sum of the weights of all rows and messages, also of workers that have left: it stays the number of workers."""
-        return math.fsum(each.weight for each in (*self.rows, *self.under_way, *self.mail))
+        return math.fsum([row.weight for row in self.rows] + [each.weight for each in self.under_way + self.mail])
 
     @property
     def params(self) -> Tensor | None:
@@ -128,8 +131,9 @@ class Peers(Rows):
         parcels = [each for each in self.mail if each.receiver not in self.progress.departed] + self.under_way
         if len(left) == 1 and not parcels:
             return left[0].unbiased
-        vectors = [row.params for row in left] + [each.vector for each in parcels]
-        return combined([1.0] * len(vectors), vectors) / math.fsum(each.weight for each in (*left, *parcels))
+        vectors = present([row.params for row in left] + [each.vector for each in parcels])
+        weight = math.fsum([row.weight for row in left] + [each.weight for each in parcels])
+        return combined([1.0] * len(vectors), vectors) / weight
 
     def check_finite(self) -> None:
         super().check_finite()
@@ -198,7 +202,7 @@ class Peers(Rows):
         held = {source: (self.rows[source].params, self.rows[source].weight) for source in weights}
         for target, row in weights.items():
             shares, sources = list(row.values()), [held[source] for source in row]
-            params = None if sources[0][0] is None else combined(shares, [params for params, _ in sources])
+            params = None if sources[0][0] is None else combined(shares, present([params for params, _ in sources]))
             weight = math.fsum(share * weight for share, (_, weight) in zip(shares, sources, strict=True))
             self.rows[target].hold(params, weight)
 
@@ -213,7 +217,8 @@ class Peers(Rows):
     def _add(self, member: int, parcels: list[Parcel]) -> None:
         row = self.rows[member]
         for each in parcels:
-            row.hold(None if row.params is None else row.params + each.vector, row.weight + each.weight)
+            params = None if row.params is None or each.vector is None else row.params + each.vector
+            row.hold(params, row.weight + each.weight)
 
     def _counted(self, member: int) -> Own:
         """The row of a member, which is told the updates and samples of all."""
@@ -224,3 +229,8 @@ class Peers(Rows):
     def _share_divergence(self) -> None:
         if not all(row.numeric for row in self.rows):
             self.numeric = False
+
+
+def present(vectors: list[Tensor | None]) -> list[Tensor]:
+    """The vectors of a run in which numbers are computed: none is missing."""
+    return [vector for vector in vectors if vector is not None]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncsim.errors import UserError
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
-from asyncsim.simulation.peers import CLOSE
+from asyncsim.simulation.peers import CLOSE, Peers
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
@@ -102,8 +102,10 @@ class Verifier:
         missing = [key for key in self.reads if key not in sim.held and key[0] not in self.left]
         if missing:
             self._broken("what was read has arrived, was lost, or is in flight", missing[:5])
-        if sim.exchanging is not None and abs(sim.server.shards[0].weight - len(sim.workers)) > CLOSE:
-            self._broken("the weights of what workers hold and send add up to their number", sim.server.shards[0].weight)
+        shards: list[object] = [*sim.server.shards]
+        for shard in shards:
+            if isinstance(shard, Peers) and abs(shard.weight - len(sim.workers)) > CLOSE:
+                self._broken("the weights of what workers hold and send add up to their number", shard.weight)
         for channel in sim.pipeline.channels() if sim.pipeline is not None and staged else ():
             if channel.fullest > channel.capacity:
                 self._broken("a channel holds no more than it may", channel.fullest)
