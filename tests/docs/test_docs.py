@@ -112,7 +112,8 @@ def test_every_registry_has_an_example() -> None:
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, re.MULTILINE))
     everywhere = "\n".join(block for _, _, block in blocks("python") if block.startswith(MARK))
-    made = [re.findall(r'^\w+ = Registry\("([\w ]+)"', path.read_text(encoding="utf-8"), re.MULTILINE) for path in SOURCES]
+    registry = r'^\w+(?:: [\w\[\]]+)? = Registry\("([\w ]+)"'
+    made = [re.findall(registry, path.read_text(encoding="utf-8"), re.MULTILINE) for path in SOURCES]
     assert sorted(rows) == sorted(chain.from_iterable(made))
     for name, path in rows.items():
         home, _, attribute = path.rpartition(".")
