@@ -35,10 +35,10 @@ class Best(NamedTuple):
 def fleet_rate(a: float, workers: int, cv: float = 0.0) -> float:
     """The rate of convergence of the mean over one mean compute time, for ``a = eta h``; negative where it diverges.
 
-    Exact for ``cv`` 0 (workers take turns) and 1 (exponential times). Between, and above 1, it is that of gamma delays in
+    Exact for ``cv`` 0 (workers take turns) and 1 (exponential times). Between it is that of gamma delays in
     continuous time, ``gamma_rate(N a, cv)``, which is off by about 1/N.
     """
-    not_negative(a=a, cv=cv)
+    not_negative(a=a)
     counts(workers=workers)
     if cv == 0:
         return workers * turns_rate(a, workers)
@@ -58,7 +58,6 @@ def best_workers(step: float, curvatures: float | Sequence[float], cv: float = 0
     (38, 26)
     """
     positive(step=step)
-    not_negative(cv=cv)
     h = all_positive("curvatures", [curvatures] if isinstance(curvatures, int | float) else curvatures)
     ends = sorted({float(h.min()) * step, float(h.max()) * step})
 
@@ -79,7 +78,6 @@ def best_step(workers: int, curvatures: float | Sequence[float], cv: float = 0.0
     several, the smallest and the largest are balanced. Raises ``UserError`` for what is not above 0.
     """
     counts(workers=workers)
-    not_negative(cv=cv)
     h = all_positive("curvatures", [curvatures] if isinstance(curvatures, int | float) else curvatures)
     smallest, largest = float(h.min()), float(h.max())
 

@@ -2,8 +2,9 @@
 
 ``E x'(t) = -a E x(t - T)`` with T gamma of mean ``tau``, independent of x, and coefficient of variation ``cv``; its shape is
 ``k = 1 / cv^2``. The roots of ``s + a (1 + s tau / k)^-k = 0`` decide. With ``cv = 0`` the delay is constant, with ``cv = 1``
-exponential. `X = a tau` as in `constant_delay`. The formulas are derived here (standard analysis; the row "random delays" of
-the literature was read as an abstract only, ICC 2024, document 10622795).
+exponential, and more than 1 is refused: such delays have no fastest step. `X = a tau` as in `constant_delay`. The formulas
+are derived here (standard analysis; the row "random delays" of the literature was read as an abstract only, ICC 2024,
+document 10622795).
 
 **They speak of the mean.** A single run with random delays may grow while the mean over runs falls: see `mean_square`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import cmath
 import math
 
+from asyncsim.errors import UserError
 from asyncsim.theory.checks import not_negative
 from asyncsim.theory.constant_delay import FASTEST, LARGEST_STABLE, delay_rate
 from asyncsim.theory.following import followed
@@ -22,17 +24,17 @@ NEARLY_CONSTANT = 1e-4
 
 
 def gamma_limit(cv: float) -> float:
-    """The largest X for which the mean converges: ``k tan(pi / 2k) / cos(pi / 2k)^k``; infinite for ``cv`` of 1 or more.
+    """The largest X for which the mean converges: ``k tan(pi / 2k) / cos(pi / 2k)^k``; infinite for ``cv`` 1.
 
     It goes to pi / 2 as cv goes to 0: at a given mean, regular delays are the least stable.
 
     >>> [round(gamma_limit(cv), 3) for cv in (0.1, 0.5, 2**-0.5, 1.0)]
     [1.59, 2.274, 4.0, inf]
     """
-    not_negative(cv=cv)
+    _check(cv)
     if cv < NEARLY_CONSTANT:
         return LARGEST_STABLE
-    if cv >= 1:
+    if cv == 1:
         return math.inf
     shape = 1 / cv**2
     angle = math.pi / (2 * shape)
@@ -46,7 +48,7 @@ def gamma_fastest(cv: float) -> float:
     >>> gamma_fastest(1.0), round(gamma_fastest(0.0), 6)
     (0.25, 0.367879)
     """
-    not_negative(cv=cv)
+    _check(cv)
     if cv < NEARLY_CONSTANT:
         return FASTEST
     shape = 1 / cv**2
@@ -60,7 +62,8 @@ def gamma_rate(x: float, cv: float) -> float:
     and are followed by Newton's iteration. For exponential delays it is ``(1 - sqrt(1 - 4 X)) / 2``, and 1/2 from
     ``X = 1/4`` on.
     """
-    not_negative(x=x, cv=cv)
+    not_negative(x=x)
+    _check(cv)
     if cv < NEARLY_CONSTANT or x == 0:
         return delay_rate(x)
     shape = 1 / cv**2
@@ -68,6 +71,11 @@ def gamma_rate(x: float, cv: float) -> float:
     if x <= fastest:
         return _real_root(x, shape)
     return -_complex_root(x, shape, fastest).real
+
+
+def _check(cv: float) -> None:
+    if not 0 <= cv <= 1:
+        raise UserError(f"cv: {cv!r} must be from 0 (constant delays) to 1 (exponential ones)")
 
 
 def _real_root(x: float, shape: float) -> float:
