@@ -1,6 +1,6 @@
 """Formulas for what staleness does to training: pure functions of numbers, without any simulation."""
 
-from asyncsim.theory.best_workers import Best, best_step, best_workers, fleet_rate
+from asyncsim.theory.best_workers import Best, best_step, best_workers, fleet_rate, most_workers
 from asyncsim.theory.constant_delay import delay_rate, delay_variance
 from asyncsim.theory.gamma_delay import gamma_fastest, gamma_limit, gamma_rate
 from asyncsim.theory.lambert import lambert_w
@@ -25,11 +25,46 @@ from asyncsim.theory.turns import turns_rate
 from asyncsim.theory.zcdp import zcdp_epsilon, zcdp_rho, zcdp_sigma
 
 __all__ = [
-    "Best", "MemoryStaleness", "Problem", "Time", "best_step", "best_workers", "constant_staleness_limit",
-    "critical_step", "delay_rate", "delay_variance", "fleet_rate", "gamma_fastest", "gamma_limit", "gamma_rate",
-    "gamma_staleness", "lambert_w", "m_synchronous_time", "mean_limit", "mean_path", "memory_period",
-    "memory_staleness", "memoryless_limit", "memoryless_rate", "memoryless_staleness", "memoryless_variance",
-    "noise_path", "optimal_time", "random_delay_limit", "random_delay_rate", "rennala_batch", "rennala_bound",
-    "rennala_round", "spectral_radius", "stable_step", "stationary_variance", "synchronous_time", "turns_rate",
-    "update_rate", "zcdp_epsilon", "zcdp_rho", "zcdp_sigma",
+    "Best",
+    "MemoryStaleness",
+    "Problem",
+    "Time",
+    "best_step",
+    "best_workers",
+    "constant_staleness_limit",
+    "critical_step",
+    "delay_rate",
+    "delay_variance",
+    "fleet_rate",
+    "gamma_fastest",
+    "gamma_limit",
+    "gamma_rate",
+    "gamma_staleness",
+    "lambert_w",
+    "m_synchronous_time",
+    "mean_limit",
+    "mean_path",
+    "memory_period",
+    "memory_staleness",
+    "memoryless_limit",
+    "memoryless_rate",
+    "memoryless_staleness",
+    "memoryless_variance",
+    "most_workers",
+    "noise_path",
+    "optimal_time",
+    "random_delay_limit",
+    "random_delay_rate",
+    "rennala_batch",
+    "rennala_bound",
+    "rennala_round",
+    "spectral_radius",
+    "stable_step",
+    "stationary_variance",
+    "synchronous_time",
+    "turns_rate",
+    "update_rate",
+    "zcdp_epsilon",
+    "zcdp_rho",
+    "zcdp_sigma",
 ]  # fmt: skip

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from asyncsim.errors import UserError
 from asyncsim.theory.checks import all_positive, counts, not_negative, positive
 from asyncsim.theory.gamma_delay import gamma_fastest, gamma_limit, gamma_rate
-from asyncsim.theory.memoryless_workers import memoryless_rate
+from asyncsim.theory.memoryless_workers import memoryless_limit, memoryless_rate
+from asyncsim.theory.recurrences import constant_staleness_limit
 from asyncsim.theory.turns import turns_rate
 
 MOST_WORKERS = 10**9
@@ -69,6 +70,31 @@ def best_workers(step: float, curvatures: float | Sequence[float], cv: float = 0
         raise UserError(f"step: {step:g} with curvature {ends[0] / step:g} is too small; the best number of workers exceeds 10^9")
     best = _highest(rate, 1, high)
     return Best(best, rate(best), rate(1))
+
+
+def most_workers(step: float, curvature: float, cv: float = 0.0) -> int:
+    """The largest number of workers with which a fixed step eta is stable; 0 if it is not with one.
+
+    Exact for ``cv`` 0, by mean squares for ``cv`` 1 (`memoryless_limit`); between by gamma delays, about (`gamma_limit`,
+    which is of the mean). Raises ``UserError`` for what is not above 0, and where the answer exceeds 10^9 workers.
+    """
+    positive(step=step, curvature=curvature)
+    a = step * curvature
+    low, high = 0, 1
+
+    def stable(workers: int) -> bool:
+        if cv == 0 or workers == 1:
+            return a < constant_staleness_limit(workers - 1)
+        return a < (memoryless_limit(workers) if cv == 1 else gamma_limit(cv) / workers)
+
+    while stable(high):
+        low, high = high, 2 * high
+        if high > MOST_WORKERS:
+            raise UserError(f"step: {step:g} with curvature {curvature:g} is too small; it is stable with 10^9 workers")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if stable(middle) else (low, middle)
+    return low
 
 
 def best_step(workers: int, curvatures: float | Sequence[float], cv: float = 0.0) -> float:

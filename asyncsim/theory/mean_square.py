@@ -9,6 +9,7 @@ deviation sigma, both independent of everything before. The draw acts like a noi
     V         = [mean of             |C|^2 / |D|^2] (a^2 v + eta^2 sigma^2)
 
 It exists exactly if the mean converges and ``a^2 [mean of (1 - |P|^2) |C|^2 / |D|^2] < 1``: the condition for E x^2 to converge.
+With weights w_j of staleness j, ``E w^2`` takes the place of the 1, and multiplies sigma^2.
 For constant staleness ``|P| = 1``, and the limit is that of the mean. Derived here (the standard treatment of multiplicative
 noise); the tests check it against moments that are iterated, and against runs.
 
@@ -19,6 +20,7 @@ measure it: the limit here is below the one at which single runs diverge, by 1 %
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,8 +31,9 @@ from asyncsim.theory.recurrences import Recurrence, Staleness, limit_of, recurre
 
 
 def stable_step(
-    staleness: Staleness, curvature: float = 1.0, momentum: float = 0.0, nesterov: bool = False
-) -> float:
+    staleness: Staleness, curvature: float = 1.0, momentum: float = 0.0, nesterov: bool = False,
+    weights: Sequence[float] | np.ndarray | None = None,
+) -> float:  # fmt: skip
     """The largest step eta at which E x^2 converges, for a staleness or a distribution of it, and the largest curvature.
 
     Exact for one constant staleness and for independent draws (see above). Raises ``UserError`` as `recurrence` does, and for a
@@ -40,7 +43,7 @@ def stable_step(
     (0.209057, 0.0209057)
     """
     positive(curvature=curvature)
-    law = recurrence(staleness, momentum, nesterov)
+    law = recurrence(staleness, momentum, nesterov, weights)
     high = limit_of(law)
     if np.count_nonzero(law.shares) == 1:
         return high / curvature
@@ -57,8 +60,9 @@ def stable_step(
 
 
 def stationary_variance(
-    step: float, staleness: Staleness, noise: float, curvature: float = 1.0, momentum: float = 0.0, nesterov: bool = False
-) -> float:
+    step: float, staleness: Staleness, noise: float, curvature: float = 1.0, momentum: float = 0.0, nesterov: bool = False,
+    weights: Sequence[float] | np.ndarray | None = None,
+) -> float:  # fmt: skip
     """The variance of one coordinate in the long run, E x^2 around the optimum.
 
     ``noise`` is the deviation sigma of a coordinate of the gradient (that of a batch). The loss in excess is ``h / 2`` times
@@ -69,13 +73,13 @@ def stationary_variance(
     """
     positive(step=step, curvature=curvature)
     not_negative(noise=noise)
-    law = recurrence(staleness, momentum, nesterov)
+    law = recurrence(staleness, momentum, nesterov, weights)
     a = step * curvature
     limit = limit_of(law)
     own, plain = _amplification(law, a) if a < limit else (math.inf, math.inf)
     if not own * a**2 < 1 or not math.isfinite(plain):
         raise UserError(f"step: {step:g} has no stationary variance: step times curvature is {a:g}, above the largest stable one")
-    return plain * (step * noise) ** 2 / (1 - a**2 * own)
+    return plain * law.square * (step * noise) ** 2 / (1 - a**2 * own)
 
 
 def _amplification(law: Recurrence, a: float, tolerance: float = 1e-12) -> tuple[float, float]:
@@ -85,7 +89,7 @@ def _amplification(law: Recurrence, a: float, tolerance: float = 1e-12) -> tuple
     def responses(z: np.ndarray) -> np.ndarray:
         polynomial, factor = np.polyval(law.shares[::-1], 1 / z), law.factor(z)
         response = np.abs(factor / (law.inertia(z) + a * factor * polynomial)) ** 2
-        return np.array([np.maximum(0.0, 1 - np.abs(polynomial) ** 2) * response, response])
+        return np.array([np.maximum(0.0, law.square - np.abs(polynomial) ** 2) * response, response])
 
     own, plain = circle_means(responses, 8 + len(law.shares) // 4, tolerance)
     return float(own), float(plain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from asyncsim.errors import UserError
@@ -11,7 +13,10 @@ from asyncsim.theory.recurrences import Staleness, recurrence
 MOST_UPDATES = 200_000
 
 
-def mean_path(a: float, staleness: Staleness, updates: int, momentum: float = 0.0, nesterov: bool = False) -> np.ndarray:
+def mean_path(
+    a: float, staleness: Staleness, updates: int, momentum: float = 0.0, nesterov: bool = False,
+    weights: Sequence[float] | np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """E x_k over ``x_0`` for k = 0 to ``updates``, an array ``(updates + 1,)``: the recurrence of `recurrences` with ``a =
     eta h``.
 
@@ -22,15 +27,15 @@ def mean_path(a: float, staleness: Staleness, updates: int, momentum: float = 0.
     array([ 1.  ,  0.5 ,  0.  , -0.25])
     """
     not_negative(a=a)
-    law = recurrence(staleness, momentum, nesterov)
+    law = recurrence(staleness, momentum, nesterov, weights)
     _check(updates)
     m, length = law.momentum, len(law.shares)
-    weights = law.shares[::-1]
+    mixture = law.shares[::-1]
     x = np.ones(length + updates + 1)  # before 0: the start
     direction = before = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(updates):
-            gradient = float(weights @ x[k + 1 : k + 1 + length])
+            gradient = float(mixture @ x[k + 1 : k + 1 + length])
             direction = m * before + gradient
             x[k + length + 1] = x[k + length] - a * (gradient + m * direction if nesterov else direction)
             before = direction
@@ -39,7 +44,7 @@ def mean_path(a: float, staleness: Staleness, updates: int, momentum: float = 0.
 
 def noise_path(
     step: float, staleness: Staleness, updates: int, noise: float, curvature: float = 1.0, momentum: float = 0.0,
-    nesterov: bool = False,
+    nesterov: bool = False, weights: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """The variance that the noise of the gradients has added to one coordinate after k = 0 to ``updates``, ``(updates + 1,)``.
 
@@ -48,20 +53,20 @@ def noise_path(
     the long run).
     """
     not_negative(step=step, noise=noise, curvature=curvature)
-    law = recurrence(staleness, momentum, nesterov)
+    law = recurrence(staleness, momentum, nesterov, weights)
     _check(updates)
     m, length, a = law.momentum, len(law.shares), step * curvature
-    weights = law.shares[::-1]
+    mixture = law.shares[::-1]
     x = np.zeros(length + updates + 1)
     before = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(updates):
-            gradient = a * float(weights @ x[k + 1 : k + 1 + length]) + (1.0 if k == 0 else 0.0)
+            gradient = a * float(mixture @ x[k + 1 : k + 1 + length]) + (1.0 if k == 0 else 0.0)
             direction = m * before + gradient
             x[k + length + 1] = x[k + length] - (gradient + m * direction if nesterov else direction)
             before = direction
         response = x[length:]
-        return (step * noise) ** 2 * np.cumsum(response**2)
+        return law.square * (step * noise) ** 2 * np.cumsum(response**2)
 
 
 def _check(updates: int) -> None:

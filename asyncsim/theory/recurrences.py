@@ -12,6 +12,9 @@ and its characteristic function, in ``z``, is ``D(z) = (z - 1)(1 - m/z) + a C(z)
 **For one constant staleness the mean is the run, and everything here is exact**: workers of equal constant speed take turns, and
 N of them have staleness N - 1. For a distribution see also `mean_square`.
 
+A method may weigh a gradient by its staleness alone (staleness-aware steps: ``w_j = 1 / max(1, j)``). Then ``p_j w_j`` takes
+the place of ``p_j`` in P.
+
 Derived (standard analysis of linear recurrences); for constant staleness tau without momentum the limit is the well-known
 ``2 sin(pi / (2 (2 tau + 1)))``.
 """
@@ -25,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asyncsim.errors import UserError
-from asyncsim.theory.checks import counts, distribution, momentum_of, not_negative
+from asyncsim.theory.checks import all_positive, counts, distribution, momentum_of, not_negative
 
 Staleness = int | Sequence[float] | np.ndarray
 """One staleness, or the probabilities of staleness 0, 1, 2, ..."""
@@ -34,9 +37,11 @@ MOST_ROOTS = 600
 
 
 class Recurrence(NamedTuple):
-    """What of a recurrence does not depend on the step: ``shares`` ``(T + 1,)`` are the probabilities of staleness 0 to T."""
+    """What of a recurrence does not depend on the step: ``shares`` ``(T + 1,)`` are ``p_j w_j`` of staleness 0 to T, and
+    ``square`` is the mean square of the weight."""
 
     shares: np.ndarray
+    square: float
     momentum: float = 0.0
     nesterov: bool = False
 
@@ -53,9 +58,14 @@ class Recurrence(NamedTuple):
         return (z - 1) * (1 - self.momentum / z)
 
 
-def recurrence(staleness: Staleness, momentum: float = 0.0, nesterov: bool = False) -> Recurrence:
-    """The recurrence of a staleness and a momentum. Raises ``UserError`` for what is no staleness, no distribution, or no
-    momentum of at least 0 and below 1."""
+def recurrence(
+    staleness: Staleness, momentum: float = 0.0, nesterov: bool = False, weights: Sequence[float] | np.ndarray | None = None
+) -> Recurrence:
+    """The recurrence of a staleness and a momentum; ``weights`` are those of staleness 0, 1, 2, ..., all 1 if left out.
+
+    Raises ``UserError`` for what is no staleness, no distribution, no momentum of at least 0 and below 1, or weights that are
+    too few or not above 0.
+    """
     momentum_of(momentum)
     if isinstance(staleness, int | np.integer):
         if staleness < 0:
@@ -64,7 +74,12 @@ def recurrence(staleness: Staleness, momentum: float = 0.0, nesterov: bool = Fal
         shares[-1] = 1.0
     else:
         shares = np.trim_zeros(distribution("staleness", staleness), "b")
-    return Recurrence(shares, float(momentum), nesterov)
+    if weights is None:
+        return Recurrence(shares, 1.0, float(momentum), nesterov)
+    weighed = all_positive("weights", weights)[: len(shares)]
+    if len(weighed) < len(shares):
+        raise UserError(f"weights: {len(weighed)} for staleness 0 to {len(shares) - 1}; allowed is one for each")
+    return Recurrence(shares * weighed, float(shares @ weighed**2), float(momentum), nesterov)
 
 
 def constant_staleness_limit(staleness: int) -> float:
@@ -77,7 +92,9 @@ def constant_staleness_limit(staleness: int) -> float:
     return 2 * math.sin(math.pi / (2 * (2 * staleness + 1)))
 
 
-def mean_limit(staleness: Staleness, momentum: float = 0.0, nesterov: bool = False) -> float:
+def mean_limit(
+    staleness: Staleness, momentum: float = 0.0, nesterov: bool = False, weights: Sequence[float] | np.ndarray | None = None
+) -> float:
     """The largest ``a = eta h`` for which the mean converges; exact for the run itself where the staleness is constant.
 
     As ``a`` grows from 0, all roots start inside the unit circle, and the first to leave it does so at a point ``z = exp(i
@@ -88,7 +105,7 @@ def mean_limit(staleness: Staleness, momentum: float = 0.0, nesterov: bool = Fal
     >>> round(mean_limit(7), 6), round(mean_limit(1, momentum=0.9), 6)
     (0.209057, 0.1)
     """
-    return limit_of(recurrence(staleness, momentum, nesterov))
+    return limit_of(recurrence(staleness, momentum, nesterov, weights))
 
 
 def limit_of(law: Recurrence) -> float:

@@ -40,6 +40,8 @@ WRONG = [
     (lambda: theory.gamma_staleness(6, 2.1), r"cv: 2.1 is too large"),
     (lambda: theory.best_workers(0.01, []), r"curvatures: give at least one"),
     (lambda: theory.best_workers(1e-12, 1.0), r"step: 1e-12 .* exceeds 10\^9"),
+    (lambda: theory.most_workers(1e-12, 1.0), r"step: 1e-12 .* stable with 10\^9"),
+    (lambda: theory.mean_limit(2, weights=[1.0, 1.0]), r"weights: 2 for staleness 0 to 2"),
     (lambda: theory.best_step(0, 1.0), r"workers: 0 must be a whole number"),
     (lambda: theory.optimal_time([1.0, -1.0], PROBLEM), r"times\[1\]: -1.0 must be"),
     (lambda: theory.optimal_time([1.0], PROBLEM._replace(epsilon=0.0)), r"epsilon: 0.0 must be"),

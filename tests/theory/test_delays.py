@@ -18,6 +18,8 @@ from asyncsim.theory import (
     gamma_limit,
     gamma_rate,
     lambert_w,
+    memoryless_limit,
+    most_workers,
     random_delay_limit,
     random_delay_rate,
     turns_rate,
@@ -152,6 +154,17 @@ def test_the_best_number_of_workers_is_that_of_a_plain_search(cv):
     assert best.rate == rates[best.workers - 1]
     assert best.workers == pytest.approx(gamma_fastest(cv) / step, abs=2)
     assert best.rate > 1.9 * best.workers * best.alone  # stale gradients help there: wrong is N times one worker
+
+
+def test_the_largest_number_of_workers():
+    """The step is stable with that many and not with one more. Wrong: the best number."""
+    for step in (0.05, 0.3, 1.9):
+        most = most_workers(step, 1.0)
+        assert turns_rate(step, most) > 0 > turns_rate(step, most + 1)
+        assert memoryless_limit(most_workers(step, 1.0, 1.0)) > step > memoryless_limit(most_workers(step, 1.0, 1.0) + 1)
+    assert most_workers(2.5, 1.0) == 0
+    assert most_workers(0.01, 2.0, 0.5) == int(gamma_limit(0.5) / 0.02)
+    assert most_workers(0.01, 1.0) > 4 * best_workers(0.01, 1.0).workers
 
 
 def test_several_curvatures_are_balanced():

@@ -177,3 +177,35 @@ def test_regular_staleness_is_least_stable_at_equal_mean():
     limits = [stable_step(gamma_staleness(8, cv)) for cv in (0.0, 0.1, 0.3, 0.5, 1.0)]
     assert limits == sorted(limits)
     assert limits[0] == pytest.approx(constant_staleness_limit(7), rel=1e-9)
+
+
+def test_weights_by_staleness():
+    """One staleness: the limit divided by the weight, the variance of a smaller step. A distribution: the whole matrix of second
+    moments, each draw with its weight. Wrong: one mean weight for all."""
+    assert mean_limit(7, weights=1 / np.maximum(1, np.arange(8))) == pytest.approx(1.463398, abs=1e-6)
+    assert stationary_variance(0.4, 3, 1.0, weights=[1.0, 1.0, 0.5, 0.25]) == pytest.approx(
+        stationary_variance(0.1, 3, 1.0), rel=1e-12
+    )
+    shares, weights = np.array(MIXED), np.array([1.0, 1.0, 0.5, 0.3, 0.2])
+    limit = stable_step(shares, weights=weights)
+
+    def square(a: float) -> np.ndarray:
+        size = len(shares)
+        total = np.zeros((size**2, size**2))
+        for staleness, (share, weight) in enumerate(zip(shares, weights, strict=True)):
+            step = np.eye(size, k=-1)
+            step[0, 0] = 1
+            step[0, staleness] -= a * weight
+            total += share * np.kron(step, step)
+        return total
+
+    assert [np.abs(np.linalg.eigvals(square(limit * f))).max() > 1 for f in (0.999, 1.001)] == [False, True]
+    a = limit / 2
+    kick = np.zeros(len(shares) ** 2)
+    kick[0] = a**2 * float(shares @ weights**2)
+    exact = np.linalg.solve(np.eye(len(kick)) - square(a), kick)[0]
+    assert stationary_variance(a, shares, 1.0, weights=weights) == pytest.approx(exact, rel=1e-9)
+    mean = float(shares @ weights)
+    assert stationary_variance(a * mean, shares, 1.0) != pytest.approx(exact, rel=0.05)
+    path = mean_path(a, shares, 3, weights=weights)
+    assert path[1] == pytest.approx(1 - a * mean, rel=1e-12)
