@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncsim.cli.console import Console
+from asyncsim.records import Result
+from asyncsim.records.rows import OUTCOMES
 from asyncsim.scenario import Scenario
 from asyncsim.scenario.unreached import unreached
 from asyncsim.units import show_seconds
@@ -44,6 +46,17 @@ def unknown_to_plans(summaries: Sequence[Mapping[str, Any]]) -> str:
     early = any(summary["stops_early"] for summary in summaries)
     told = "; and as a run may stop at its target, length, time and cost are at most these" if early else ""
     return f"a plan computes no gradients, so it cannot know {sentence(names)}, nor whether the run diverges{told}"
+
+
+def told_by_theory(scenario: Scenario, planned: Result) -> str:
+    """Where a planned scenario stands in theory, in one sentence (`asyncsim.standing`); empty if its pushes were not recorded."""
+    updates = planned.tables.get("updates")
+    if updates is None:
+        return ""
+    from asyncsim.standing import standing
+
+    counted = updates["staleness"][updates["outcome"] != OUTCOMES.index("dropped")]
+    return standing(scenario.document(), counted, planned.summary["workers"])
 
 
 def sentence(names: Sequence[str]) -> str:

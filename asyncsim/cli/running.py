@@ -14,7 +14,7 @@ from asyncsim.cli.arguments import changes_of, cores
 from asyncsim.cli.console import Console, say
 from asyncsim.cli.display import Display
 from asyncsim.cli.failures import common_error, located_error
-from asyncsim.cli.notes import tell_unreached, unknown_to_plans
+from asyncsim.cli.notes import tell_unreached, told_by_theory, unknown_to_plans
 from asyncsim.cli.run_tables import engine_table, stages_table, summary_table
 from asyncsim.errors import UserError, nearest
 from asyncsim.records import Result
@@ -65,16 +65,17 @@ def plan(arguments: argparse.Namespace) -> int:
     from asyncsim.run import plan as simulate_timeline
 
     study = _study(arguments)
-    summaries = []
+    summaries, standings = [], []
     with Display(study, quiet=arguments.json) as display:
         for index, scenario in enumerate(study.scenarios):
             result = simulate_timeline(scenario, partial(_seen, display, index))
             display(Report(index, result=result))
             summaries.append({"variant": study.labels[index], **result.summary})
+            standings.append("" if arguments.json else told_by_theory(scenario, result))
     if arguments.json:
         _print_json(result.summary if len(study) == 1 else {"study": study.name, "runs": summaries})
     else:
-        _show_plans(study, summaries, result)
+        _show_plans(study, summaries, standings, result)
     tell_unreached(zip(study.labels, study.scenarios, summaries, strict=True))
     return 0
 
@@ -83,11 +84,13 @@ def _seen(display: Display, index: int, moment: Moment) -> None:
     display(Report(index, moment))
 
 
-def _show_plans(study: Study, summaries: list[dict[str, Any]], last: Result) -> None:
+def _show_plans(study: Study, summaries: list[dict[str, Any]], standings: list[str], last: Result) -> None:
     for place, summary in enumerate(summaries):
         if place:
             print()
         summary_table(summary)
+        if standings[place]:
+            Console().say(standings[place])
     if len(study) == 1:
         stages_table(last)
     Console().say(unknown_to_plans(summaries))

@@ -47,16 +47,32 @@ def stable_step(
     high = limit_of(law)
     if np.count_nonzero(law.shares) == 1:
         return high / curvature
-    low = 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if _amplification(law, middle, 1e-7)[0] * middle**2 < 1:
-            low = middle
+    return _largest(law, high) / curvature
+
+
+def _largest(law: Recurrence, high: float) -> float:
+    """Where ``a^2`` times the first average is 1, below the limit ``high`` of the mean, where it is infinite. Its inverse
+    less 1 falls nearly in a line there: regula falsi (Illinois), to 1e-7."""
+
+    def excess(a: float) -> float:
+        return 1 / (a**2 * _amplification(law, a, 1e-8)[0]) - 1
+
+    low, below, above, kept = 0.9 * high, excess(0.9 * high), -1.0, 0
+    while below < 0:
+        high, above, low = low, below, low / 2
+        below = excess(low)
+    for _ in range(100):
+        place = high - above * (high - low) / (above - below)
+        value = excess(place)
+        if value > 0:
+            low, below = place, value
+            above, kept = (above / 2, 1) if kept == 1 else (above, 1)
         else:
-            high = middle
-        if high - low < 1e-7 * high:
+            high, above = place, value
+            below, kept = (below / 2, -1) if kept == -1 else (below, -1)
+        if high - low < 1e-7 * high or abs(value) < 1e-8:
             break
-    return low / curvature
+    return low if abs(value) >= 1e-8 else place
 
 
 def stationary_variance(

@@ -120,7 +120,11 @@ def limit_of(law: Recurrence) -> float:
 
     values = step(angles)
     found = [float(values[-1].real)]  # at z = -1 all is real
-    for place in np.flatnonzero(np.sign(values.imag[:-2]) * np.sign(values.imag[1:-1]) < 0):
+    places = np.flatnonzero(np.sign(values.imag[:-2]) * np.sign(values.imag[1:-1]) < 0)
+    sizes = np.minimum(np.abs(values[places]), np.abs(values[places + 1]))
+    for place, size in sorted(zip(places, sizes, strict=True), key=lambda pair: pair[1]):
+        if size > 4 * min((value for value in found if value > 0), default=math.inf):
+            break  # the grid is so fine that the size at the crossing is near to this one
         low, high = angles[place], angles[place + 1]
         side = np.sign(values.imag[place])
         for _ in range(80):
