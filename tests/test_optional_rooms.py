@@ -54,6 +54,16 @@ def test_nobody_needs_them_to_be_imported():
     assert [str(each) for each in outside if each.room not in doors and each.where != "types"] == []
 
 
+def test_theory_is_asked_for_by_people_alone():
+    """Formulas stand beside the simulation: rooms that show something import them, inside the function that is asked for
+    it, and no run depends on them."""
+    asked = {each: each.target.split(".")[1] for each in OWN if each.target.startswith(("asyncsim.theory", "asyncsim.standing"))}
+    outside = [each for each, room in asked.items() if each.room not in ("theory", "standing")]
+    assert {each.room for each in outside} == {"plots", "cli"}
+    assert [str(each) for each in outside if each.where == "top"] == []
+    assert {room for each, room in asked.items() if each.room == "theory"} == {"theory"}
+
+
 def test_without_any_of_them(tmp_path):
     """All are gone at once, so each may be: an import that is never made misses nothing."""
     (tmp_path / "s.yaml").write_text(SCENARIO)

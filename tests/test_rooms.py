@@ -31,6 +31,8 @@ FLOORS: dict[str, float] = {
     "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "paths": 0.05, "numpyfiles": 0.06, "units": 0.05,
     "streams": 0.0, "stopping": 0.0,
     "messages": 0.1, "registry": 0.1, "records": 0.1, "ambient": 0.1, "trackers": 0.2,
+    # formulas: pure functions of numbers, which know of nothing that is simulated
+    "theory": 0.3,
     # 1: data about the fleet
     "cluster": 1,
     # 2: numbers without a clock
@@ -43,6 +45,8 @@ FLOORS: dict[str, float] = {
     "methods": 4.0, "scenario": 4.1, "assembling": 4.15, "memory": 4.15,
     "run": 4.2, "resuming": 4.25, "sweep": 4.3, "calibration": 4.3,
     "registries": 4.4,
+    # which of the formulas speak of a scenario, and what they say
+    "standing": 4.5,
     # 5: for people
     "plots": 5.0, "report": 5.05, "trace": 5.0, "cli": 5.1, "__main__": 5.2,
     # The front door: names from every room, each imported when it is first used.
@@ -62,7 +66,7 @@ PACKAGES: dict[str, set[str]] = {
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
     "gossip": {"pydantic"}, "exchange": set(),
-    "registries": set(),
+    "registries": set(), "theory": {"numpy"}, "standing": {"numpy"},
     "scenario": {"numpy", "pydantic", "ruamel"}, "assembling": set(), "memory": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},
     "calibration": {"numpy", "scipy", "pydantic", "ruamel"},
@@ -79,6 +83,7 @@ LOCAL: dict[str, set[str]] = {
     "trackers": {"torch", "mlflow"},  # those that are installed and asked for; torch has TensorBoard's writer
     "cluster": {"pyarrow"},  # a recorded run may be a Parquet table
     "sweep": {"ray", "optuna"},  # no dependencies: only where they are installed and asked for
+    "theory": {"scipy"},  # gamma laws; what a plan says needs none
     "plots": {"matplotlib"},  # `write_figures` chooses the backend first
 }
 WITH_TORCH = {
@@ -88,7 +93,7 @@ WITH_TORCH = {
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""
 TORCH_FREE = ("errors", "messages", "units", "streams", "registry", "records", "cluster", "policies", "consistency", "simulation",
-              "methods", "registries", "scenario", "plots", "report", "trace", "cli")  # fmt: skip
+              "methods", "registries", "scenario", "plots", "report", "trace", "cli", "theory", "standing")  # fmt: skip
 
 
 class Import(NamedTuple):

@@ -184,6 +184,7 @@ def _run_readers(commands: Commands) -> None:
     plotting.add_argument("--of", metavar="WHAT", help="what a speed-up is of: target or samples")
     plotting.add_argument("--baseline", metavar="LABEL", help="the curve that speed-ups are over (default: the study's)")
     plotting.add_argument("--by", choices=("stage",), help="split the staleness of a pipeline by its stages")
+    plotting.add_argument("--theory", action="store_true", help="draw what theory predicts over it (see docs/theory.md)")
     plotting.add_argument("--start", metavar="SECONDS", type=float, help="virtual time at which a schedule begins")
     plotting.add_argument("--end", metavar="SECONDS", type=float, help="virtual time at which a schedule ends")
     plotting.add_argument("--batches", metavar="N", type=int, help="batches that a schedule shows (default: 8, or two a stage)")

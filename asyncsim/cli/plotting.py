@@ -18,11 +18,13 @@ OPTIONS = ("metric", "against", "x", "y", "level", "of", "baseline", "by", "star
 def plot(arguments: argparse.Namespace) -> int:
     """Draw one figure."""
     from asyncsim.plots.fields import baseline_label
-    from asyncsim.plots.kinds import check_format, figure, headless, kind_of, tables_for, write_figure
+    from asyncsim.plots.kinds import check_format, check_theory, figure, headless, kind_of, tables_for, write_figure
     from asyncsim.plots.remarks import remarks
     from asyncsim.plots.runs import find_runs, read_run, study_baseline
 
     kind_of(arguments.kind)
+    if arguments.theory:
+        check_theory(arguments.kind)
     name = arguments.kind.replace("-", "_")
     out = Path(arguments.out or f"{name}.png")
     check_format(out)
@@ -30,11 +32,11 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UserError(f"--width {arguments.width:g}: must be from 1 to 40 inches")
     options = {option: getattr(arguments, option) for option in OPTIONS}
     paths = find_runs(arguments.runs)
-    results = [read_run(path, tables_for(name, arguments.level)) for path in paths]
+    results = [read_run(path, tables_for(name, arguments.level, arguments.theory)) for path in paths]
     if name == "speedup" and arguments.baseline is None and arguments.label is None:
         options["baseline"] = baseline_label(results, study_baseline(paths))
     headless()
-    drawn = figure(name, results, arguments.label, arguments.width, **options)
+    drawn = figure(name, results, arguments.label, arguments.width, arguments.theory, **options)
     said = remarks(drawn)
     print(f"figure: {write_figure(drawn, out)}")
     for text in said:

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from asyncsim.errors import UserError, nearest
 from asyncsim.plots.by_stage import by_stage
 from asyncsim.plots.convergence import convergence
-from asyncsim.plots.fields import labels_for
 from asyncsim.plots.gantt import gantt
 from asyncsim.plots.heat_map import heat_map
 from asyncsim.plots.over_time import gap_distribution, gap_over_time, penalty_over_time, staleness_over_time
-from asyncsim.plots.remarks import remark, shortened
 from asyncsim.plots.scaling import cost_to_target, energy_to_target, final_metric, speedup, time_to_target
-from asyncsim.plots.schedule import rows, schedule
+from asyncsim.plots.schedule import schedule
 from asyncsim.plots.shares import time_shares
 from asyncsim.plots.staleness import staleness_histogram
-from asyncsim.plots.style import DOUBLE, RC, SINGLE
+from asyncsim.plots.style import RC, SINGLE
+from asyncsim.plots.theory import over_convergence, over_final, over_staleness
+from asyncsim.plots.timelines import gantts, schedules
 from asyncsim.records import Result
 from asyncsim.records.directory import write_atomically
-from asyncsim.records.stage_tables import stages_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,24 +37,28 @@ class Kind(NamedTuple):
 
     ``draw`` draws it, ``tables`` are those that it reads, and ``text`` describes it. ``options`` names those of ``metric,
     against, x, y, level, of, baseline, start, end, batches`` that ``draw`` takes; the option ``by`` is not passed on, but
-    splits the runs before they are drawn.
+    splits the runs before they are drawn. ``theory`` draws over the finished axes what formulas predict; it takes the axes,
+    the results, and the same options.
     """
 
     draw: Callable[..., Any]
     tables: tuple[str, ...]
     options: tuple[str, ...]
     text: str
+    theory: Callable[..., None] | None = None
 
 
 KINDS: dict[str, Kind] = {
-    "convergence": Kind(convergence, ("metrics",), ("metric", "against"), "a metric against time, work or cost"),
-    "final": Kind(final_metric, (), ("metric", "x"), "the metric at the end against worker counts"),
+    "convergence": Kind(
+        convergence, ("metrics",), ("metric", "against"), "a metric against time, work or cost", over_convergence
+    ),
+    "final": Kind(final_metric, (), ("metric", "x"), "the metric at the end against worker counts", over_final),
     "time_to_target": Kind(time_to_target, (), ("metric", "level", "x"), "virtual time to a target against worker counts"),
     "cost_to_target": Kind(cost_to_target, (), ("metric", "level", "x"), "dollars to a target against worker counts"),
     "energy_to_target": Kind(energy_to_target, (), ("metric", "level", "x"), "joules to a target against worker counts"),
     "speedup": Kind(speedup, (), ("of", "metric", "level", "baseline"), "speed-up against worker counts"),
     "heat_map": Kind(heat_map, (), ("metric", "x", "y"), "a metric over two fields"),
-    "staleness": Kind(staleness_histogram, ("updates",), ("by",), "distribution of staleness"),
+    "staleness": Kind(staleness_histogram, ("updates",), ("by",), "distribution of staleness", over_staleness),
     "staleness_over_time": Kind(staleness_over_time, ("updates",), ("against", "by"), "staleness as the run goes on"),
     "gap": Kind(gap_distribution, ("updates",), (), "distribution of the gap"),
     "gap_over_time": Kind(gap_over_time, ("updates",), ("against",), "the gap as the run goes on"),
@@ -68,25 +71,25 @@ KINDS: dict[str, Kind] = {
 }
 GROUP = "asyncsim.plot_kind"
 """Entry points of packages that bring kinds of their own: each names a function with ``register`` above it."""
-MOST_TIMELINES = 3
-"""Gantt charts and schedules in one figure."""
 MOST_INCHES = 20.0
 """Of a figure, each way: 4,000 pixels of a PNG file."""
 FORMATS = ("png", "pdf", "svg")
 
 
-def register(name: str, text: str, tables: Sequence[str] = (), options: Sequence[str] = ()) -> Callable[[Draw], Draw]:
+def register(
+    name: str, text: str, tables: Sequence[str] = (), options: Sequence[str] = (), theory: Callable[..., None] | None = None
+) -> Callable[[Draw], Draw]:
     """Decorator of a function ``draw(results, labels=None, ..., ax=None) -> Axes``, which becomes the kind ``name``.
 
-    ``text`` says in a line what it shows; ``tables`` are read with the runs (metrics, updates, events); ``options`` are as in
-    ``Kind``. Raises ``UserError`` for a name that another function has.
+    ``text`` says in a line what it shows; ``tables`` are read with the runs (metrics, updates, events); ``options`` and
+    ``theory`` are as in ``Kind``. Raises ``UserError`` for a name that another function has.
     """
 
     def add(draw: Draw) -> Draw:
         known = KINDS.get(name)
         if known is not None and (known.draw.__module__, known.draw.__qualname__) != (draw.__module__, draw.__qualname__):
             raise UserError(f"plot kind {name!r} is already drawn by {known.draw.__module__}.{known.draw.__qualname__}")
-        KINDS[name] = Kind(draw, tuple(tables), tuple(options), text)
+        KINDS[name] = Kind(draw, tuple(tables), tuple(options), text, theory)
         return draw
 
     return add
@@ -106,17 +109,28 @@ def kind_of(name: str) -> Kind:
     return kind
 
 
-def tables_for(name: str, level: float | None = None) -> tuple[str, ...]:
-    """The tables that have to be read for a figure. A ``level`` other than the scenario's target is looked up in the metrics."""
-    return ("metrics",) if level is not None else kind_of(name).tables
+def tables_for(name: str, level: float | None = None, theory: bool = False) -> tuple[str, ...]:
+    """The tables that have to be read for a figure. A ``level`` other than the scenario's target is looked up in the metrics;
+    ``theory`` also needs the updates."""
+    tables = ("metrics",) if level is not None else kind_of(name).tables
+    return tuple(dict.fromkeys((*tables, "updates"))) if theory else tables
+
+
+def check_theory(name: str) -> None:
+    """Raise ``UserError`` for a kind over which there is no theory to draw."""
+    if kind_of(name).theory is None:
+        known = ", ".join(each for each, kind in KINDS.items() if kind.theory is not None)
+        raise UserError(f"kind {name}: there is no theory to draw over it; there is for {known}")
 
 
 def figure(
-    name: str, results: Sequence[Result], labels: Sequence[str] | str | None = None, width: float | None = None, **options: Any
+    name: str, results: Sequence[Result], labels: Sequence[str] | str | None = None, width: float | None = None,
+    theory: bool = False, **options: Any,
 ) -> Figure:  # fmt: skip
     """A whole figure of one kind, at the width of one column (several Gantt charts and schedules: of two), not yet written.
 
-    The caller closes it. Raises ``UserError`` for options that the kind has not, and what the kind itself raises.
+    ``theory`` draws what formulas predict over it (`asyncsim.plots.theory`). The caller closes it. Raises ``UserError`` for
+    options that the kind has not, and what the kind itself raises.
     """
     import matplotlib.pyplot as plt
 
@@ -126,18 +140,25 @@ def figure(
     if unknown:
         can = ", ".join(kind.options) or "no options"
         raise UserError(f"kind {name}: takes no {', '.join(unknown)} (it takes {can})")
+    if theory:
+        check_theory(name)
     before = plt.get_fignums()
     try:
         with plt.rc_context(RC):
             if kind.draw is gantt:
-                return _gantts(results, labels, width)
+                return gantts(results, labels, width)
             if kind.draw is schedule:
-                return _schedules(results, labels, width, options)
+                return schedules(results, labels, width, options)
+            if theory and options.get("by") is not None:
+                raise UserError("theory says nothing about the stages of a pipeline: leave out `by`, or `theory`")
             if options.pop("by", None) is not None:
                 results, labels = by_stage(results, labels)
             if kind.draw is not heat_map:
                 options["labels"] = labels
-            drawn = kind.draw(results, **options).figure
+            ax = kind.draw(results, **options)
+            drawn = ax.figure
+            if theory:
+                kind.theory(ax, results, **options)
             if width is not None:
                 drawn.set_size_inches(width, drawn.get_size_inches()[1] * (width / SINGLE) ** 0.35)
             return drawn
@@ -145,86 +166,6 @@ def figure(
         for number in set(plt.get_fignums()) - set(before):
             plt.close(number)
         raise
-
-
-def _gantts(results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None) -> Figure:
-    import matplotlib.pyplot as plt
-
-    different = _different(results, labels)
-    shown = list(different.items())[:MOST_TIMELINES]
-    size = width or (SINGLE if len(shown) == 1 else DOUBLE)
-    lanes = max(min(16, run.summary.get("workers", 8)) for _, run in shown)
-    drawn, lanes_axes = plt.subplots(
-        1, len(shown), figsize=(size, 1.3 + 0.13 * lanes), layout="constrained", squeeze=False
-    )  # fmt: skip
-    for ax, (label, run) in zip(lanes_axes[0], shown, strict=True):
-        gantt(run, ax=ax).set_title(shortened(label, 100 // len(shown)))
-        if ax.get_legend() is not None:
-            ax.get_legend().remove()
-        if ax is not lanes_axes[0][0]:
-            ax.set_ylabel("")
-    _leave_out(lanes_axes[0][0], different)
-    entries = {text: handle for ax in lanes_axes[0] for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if entries:
-        drawn.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4 if size <= SINGLE else 7))
-    return drawn
-
-
-def _schedules(
-    results: Sequence[Result], labels: Sequence[str] | str | None, width: float | None, options: dict[str, Any]
-) -> Figure:  # fmt: skip
-    """One below the other, with one legend."""
-    import matplotlib.pyplot as plt
-
-    different = _different(results, labels)
-    shown = list(different.items())[:MOST_TIMELINES]
-    heights = [0.65 + 0.2 * rows(run) for _, run in shown]
-    drawn, places = plt.subplots(
-        len(shown), 1, figsize=(width or DOUBLE, sum(heights) + 0.15), layout="constrained", squeeze=False,
-        gridspec_kw={"height_ratios": heights},
-    )  # fmt: skip
-    for ax, (label, run) in zip(places[:, 0], shown, strict=True):
-        schedule(run, ax=ax, **options).set_title(shortened(label, 80), loc="left")
-        if ax is not places[0, 0] and ax.get_legend() is not None:
-            ax.get_legend().remove()
-        if ax is not places[-1, 0]:
-            ax.set_xlabel("")
-    if all(stages_of(run.manifest) == 1 for _, run in shown):
-        remark(places[-1, 0], "no stages in these runs: the kind `gantt` also shows their transfers and waiting")
-    _leave_out(places[-1, 0], different)
-    return drawn
-
-
-def _leave_out(ax: Any, different: dict[str, Result]) -> None:
-    left = list(different)[MOST_TIMELINES:]
-    if left:
-        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        remark(ax, f"{MOST_TIMELINES} of {len(different)} different timelines; left out: {shortened(left[0])}{more}")
-
-
-def _different(results: Sequence[Result], labels: Sequence[str] | str | None) -> dict[str, Result]:
-    """The first run of each label, one for each different timeline."""
-    if labels is None or isinstance(labels, str):
-        labels = labels_for(results, labels)
-    first: dict[str, Result] = {}
-    for label, run in zip(labels, results, strict=True):
-        first.setdefault(label, run)
-    return distinct_timelines(first)
-
-
-def distinct_timelines(runs: dict[str, Result]) -> dict[str, Result]:
-    """One run for each different timeline that has more than one worker (or any number, if there is none), with the labels of
-    equal ones joined."""
-    shared: dict[str, list[str]] = {}
-    several = {label: run for label, run in runs.items() if run.summary.get("workers", 2) > 1} or runs
-    for label, run in several.items():
-        shared.setdefault(run.fingerprints.get("timeline", label), []).append(label)
-    return {_joined(labels): runs[labels[0]] for labels in shared.values()}
-
-
-def _joined(labels: list[str], longest: int = 40) -> str:
-    whole = ", ".join(labels)
-    return whole if len(whole) <= longest else f"{labels[0]} and {len(labels) - 1} more"
 
 
 def write_figure(drawn: Figure, path: str | Path) -> Path:

@@ -20,8 +20,8 @@ def standing(document: Document, staleness: np.ndarray, workers: int) -> str:
     facts = facts_of(document, workers)
     if facts.pipeline:
         return "theory: nothing about this run (every stage of a pipeline has a staleness of its own)"
-    law = law_of(staleness)
-    mean = f"mean staleness {float(np.mean(staleness)):.3g}"
+    law = law_of(staleness, workers)
+    mean = f"mean staleness {float(law @ np.arange(len(law))):.3g}"
     if facts.silent is not None:
         plain = limits_of(facts._replace(by_staleness=False), law)
         what = "plain SGD" + (f" with momentum {facts.momentum:g}" if facts.momentum else "")
