@@ -11,8 +11,8 @@ from asyncsim.standing.facts import Facts
 from asyncsim.theory.mean_square import stable_step
 from asyncsim.theory.recurrences import mean_limit
 
-MOST_STALENESS = 240
-"""Larger ones are put into bins: what matters then is the step times the staleness, and the limit is off by less than 1 %."""
+MOST_STALENESS = 400
+"""Larger ones are put into bins: what matters then is the step times the staleness."""
 
 
 class Limits(NamedTuple):
@@ -35,8 +35,9 @@ def law_of(staleness: np.ndarray, workers: int) -> np.ndarray:
 def limits_of(facts: Facts, law: np.ndarray) -> Limits:
     """The limits of a step rule at a law of staleness.
 
-    A law that reaches beyond 240 is put into bins of w versions, whose step is w times as large; momentum then has died out
-    within a bin, so it only divides the limit: by ``1 - m``, heavy ball and Nesterov alike.
+    A law that reaches beyond 400 is put into bins of w versions, whose step is w times as large. Momentum m then divides the
+    limit by ``1 - m`` and adds its own mean delay, ``m / (1 - m)`` versions (m less with Nesterov's). The limit of the mean
+    is off by less than 1 %; that of the mean square is up to 2 % too small, as a bin counts as one draw.
     """
     momentum, nesterov = facts.momentum, facts.nesterov
     fresh = mean_limit(0, momentum, nesterov)
@@ -44,11 +45,18 @@ def limits_of(facts: Facts, law: np.ndarray) -> Limits:
     weights = 1 / np.maximum(1.0, np.arange(len(law))) if facts.by_staleness else np.ones(len(law))
     scale = 1.0
     if width > 1:
-        padded = -len(law) % width
-        mass = np.pad(law, (0, padded)).reshape(-1, width).sum(axis=1)
-        pulled = np.pad(law * weights, (0, padded)).reshape(-1, width).sum(axis=1)
-        weights = np.divide(pulled, mass, out=np.ones_like(mass), where=mass > 0)
-        law, scale, momentum, nesterov = mass, (1 - momentum) / width, 0.0, False
+        law, weights = _binned(law, weights, width, round(momentum / (1 - momentum) - momentum * nesterov))
+        scale, momentum, nesterov = (1 - momentum) / width, 0.0, False
     safe = stable_step(law, momentum=momentum, nesterov=nesterov, weights=weights)
     mean = mean_limit(law, momentum, nesterov, weights)
     return Limits(scale * safe, scale * mean, fresh)
+
+
+def _binned(law: np.ndarray, weights: np.ndarray, width: int, later: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares and weights of bins of ``width`` versions, after everything has been made ``later`` versions staler.
+
+    The bin of staleness j is ``(j + (w - 1) / 2) / w``, rounded down: it counts whole bins between two updates, not their ends.
+    """
+    places = (np.arange(len(law)) + later + width // 2) // width
+    mass, pulled = np.bincount(places, law), np.bincount(places, law * weights)
+    return mass, np.divide(pulled, mass, out=np.ones_like(mass), where=mass > 0)
