@@ -116,11 +116,13 @@ def tables_for(name: str, level: float | None = None, theory: bool = False) -> t
     return tuple(dict.fromkeys((*tables, "updates"))) if theory else tables
 
 
-def check_theory(name: str) -> None:
-    """Raise ``UserError`` for a kind over which there is no theory to draw."""
-    if kind_of(name).theory is None:
+def check_theory(name: str) -> Callable[..., None]:
+    """What draws theory over a kind. Raises ``UserError`` where there is nothing."""
+    over = kind_of(name).theory
+    if over is None:
         known = ", ".join(each for each, kind in KINDS.items() if kind.theory is not None)
         raise UserError(f"kind {name}: there is no theory to draw over it; there is for {known}")
+    return over
 
 
 def figure(
@@ -140,8 +142,7 @@ def figure(
     if unknown:
         can = ", ".join(kind.options) or "no options"
         raise UserError(f"kind {name}: takes no {', '.join(unknown)} (it takes {can})")
-    if theory:
-        check_theory(name)
+    over = check_theory(name) if theory else None
     before = plt.get_fignums()
     try:
         with plt.rc_context(RC):
@@ -157,8 +158,8 @@ def figure(
                 options["labels"] = labels
             ax = kind.draw(results, **options)
             drawn = ax.figure
-            if theory:
-                kind.theory(ax, results, **options)
+            if over is not None:
+                over(ax, results, **options)
             if width is not None:
                 drawn.set_size_inches(width, drawn.get_size_inches()[1] * (width / SINGLE) ** 0.35)
             return drawn

@@ -63,7 +63,7 @@ def over_convergence(
 
 
 def _why_no_path(facts: Facts, metric: str, updates: int) -> str | None:
-    if facts.curvatures is None:
+    if not facts.quadratic:
         return "its curvature is not known, as the task is not quadratic"
     if not metric.endswith(("_loss", "_distance")):
         return f"it predicts loss and distance, not {metric}"
@@ -143,9 +143,9 @@ def over_final(ax: Axes, results: Sequence[Result], labels: Labels = None, metri
         if why is not None:
             silent[name] = why
             continue
-        moving = facts.curvatures[facts.curvatures > 0]
-        best = best_workers(facts.lr, moving, facts.spread).workers
-        found.setdefault((best, most_workers(facts.lr, float(moving.max()), facts.spread)), []).append(name)
+        assert facts.spread is not None
+        best = best_workers(facts.lr, facts.moving, facts.spread).workers
+        found.setdefault((best, most_workers(facts.lr, float(facts.moving.max()), facts.spread)), []).append(name)
     _say(ax, silent, len(groups), "final")
     _far_apart(ax)
     limits = ax.get_xlim()
@@ -162,7 +162,7 @@ def over_final(ax: Axes, results: Sequence[Result], labels: Labels = None, metri
 def _far_apart(ax: Axes) -> None:
     """A logarithmic axis for numbers that span more than a factor of 20, as in figures of convergence, unless a row of crosses
     has taken a part of the axis."""
-    lines = [line for line in ax.get_lines() if len(line.get_ydata()) and line.get_transform() == ax.transData]
+    lines = [line for line in ax.get_lines() if line.get_transform() == ax.transData]
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in lines] or [np.empty(0)])
     crossed = any(line.get_label() == "_floor" for line in ax.get_lines())
     if not crossed and len(values) and values.min() > 0 and values.max() > 20 * values.min():
@@ -171,7 +171,7 @@ def _far_apart(ax: Axes) -> None:
 
 def _why_no_best(every: list[Facts]) -> str | None:
     facts = every[0]
-    if facts.curvatures is None:
+    if not facts.quadratic:
         return "its curvature is not known, as the task is not quadratic"
     if facts.method != "asgd" or facts.momentum or not facts.constant_rate or not facts.alone:
         return "the best N is known for asgd without momentum, at a constant rate, on a fleet that only computes"
@@ -179,7 +179,7 @@ def _why_no_best(every: list[Facts]) -> str | None:
         return "its workers differ, or their times are not gamma of CV up to 1"
     if len({(each.lr, each.spread) for each in every}) > 1:
         return "its runs have several learning rates or fleets"
-    if not facts.lr or not facts.curvatures.any() or facts.lr * float(facts.curvatures[facts.curvatures > 0].min()) < 1e-8:
+    if not facts.lr or not len(facts.moving) or facts.lr * float(facts.moving.min()) < 1e-8:
         return "at so small a step more workers are always faster"
     return None
 
@@ -221,8 +221,9 @@ def _say(ax: Axes, silent: dict[str, str], groups: int, kind: str) -> None:
 
 def _renewed(ax: Axes) -> None:
     """The legend again, with the new entries; the figure grows by their lines alone."""
-    figure = ax.figure
-    before = 0 if ax.get_legend() is None else len(ax.get_legend().get_texts())
+    figure, shown = ax.get_figure(root=True), ax.get_legend()
+    assert figure is not None
+    before = 0 if shown is None else len(shown.get_texts())
     label, height = figure.get_label(), figure.get_size_inches()[1]
     figure.set_label("")
     legend(ax)

@@ -24,7 +24,7 @@ class Facts(NamedTuple):
     None where they do.
 
     ``by_staleness``: every gradient is divided by its staleness, or by 1 if that is 0. ``curvatures`` ``(P,)``, ``starts``
-    ``(P,)`` and ``noise`` (of a batch's gradient, its deviation) are those of the quadratic task, else None. ``spread`` is the
+    ``(P,)`` and ``noise`` (of a batch's gradient, its deviation) are those of the quadratic task, else empty. ``spread`` is the
     coefficient of variation of gamma compute times that all workers share, None where they differ or have others; ``alone`` says
     that nothing else takes time and nobody waits or crashes, so that the law of staleness is known.
     """
@@ -38,11 +38,21 @@ class Facts(NamedTuple):
     nesterov: bool
     constant_rate: bool
     by_staleness: bool
-    curvatures: np.ndarray | None
-    starts: np.ndarray | None
+    curvatures: np.ndarray
+    starts: np.ndarray
     noise: float
     spread: float | None
     alone: bool
+
+    @property
+    def quadratic(self) -> bool:
+        """Is the curvature known?"""
+        return len(self.curvatures) > 0
+
+    @property
+    def moving(self) -> np.ndarray:
+        """Curvatures above 0."""
+        return self.curvatures[self.curvatures > 0]
 
 
 def facts_of(document: Document, workers: int) -> Facts:
@@ -63,8 +73,8 @@ def facts_of(document: Document, workers: int) -> Facts:
         nesterov=bool(optimizer.get("nesterov")),
         constant_rate=schedule.get("kind", "constant") == "constant" and not schedule.get("warmup"),
         by_staleness=_by_staleness(method),
-        curvatures=_spread_over(task.get("curvature", 1.0), size) if quadratic else None,
-        starts=_spread_over(task.get("start", 1.0), size) if quadratic else None,
+        curvatures=_spread_over(task.get("curvature", 1.0), size) if quadratic else np.empty(0),
+        starts=_spread_over(task.get("start", 1.0), size) if quadratic else np.empty(0),
         noise=float(task.get("noise") or 0.0) / float(task.get("batch") or 1) ** 0.5 if quadratic else 0.0,
         spread=_spread(_part(document, "cluster")),
         alone=_alone(document, method),

@@ -27,7 +27,7 @@ def standing(document: Document, staleness: np.ndarray, workers: int) -> str:
         what = "plain SGD" + (f" with momentum {facts.momentum:g}" if facts.momentum else "")
         return f"theory: nothing about this run ({facts.silent}); {what} at its {mean} is stable while {_allowed(plain)}"
     limits = limits_of(facts, law)
-    if facts.curvatures is None:
+    if not facts.quadratic:
         most = f"{limits.safe / facts.lr:.3g}" if facts.lr else "anything"
         return (
             f"theory: at {mean}{_treatment(facts)}, steps are stable while {_allowed(limits)}: with lr {facts.lr:g} the largest "
@@ -60,12 +60,11 @@ def _verdict(facts: Facts, limits: Limits, steepest: float) -> str:
 def _best(facts: Facts) -> str:
     """The best number of workers at this step, where the law of staleness is known for every number of them."""
     plain = facts.method == "asgd" and not facts.momentum and facts.alone
-    if not plain or facts.spread is None or facts.spread > 1 or facts.curvatures is None:
+    if not plain or facts.spread is None or facts.spread > 1:
         return "; the best N is not known for this method, step rule or fleet"
-    moving = facts.curvatures[facts.curvatures > 0]
-    if facts.lr * float(moving.min()) < 1e-8:
+    if facts.lr * float(facts.moving.min()) < 1e-8:
         return "; at so small a step more workers are always faster"
-    best = best_workers(facts.lr, moving, facts.spread)
+    best = best_workers(facts.lr, facts.moving, facts.spread)
     if best.rate <= 0:
         return "; no number of workers converges at this lr"
     noisy = ", without noise" if facts.noise else ""

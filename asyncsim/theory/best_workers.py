@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from asyncsim.errors import UserError
 from asyncsim.theory.checks import all_positive, counts, not_negative, positive
 from asyncsim.theory.gamma_delay import gamma_fastest, gamma_limit, gamma_rate
@@ -48,7 +50,7 @@ def fleet_rate(a: float, workers: int, cv: float = 0.0) -> float:
     return gamma_rate(workers * a, cv)
 
 
-def best_workers(step: float, curvatures: float | Sequence[float], cv: float = 0.0) -> Best:
+def best_workers(step: float, curvatures: float | Sequence[float] | np.ndarray, cv: float = 0.0) -> Best:
     """The number of workers whose slowest coordinate converges fastest at a fixed step eta; the smallest of equals.
 
     For one curvature h it is about ``X / (eta h)`` with X = 1/e for constant and 1/4 for exponential compute times
@@ -97,7 +99,7 @@ def most_workers(step: float, curvature: float, cv: float = 0.0) -> int:
     return low
 
 
-def best_step(workers: int, curvatures: float | Sequence[float], cv: float = 0.0) -> float:
+def best_step(workers: int, curvatures: float | Sequence[float] | np.ndarray, cv: float = 0.0) -> float:
     """The step eta at which the slowest coordinate of ``workers`` workers converges fastest.
 
     For one curvature, constant times and many workers it is ``1 / (e N h)``, the largest that does not oscillate; for
