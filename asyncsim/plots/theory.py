@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from asyncsim.records import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from asyncsim.standing import Facts
 
@@ -221,8 +222,7 @@ def _say(ax: Axes, silent: dict[str, str], groups: int, kind: str) -> None:
 
 def _renewed(ax: Axes) -> None:
     """The legend again, with the new entries; the figure grows by their lines alone."""
-    figure, shown = ax.get_figure(root=True), ax.get_legend()
-    assert figure is not None
+    figure, shown = cast("Figure", ax.figure), ax.get_legend()
     before = 0 if shown is None else len(shown.get_texts())
     label, height = figure.get_label(), figure.get_size_inches()[1]
     figure.set_label("")

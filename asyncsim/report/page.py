@@ -93,7 +93,7 @@ def _figures(runs: list[Result], labels: list[str]) -> str:
     for kind, caption, options, width in _wanted(runs, labels):
         chosen, names = _with_tables(kind, runs, labels)
         try:
-            drawn = figure(kind, chosen, names, width, **options)
+            drawn = figure(kind, chosen, names, width, False, **options)
         except (UserError, ValueError) as error:  # these runs have no such numbers
             missing.append(f"{caption}: {error}")
             continue
