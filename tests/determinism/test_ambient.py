@@ -91,7 +91,8 @@ class Doubling(TorchDispatchMode):
 def hooked() -> Iterator[None]:
     """Hooks in every module of the process, one of each kind."""
     handles = [
-        module.register_module_forward_hook(lambda _, given, output: output * 2), module.register_module_forward_pre_hook(lambda _, given: (given[0] * 2,)),
+        module.register_module_forward_hook(lambda _, given, output: output * 2),
+        module.register_module_forward_pre_hook(lambda _, given: (given[0] * 2,)),
         module.register_module_full_backward_hook(lambda _, inputs, outputs: tuple(each and each * 2 for each in inputs)),
         module.register_module_full_backward_pre_hook(lambda _, outputs: tuple(each and each * 2 for each in outputs)),
     ]  # fmt: skip
