@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,11 @@ import rich.console
 class Console(rich.console.Console):
     """The console to which commands print. ``say`` is the method to print with: it neither wraps nor cuts lines, and does not
     read text as markup."""
+
+    def __init__(self, **settings: Any) -> None:
+        # a terminal of unknown size says 0, and rich would print nothing at all
+        unknown = {name for name in ("COLUMNS", "LINES") if not os.environ.get(name, "").strip("0")}
+        super().__init__(_environ={name: value for name, value in os.environ.items() if name not in unknown}, **settings)
 
     @property
     def room(self) -> int | None:

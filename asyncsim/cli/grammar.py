@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncsim
 
+WHAT = "asyncsim: deterministic discrete-event simulation of asynchronous distributed training, with real gradients."
 UNITS = ("ns", "us", "ms", "s", "min", "h")
 Commands = Any
 """What ``add_subparsers`` returns."""
@@ -14,7 +15,7 @@ Commands = Any
 
 def parser() -> argparse.ArgumentParser:
     """The whole grammar of the command line."""
-    top = argparse.ArgumentParser(prog="asyncsim", description=asyncsim.__doc__.splitlines()[0])
+    top = argparse.ArgumentParser(prog="asyncsim", description=WHAT)
     top.add_argument("--version", action="version", version=f"asyncsim {asyncsim.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from asyncsim.cli.grammar import parser
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     with stoppable():
         arguments = argparse.Namespace(command=None)
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # it was closed before we began (`>&-`)
+                setattr(sys, name, Path(os.devnull).open("w"))
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # names of files need not be text, and a terminal need not know every letter
                 stream.reconfigure(errors="backslashreplace")
@@ -30,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = _parsed(argv)
             return _code(arguments)
         except KeyboardInterrupt:
-            with suppress(OSError):  # SIGHUP: the terminal has gone
-                print(f"asyncsim: interrupted{_way_on(arguments)}", file=sys.stderr)
+            _complain(f" interrupted{_way_on(arguments)}")
             return exit_code()
         except BrokenPipeError:  # the reader of our output has gone (`| head`)
             for stream in (sys.stdout, sys.stderr):
@@ -53,7 +56,7 @@ def _code(arguments: argparse.Namespace) -> int:
         with undisturbed():  # an import that is cut short could not be done again
             module, _, name = arguments.command.partition(".")
             command = getattr(import_module(f"asyncsim.cli.{module}"), name)
-        with _followed(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)):
+        with _followed(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)), _without_windows():
             code = command(arguments)
         sys.stdout.flush()
         return code
@@ -62,21 +65,27 @@ def _code(arguments: argparse.Namespace) -> int:
         raise
     except UserError as error:
         check()
-        print(f"asyncsim: {error}" if "\n" not in str(error) else f"asyncsim:\n{error}", file=sys.stderr)
+        _complain(f" {error}" if "\n" not in str(error) else f"\n{error}")
         return 2
     except (MemoryError, RuntimeError) as error:
         check()
         if not isinstance(error, MemoryError) and not re.search("(can't allocate|out of) memory", str(error)):
             raise
-        print("asyncsim: out of memory: this machine has too little for that", file=sys.stderr)
+        _complain(" out of memory: this machine has too little for that")
         return 2
     except OSError as error:  # a table or figure that cannot be written
         check()
-        print(f"asyncsim: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        _complain(f" {error.filename or 'the output'}: {error.strerror or error}")
         return 2
     except Exception:
         check()  # what an interruption breaks, such as an import that is cut short, is no error
         raise
+
+
+def _complain(text: str) -> None:
+    """Write to stderr, if anybody takes it: after SIGHUP the terminal has gone, and a log may be on a full disk."""
+    with suppress(OSError):
+        print(f"asyncsim:{text}", file=sys.stderr)
 
 
 def _way_on(arguments: argparse.Namespace) -> str:
@@ -106,3 +115,16 @@ def _verified(wanted: bool) -> Iterator[None]:
         yield
     finally:
         os.environ["ASYNCSIM_VERIFY"] = before
+
+
+@contextmanager
+def _without_windows() -> Iterator[None]:
+    """Let matplotlib, should a command import it, draw into files, whatever backend for windows `MPLBACKEND` names."""
+    before = os.environ.get("MPLBACKEND")
+    if before is not None and not before.startswith("module://"):  # a notebook's
+        os.environ["MPLBACKEND"] = "Agg"
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
