@@ -101,7 +101,7 @@ def _without_interceptors(stack: ExitStack) -> None:
     for _ in _get_current_function_mode_stack():
         stack.enter_context(_pop_mode_temporarily())
     stack.enter_context(_disable_current_modes())
-    saved = torch._C._autograd
+    saved: Any = torch._C._autograd
     while (hooks := saved._top_saved_tensors_default_hooks(False)) is not None:
         saved._pop_saved_tensors_default_hooks()
         stack.callback(saved._push_saved_tensors_default_hooks, *hooks)
