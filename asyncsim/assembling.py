@@ -68,7 +68,7 @@ def foreseen(scenario: Scenario) -> Foreseen:
     program = bundle.program
     found = foresee(
         scenario.cluster, program, bundle.consistency, bundle.transforms, scenario.run, scenario.evaluate,
-        costs(scenario, scenario.cut(), bundle), scenario.task.batch * program.batches // program.parts,
+        costs(scenario, scenario.cut(), bundle), scenario.task.batch * program.batches // program.num_micro_batches,
     )  # fmt: skip
     found.refuse(scenario.run.most_events or MOST_EVENTS)
     return found
@@ -96,7 +96,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         policy = Policy(bundle.transforms, bundle.step, params, groups, bundle.downlink)
         one = kind(
             policy, params, layers, scenario.schedule, scenario.run, progress,
-            scenario.task.batch * program.batches // program.parts,
+            scenario.task.batch * program.batches // program.num_micro_batches,
             uplink=Uplink(bundle.uplink, params, groups, message) if bundle.uplink else None,
             notes=bundle.notes, shard_sizes=() if task is None else task.shard_sizes,
             scheduled=Need.LOCAL_RATE not in program.needs,
@@ -145,7 +145,7 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
-    micro_batches = bundle.program.parts
+    micro_batches = bundle.program.num_micro_batches
     boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)
 

@@ -65,7 +65,7 @@ class Future:
     * released: only the loss is left, and what the worker carries on. Cancelled: never computed, the loss is NaN.
     """
 
-    __slots__ = ("_carry", "_loss", "_result", "engine", "kernel", "params", "parts", "previous", "snapshot", "step", "worker")
+    __slots__ = ("_carry", "_loss", "_result", "averaged", "engine", "kernel", "params", "previous", "snapshot", "step", "worker")
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Future:
         params: Tensor | None,
         worker: int,
         step: int,
-        parts: list[Future] | None = None,
+        averaged: list[Future] | None = None,
         previous: Future | None = None,
     ) -> None:
         self.engine = engine
@@ -82,7 +82,7 @@ class Future:
         self.params = params  # (P,)
         self.worker = worker
         self.step = step
-        self.parts = parts  # set when this is the mean of others
+        self.averaged = averaged  # set when this is the mean of others
         self.previous = previous  # the result that the worker delivered last, if this one is computed from what that left
         self._carry: Any = None
         self.snapshot: Snapshot | None = None  # what the kernel was made for, as long as the result may be asked for
@@ -91,7 +91,7 @@ class Future:
 
     @property
     def pending(self) -> bool:
-        return self._result is None and (self.params is not None or self.parts is not None)
+        return self._result is None and (self.params is not None or self.averaged is not None)
 
     def result(self) -> Gradient:
         """Compute now if it has not been done; the same object ever after, until it is released."""
@@ -120,7 +120,7 @@ class Future:
         if self.previous is not None:  # nobody else begins from what it left
             self.previous._carry = None
             self.previous = None
-        for part in self.parts or ():
+        for part in self.averaged or ():
             if part.pending:
                 part._loss = result.loss
 
@@ -135,7 +135,7 @@ class Future:
         """A result that was delivered is thrown away. It is never computed, unless its worker goes on from what it leaves."""
         if self.pending and getattr(self.kernel, "carries", False):
             self.engine.evaluate(self)
-        for part in self.parts or ():
+        for part in self.averaged or ():
             part.discard()
         self.cancel()
 
@@ -144,9 +144,9 @@ class Future:
         self._result = None
         self.params = None
         self.snapshot = None
-        for part in self.parts or ():
+        for part in self.averaged or ():
             part.release()
-        self.parts = None
+        self.averaged = None
 
     def __float__(self) -> float:
         """The training loss of this gradient's batch, NaN if it was never computed."""

@@ -98,12 +98,12 @@ class Packer:
         self.futures.append(entry)
         result = future._result
         entry["result"] = None if result is None else [self.pack(item, where) for item in result]
-        entry["parts"] = None if future.parts is None else [self._future(part, where) for part in future.parts]
+        entry["averaged"] = None if future.averaged is None else [self._future(part, where) for part in future.averaged]
         if future.previous is not None:
             entry["previous"] = self._future(future.previous, where)
         if result is None and future._carry is not None:
             entry["carry"] = self.pack(future._carry, f"what worker {future.worker} carries on")
-        if future.parts is None and (future.pending or result is not None):
+        if future.averaged is None and (future.pending or result is not None):
             if future.snapshot is None or (future.worker, future.step) in self.snapshots:
                 raise Unsaveable(f"{where} holds work of worker {future.worker}, step {future.step}, of which there are two")
             self.snapshots[future.worker, future.step] = future.snapshot
@@ -124,7 +124,7 @@ class Unpacker:
         self._alive = {
             (entry["worker"], entry["step"]): index
             for index, entry in enumerate(futures)
-            if entry["parts"] is None and (entry["pending"] or entry["result"])
+            if entry["averaged"] is None and (entry["pending"] or entry["result"])
         }
 
     def unpack(self, value: Any) -> Any:
@@ -185,11 +185,11 @@ class Unpacker:
         if index in self._futures:
             return self._futures[index]
         entry = self.entries[index]
-        if entry["parts"] is None:  # released before the checkpoint: only its loss is left
+        if entry["averaged"] is None:  # released before the checkpoint: only its loss is left
             if entry["pending"] or entry["result"]:
                 raise ValueError(f"step {entry['step']} of worker {entry['worker']} was not begun")
             return self._settle(index, Future(self.engine, None, None, entry["worker"], entry["step"]))
-        return self._settle(index, self.engine.mean([self._future(part) for part in entry["parts"]]))
+        return self._settle(index, self.engine.mean([self._future(part) for part in entry["averaged"]]))
 
     def _settle(self, index: int, future: Future) -> Future:
         entry = self.entries[index]

@@ -65,7 +65,7 @@ class Network(Spec):
             yield ("shards",), self.shards, f"fewer shards than the {self.hosts} hosts; allowed is one a host or more"
 
     @property
-    def parts(self) -> list[float]:
+    def host_shares(self) -> list[float]:
         """The share of the parameters that lies on each host; the shares add up to 1."""
         shards = self.shards or self.hosts
         return [(shards // self.hosts + (host < shards % self.hosts)) / shards for host in range(self.hosts)]

@@ -55,11 +55,11 @@ class SerialEngine:
 
     def mean(self, futures: list[Future]) -> Future:
         """The mean of at least two futures, as a future that is not computed earlier than they would be."""
-        return Future(self, futures[0].kernel, None, futures[-1].worker, futures[-1].step, parts=futures)
+        return Future(self, futures[0].kernel, None, futures[-1].worker, futures[-1].step, averaged=futures)
 
     def evaluate(self, future: Future) -> None:
         """Compute a future whose result is asked for."""
-        parts = future.parts
+        parts = future.averaged
         if parts is None:
             self.compute([future])
         elif self._is_union(parts):
@@ -72,7 +72,7 @@ class SerialEngine:
     def gather(self, futures: list[Future]) -> None:
         """Compute together those of ``futures`` that are pending gradients. Means among them are computed when they are asked
         for."""
-        self.compute([future for future in futures if future.pending and future.parts is None])
+        self.compute([future for future in futures if future.pending and future.averaged is None])
 
     def compute(self, needed: list[Future]) -> None:
         """Compute pending futures."""

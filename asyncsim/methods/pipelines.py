@@ -57,7 +57,7 @@ class PipelineMethod(Method):
     def staged_parts(self, num_workers: int, stages: int, optimizer: StepRule) -> Bundle:
         program = self.stage(stages)
         every, total = self.gathers
-        every *= program.parts
+        every *= program.num_micro_batches
         together = num_workers > 1 and self.sharing == "all_reduce" and self.gossip is None
         transforms = self.treatments
         if together or every > 1:

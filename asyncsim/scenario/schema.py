@@ -114,8 +114,8 @@ class Scenario(Spec):
     def _pipeline_fits(self) -> None:
         """Check that batches can be divided as the pipeline wants, and that the engine computes stages."""
         program = self.bundle().program
-        if self.task.batch % program.parts:
-            message = f"cannot be cut into {program.parts} equal micro-batches; take a multiple"
+        if self.task.batch % program.num_micro_batches:
+            message = f"cannot be cut into {program.num_micro_batches} equal micro-batches; take a multiple"
             raise located("scenario", [(("task", "batch"), self.task.batch, message)])
         if self.staged and self.engine.kind not in ("auto", "serial"):
             message = "computes whole models; a model in stages takes the engine serial, which auto chooses"

@@ -23,7 +23,7 @@ CLOSE = 1e-9
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
+class InTransit:
     """What a message took away of its sender's row: parameters of shape ``(P,)``, None in a plan, and their weight."""
 
     sender: int
@@ -51,7 +51,7 @@ class Own(Shard):
             self._read = self.params, self.weight, unbiased
         return unbiased
 
-    def hold(self, params: Tensor | None, weight: float) -> None:
+    def replace_row(self, params: Tensor | None, weight: float) -> None:
         """Hold something else from now on, without an update."""
         self.params, self.weight = params, weight
         self._view = (-1, None)
@@ -89,37 +89,38 @@ class Peers(Rows[Own]):
     def __init__(self, rows: list[Own], exchange: Exchange) -> None:
         super().__init__(rows)
         self.exchange = exchange
-        self._sent: list[list[Parcel]] = [[] for _ in rows]  # by sender: under way
-        self._mail: list[list[Parcel]] = [[] for _ in rows]  # by receiver: has arrived, and is taken in when that reads
+        self._sent: list[list[InTransit]] = [[] for _ in rows]  # by sender: under way
+        self._received: list[list[InTransit]] = [[] for _ in rows]  # by receiver: has arrived, and is taken in when that reads
 
     @property
-    def under_way(self) -> list[Parcel]:
+    def under_way(self) -> list[InTransit]:
         """What is on its way, in the order of the senders."""
         return list(chain.from_iterable(self._sent))
 
     @property
-    def mail(self) -> list[Parcel]:
+    def received(self) -> list[InTransit]:
         """What has arrived and has not been taken in, in the order of the receivers."""
-        return list(chain.from_iterable(self._mail))
+        return list(chain.from_iterable(self._received))
 
     def state(self) -> dict[str, Any]:
-        parcels = [[[p.sender, p.number, p.receiver, p.weight, p.vector] for p in them] for them in (self.under_way, self.mail)]
-        return super().state() | {"parcels": parcels, "weights": [row.weight for row in self.rows]}
+        groups = (self.under_way, self.received)
+        carried = [[[each.sender, each.number, each.receiver, each.weight, each.vector] for each in group] for group in groups]
+        return super().state() | {"carried": carried, "weights": [row.weight for row in self.rows]}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        under_way, mail = state["parcels"]
-        for each in (Parcel(*fields) for fields in under_way):
+        under_way, received = state["carried"]
+        for each in (InTransit(*fields) for fields in under_way):
             self._sent[each.sender].append(each)
-        for each in (Parcel(*fields) for fields in mail):
-            self._mail[each.receiver].append(each)
+        for each in (InTransit(*fields) for fields in received):
+            self._received[each.receiver].append(each)
         for row, weight in zip(self.rows, state["weights"], strict=True):
             row.weight = weight
 
     @property
     def weight(self) -> float:
         """The sum of the weights of all rows and messages, also of workers that have left: it stays the number of workers."""
-        holders: tuple[Own | Parcel, ...] = (*self.rows, *self.under_way, *self.mail)
+        holders: tuple[Own | InTransit, ...] = (*self.rows, *self.under_way, *self.received)
         return math.fsum(each.weight for each in holders)
 
     @property
@@ -127,11 +128,11 @@ class Peers(Rows[Own]):
         left = [row for index, row in enumerate(self.rows) if index not in self.progress.departed] or self.rows
         if left[0].params is None:
             return None
-        parcels = [each for each in self.mail if each.receiver not in self.progress.departed] + self.under_way
-        if len(left) == 1 and not parcels:
+        carried = [each for each in self.received if each.receiver not in self.progress.departed] + self.under_way
+        if len(left) == 1 and not carried:
             return left[0].unbiased
-        holders: tuple[Own | Parcel, ...] = (*left, *parcels)
-        vectors = there([*(row.params for row in left), *(each.vector for each in parcels)])
+        holders: tuple[Own | InTransit, ...] = (*left, *carried)
+        vectors = there([*(row.params for row in left), *(each.vector for each in carried)])
         return combined([1.0] * len(vectors), vectors) / math.fsum(each.weight for each in holders)
 
     def check_finite(self) -> None:
@@ -139,7 +140,7 @@ class Peers(Rows[Own]):
         self._share_divergence()
 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
-        self._take_mail(member)
+        self._take_received(member)
         return self._counted(member).read(member, now, version)
 
     def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
@@ -168,8 +169,8 @@ class Peers(Rows[Own]):
         row = self.rows[worker]
         for partner, share in shares.items():
             vector = None if row.params is None else row.params * share
-            self._sent[worker].append(Parcel(worker, number, partner, row.weight * share, vector))
-        row.hold(None if row.params is None else row.params * left, row.weight * left)
+            self._sent[worker].append(InTransit(worker, number, partner, row.weight * share, vector))
+        row.replace_row(None if row.params is None else row.params * left, row.weight * left)
 
     def meet(self, worker: int, partner: int, number: int) -> None:
         """A message has arrived at ``partner``, and been answered if the rule is so. A share whose receiver has left meanwhile
@@ -179,7 +180,7 @@ class Peers(Rows[Own]):
         if partner in self.progress.departed:
             self._add(worker, arrived)
             return
-        self._mail[partner] += arrived
+        self._received[partner] += arrived
         self._mix(worker, partner)
 
     def take_back(self, worker: int) -> None:
@@ -203,21 +204,21 @@ class Peers(Rows[Own]):
             shares, sources = list(row.values()), [held[source] for source in row]
             params = None if sources[0][0] is None else combined(shares, there(params for params, _ in sources))
             weight = math.fsum(share * weight for share, (_, weight) in zip(shares, sources, strict=True))
-            self.rows[target].hold(params, weight)
+            self.rows[target].replace_row(params, weight)
 
-    def _take_mail(self, member: int) -> None:
+    def _take_received(self, member: int) -> None:
         """Take in what has arrived from senders that were in the same round or before, in the order of rounds and senders."""
         pushes = self.progress.received(member)
-        mine = [each for each in self._mail[member] if each.number < pushes]
+        mine = [each for each in self._received[member] if each.number < pushes]
         if mine:
-            self._mail[member] = [each for each in self._mail[member] if each.number >= pushes]
+            self._received[member] = [each for each in self._received[member] if each.number >= pushes]
             self._add(member, sorted(mine, key=lambda each: (each.number, each.sender)))
 
-    def _add(self, member: int, parcels: list[Parcel]) -> None:
+    def _add(self, member: int, carried: list[InTransit]) -> None:
         row = self.rows[member]
-        for each in parcels:
+        for each in carried:
             params = row.params
-            row.hold(None if params is None or each.vector is None else params + each.vector, row.weight + each.weight)
+            row.replace_row(None if params is None or each.vector is None else params + each.vector, row.weight + each.weight)
 
     def _counted(self, member: int) -> Own:
         """The row of a member, which is told the updates and samples of all."""

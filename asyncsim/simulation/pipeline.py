@@ -31,7 +31,7 @@ class Pipeline:
         up, down = ([Channel(env, program.queue) for _ in range(stages - 1)] for _ in range(2))
         at: Callable[[list[Channel], int], Channel | None] = lambda channels, k: channels[k] if 0 <= k < stages - 1 else None  # noqa: E731
         for k in range(stages):
-            actions = program.order.actions(k, stages, program.parts)
+            actions = program.order.actions(k, stages, program.num_micro_batches)
             yield Place(actions, next(actions), meeting, at(up, k - 1), at(up, k), at(down, k), at(down, k - 1))
 
     def channels(self) -> list[Channel]:

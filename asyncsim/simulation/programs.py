@@ -29,7 +29,7 @@ class Program(Spec):
     needs: ClassVar[Need] = Need.NOTHING
 
     @property
-    def parts(self) -> int:
+    def num_micro_batches(self) -> int:
         """The number of equal parts of a batch that are pushed one by one."""
         return 1
 

@@ -54,7 +54,7 @@ class Stage(Program):
         return Need.CUTS | (Need.PASSES if passes else Need.NOTHING) | (Need.OLD_VERSIONS if old else Need.NOTHING)
 
     @property
-    def parts(self) -> int:
+    def num_micro_batches(self) -> int:
         return self.micro_batches
 
     def keep(self, stage: int) -> int:

@@ -96,7 +96,7 @@ def bowl(
 ) -> Task:
     """The quadratic of `asyncsim.tasks.quadratic.Quadratic` in ``dim`` dimensions."""
     empty = torch.empty(dim, device=device, dtype=floating(dtype))
-    curvatures, starts = (torch.tensor(values).to(empty).expand(dim).clone() for values in (curvature, start))
+    curvatures, starts = (empty.new_tensor(values).expand(dim).clone() for values in (curvature, start))
     source = Noise(dim, noise, batch, Streams(seed), empty)
     silent = (empty.new_zeros(1, dim), empty.new_zeros(1))
     return BowlTask(Bowl(curvatures, starts), source, Value(), dict.fromkeys(("train", "validation", "test"), silent))

@@ -107,7 +107,7 @@ def gradient_on_current_parameters() -> list[Patch]:
     take_in = Shard.take_in
 
     def current(self: Shard, member: int, step: int, snapshot: Snapshot, work: Any, *rest: Any) -> Any:
-        if work is not None and work.parts is None and work.params is not None:
+        if work is not None and work.averaged is None and work.params is not None:
             work.params = self.params
         return take_in(self, member, step, snapshot, work, *rest)
 

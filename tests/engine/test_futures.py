@@ -134,7 +134,7 @@ def test_releasing_a_mean_releases_its_parts(engine, kernel):
     mean = engine.mean(parts)
     mean.result()
     mean.release()
-    assert mean.parts is None
+    assert mean.averaged is None
     assert [float(part) for part in parts] == [0.0, 1.0]
     for part in parts:
         with pytest.raises(RuntimeError):

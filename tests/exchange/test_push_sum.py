@@ -122,9 +122,9 @@ def test_mass_is_conserved_and_workers_agree(make, method):
         row.params = row.params * scale
     mean, flying = sum(row.params for row in shard.rows) / N, 0
     for _ in sim.run(lambda: True):
-        parcels = shard.under_way + shard.mail
+        carried = shard.under_way + shard.received
         flying = max(flying, len(shard.under_way))
-        total = sum(row.params for row in shard.rows) + sum(each.vector for each in parcels)
+        total = sum(row.params for row in shard.rows) + sum(each.vector for each in carried)
         torch.testing.assert_close(total / N, mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(sim.server.params, mean, rtol=0, atol=1e-12)
         assert shard.weight == pytest.approx(N, abs=1e-12)
@@ -164,9 +164,9 @@ def test_who_leaves_takes_its_mass_along(make):
         pass
     shard = sim.server.shards[0]
     assert shard.weight == pytest.approx(N, abs=1e-12)
-    gone = shard.rows[2].weight + sum(each.weight for each in shard.mail if each.receiver == 2)
+    gone = shard.rows[2].weight + sum(each.weight for each in shard.received if each.receiver == 2)
     assert 0 < gone < N
     vectors = sum(each.params for i, each in enumerate(shard.rows) if i != 2)
-    vectors = vectors + sum(each.vector for each in shard.under_way + shard.mail if each.receiver != 2)
+    vectors = vectors + sum(each.vector for each in shard.under_way + shard.received if each.receiver != 2)
     torch.testing.assert_close(sim.server.params, vectors / (N - gone), rtol=0, atol=1e-12)
     assert all(each.receiver != 2 for each in shard.under_way)

@@ -78,7 +78,7 @@ def check(monkeypatch, case, method):
     monkeypatch.setattr(Task, "evaluate", lambda task, *_, **__: dict.fromkeys(task.metrics, 0.0))
     asyncsim.simulate(case)
     task = case.task.build(case.seed, "cpu", "float64", case.groups)
-    layers, parts, shrink = case.cut().layers, case.bundle().program.parts, METHODS[method].get("beta", 1.0)
+    layers, parts, shrink = case.cut().layers, case.bundle().program.num_micro_batches, METHODS[method].get("beta", 1.0)
     task.split(layers)
     assert {stage for stage, _, _ in seen} == set(range(len(layers)))
     for member, batch in {key[1:] for key in seen}:

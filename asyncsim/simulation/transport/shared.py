@@ -59,7 +59,7 @@ class SharedPipes:
             capacities.append(rate(bandwidth))
             return (len(capacities) - 1,)
 
-        ingress, egress = ([pipe(each) for _ in spec.parts] for each in (spec.ingress, spec.egress))
+        ingress, egress = ([pipe(each) for _ in spec.host_shares] for each in (spec.ingress, spec.egress))
         self._out, self._back = self._site_pipes(workers, pipe)
         self.pipes = (Fair if spec.discipline == "fair" else Fifo)(env, capacities)
         self._routes: dict[tuple[int, str], Route] = {}
@@ -119,7 +119,7 @@ class SharedPipes:
         bandwidth = link.bandwidth or self.spec.bandwidth(self.streams, worker.index)
         parts = [
             Part(share, pipes, None if bandwidth is None else rate(bandwidth * share))
-            for share, pipes in zip(self.spec.parts, hosts, strict=True)
+            for share, pipes in zip(self.spec.host_shares, hosts, strict=True)
             if pipes or bandwidth is not None
         ]
         return self._route(worker, purpose, link, self.spec.latency(self._sites[worker.index]), parts)
