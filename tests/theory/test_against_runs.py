@@ -56,7 +56,7 @@ def test_the_largest_stable_step_from_both_sides(workers, momentum, nesterov):
         assert -math.log(late / early) / (2 * quarter) == pytest.approx(rate, rel=0.1)
     for other in (workers + 1, workers - 1):
         if other:
-            assert mean_limit(other - 1, momentum, nesterov) != pytest.approx(limit, rel=0.1)
+            assert mean_limit(other - 1, momentum, nesterov) != pytest.approx(limit, rel=0.05)
 
 
 def test_staleness_aware_steps_are_stable_up_to_staleness_times_the_limit():
