@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asyncsim.records.directory import TABLES, RunDirectory
-from asyncsim.records.rows import EVENTS, METRICS, with_notes
+from asyncsim.records.rows import EVENTS, METRICS, SpanRow, row_type, with_notes
 from asyncsim.records.tables import SEGMENT_ROWS, Table, canonical
 
 WRITE_EVERY = 5.0  # wall seconds between two looks at the disk; has no influence on any recorded value
@@ -31,6 +31,12 @@ class Recorder:
         self.updates = Table(with_notes(notes), keep=updates)
         self.events = Table(EVENTS, hashed=("kind", "worker", "step", "start_ns", "end_ns", "complete"), keep=events)
         self.span, self.arrival, self.evaluation = self.events.append, self.updates.append, self.metrics.append
+        self.row_types = {
+            "span": SpanRow,
+            "arrival": row_type("UpdateRow", self.updates.columns),
+            "evaluation": row_type("MetricRow", self.metrics.columns),
+        }
+        """The named tuples of the three tables, by the event of which a row tells."""
         self.directory = directory
         self.resumable = False
         """True: rows that cannot be had again by a replay go to disk even if they are not kept."""

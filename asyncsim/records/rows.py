@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop", "forward", "backward")
 """What a worker does in a span of virtual time:
@@ -44,6 +46,24 @@ UPDATES = {
     "penalty": "float64",  # what the update was divided by (mean over the parameters)
     "loss": "float64",  # training loss of the batch (of the union, for means in one pass); NaN if never computed
 }
+
+
+class SpanRow(NamedTuple):
+    """A row of the events table, as observers see it. Times are nanoseconds; the columns are those of ``EVENTS``."""
+
+    kind: int
+    worker: int
+    step: int
+    version: int
+    start_ns: int
+    end_ns: int
+    complete: bool
+
+
+def row_type(name: str, columns: Iterable[str]) -> Any:
+    """The class of the rows of a table whose columns differ from run to run: a named tuple with one field a column. A column
+    whose name is no identifier is ``_`` and its place, counted from 0."""
+    return namedtuple(name, columns, rename=True)
 
 
 def with_notes(notes: Iterable[str]) -> dict[str, str]:

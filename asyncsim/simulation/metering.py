@@ -14,6 +14,7 @@ from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from asyncsim.cluster import Cluster
+    from asyncsim.records.rows import SpanRow
     from asyncsim.simulation.server import Server
     from asyncsim.simulation.view import SimulationView
     from asyncsim.simulation.worker import Worker
@@ -85,9 +86,9 @@ class Meter:
         self._sent = [0.0] * len(sim.workers)
         self._handed = 0.0  # bytes that the server has sent
 
-    def span(self, row: tuple[Any, ...]) -> None:
+    def span(self, row: SpanRow) -> None:
         """A span of a worker's time has ended."""
-        kind, worker, _, _, start, end, _ = row
+        kind, worker, start, end = row.kind, row.worker, row.start_ns, row.end_ns
         if kind in BUSY:
             self._busy[worker] += end - start
         elif kind == IS_DOWN:

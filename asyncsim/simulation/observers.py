@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
+    from asyncsim.records import Recorder
+    from asyncsim.records.rows import SpanRow
     from asyncsim.simulation.worker import Worker
 
-Row = tuple[Any, ...]
 Tell = Callable[..., None]
 
 
 class Observer(Protocol):
-    """What an observer may be told. It has those of these methods that it cares for, and may leave out the others."""
+    """What an observer may be told. It has those of these methods that it cares for, and may leave out the others. Rows are named
+    tuples, whose fields are the columns of their table (`asyncsim.records.rows`)."""
 
-    def span(self, row: Row) -> None:
+    def span(self, row: SpanRow) -> None:
         """A span of a worker's time has ended: a row of the events table."""
 
-    def arrival(self, row: Row) -> None:
+    def arrival(self, row: Any) -> None:
         """A push has arrived, and the server has acted on it: a row of the updates table."""
 
-    def evaluation(self, row: Row) -> None:
+    def evaluation(self, row: Any) -> None:
         """The server has been evaluated: a row of the metrics table."""
 
     def read(self, worker: Worker, snapshot: Snapshot) -> None:
@@ -54,7 +56,7 @@ class Observers:
     """Tells all that listen, in the order in which they were added: ``observers.span(row)``.
 
     Each event is one attribute: the method of the observer itself where there is only one, so that a run which nobody watches
-    pays for its recorder alone.
+    pays for its recorder alone. Rows are made as plain tuples, which the recorder keeps; whoever else listens is told named ones.
     """
 
     span: Tell
@@ -68,25 +70,38 @@ class Observers:
     crashed: Tell
     turn: Tell
 
-    def __init__(self, *observers: object) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._listening: dict[str, list[Tell]] = {event: [] for event in EVENTS}
+        self._row_types = recorder.row_types
         for event in EVENTS:
             setattr(self, event, nobody)
-        for observer in observers:
-            self.add(observer)
+        for event in self._row_types:
+            self._add(event, getattr(recorder, event))
 
     def add(self, observer: object) -> None:
         """From now on ``observer`` is told what it has methods for."""
         for event in EVENTS:
             tell = getattr(observer, event, None)
             if tell is not None:
-                listening = self._listening[event]
-                listening.append(tell)
-                setattr(self, event, tell if len(listening) == 1 else _all(listening))
+                self._add(event, _named(tell, self._row_types[event]) if event in self._row_types else tell)
+
+    def _add(self, event: str, tell: Tell) -> None:
+        listening = self._listening[event]
+        listening.append(tell)
+        setattr(self, event, tell if len(listening) == 1 else _all(listening))
 
 
 def nobody(*what: Any) -> None:
     """Nobody listens."""
+
+
+def _named(tell: Tell, row_type: Any) -> Tell:
+    make = row_type._make
+
+    def tell_named(row: tuple[Any, ...]) -> None:
+        tell(make(row))
+
+    return tell_named
 
 
 def _all(listening: list[Tell]) -> Tell:

@@ -10,6 +10,7 @@ from asyncsim.simulation.peers import CLOSE
 
 if TYPE_CHECKING:
     from asyncsim.messages import Snapshot
+    from asyncsim.records.rows import SpanRow
     from asyncsim.simulation.simulation import Simulation
     from asyncsim.simulation.worker import Worker
 
@@ -47,8 +48,8 @@ class Verifier:
         self.whole = sim.pipeline is None
         sim.observers.add(self)
 
-    def span(self, row: tuple[Any, ...]) -> None:
-        kind, worker, _, _, start, end, complete = row
+    def span(self, row: SpanRow) -> None:
+        kind, worker, start, end = row.kind, row.worker, row.start_ns, row.end_ns
         if not 0 <= start <= end <= self.sim.env.now:
             self._broken("a span starts, ends and is recorded in this order", row)
         lane = worker, kind in MOVING
@@ -59,7 +60,7 @@ class Verifier:
             self._broken("nothing happens at a worker that has left for good", row)
         if kind == STOP:
             self.left.add(worker)
-        if kind == COMPUTE and complete and self.whole:
+        if kind == COMPUTE and row.complete and self.whole:
             at = self.sim.workers[worker]
             due = at.finish(start, at.seconds(self.sim.program.batches))
             if end != due:
@@ -78,13 +79,12 @@ class Verifier:
             self._broken("what arrives was read before, once", (worker.index, step, snapshot.version, read))
         self.versions[worker.index] = self.sim.progress[worker.stage].version
 
-    def arrival(self, row: tuple[Any, ...]) -> None:
-        _, worker, step, read, version, staleness, outcome, *_ = row
-        before = self.versions[worker]
-        if not 0 <= version - before <= 1:
-            self._broken("an arrival makes one version or none", (worker, step))
-        self.outcomes[outcome] += 1
-        if not staleness == before - read >= 0:
+    def arrival(self, row: Any) -> None:
+        before = self.versions[row.worker]
+        if not 0 <= row.version - before <= 1:
+            self._broken("an arrival makes one version or none", (row.worker, row.step))
+        self.outcomes[row.outcome] += 1
+        if not row.staleness == before - row.read_version >= 0:
             self._broken("staleness is the versions since the read", row)
 
     def lost(self, worker: Worker, step: int) -> None:
