@@ -11,7 +11,7 @@ from asyncsim.errors import UserError
 from asyncsim.plots.convergence import convergence
 from asyncsim.plots.kinds import figure, headless, write_figure
 from asyncsim.plots.remarks import remarks
-from asyncsim.plots.style import DOUBLE, RC, entry
+from asyncsim.plots.style import DOUBLE, entry, in_style
 from asyncsim.plots.tables import headline
 from asyncsim.records import Result
 
@@ -58,7 +58,7 @@ def _convergence(results: Sequence[Result], labels: Sequence[str]) -> Figure:
     """Against virtual time, and against updates, with one legend."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
+    with in_style():
         drawn, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained", sharey=True)
         try:
             metric = headline(results)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asyncsim.plots.style import DASHES, DOUBLE, OURS, PALETTE, RC
+from asyncsim.plots.style import DASHES, DOUBLE, OURS, PALETTE, in_style
 from asyncsim.units import TIME, time_unit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def fits(calibration: Calibration) -> Figure:
     Right: quantiles of the chosen family against those of the trace, which lie on the diagonal where it fits."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
+    with in_style():
         rows = len(calibration.fits)
         drawn, places = plt.subplots(rows, 2, figsize=(DOUBLE, 2.7 * rows), layout="constrained", squeeze=False, label=OURS)
         for (name, fit), (left, right) in zip(calibration.fits.items(), places, strict=True):

@@ -19,7 +19,7 @@ from asyncsim.plots.scaling import cost_to_target, energy_to_target, final_metri
 from asyncsim.plots.schedule import schedule
 from asyncsim.plots.shares import time_shares
 from asyncsim.plots.staleness import staleness_histogram
-from asyncsim.plots.style import RC, SINGLE
+from asyncsim.plots.style import SINGLE, in_style
 from asyncsim.plots.theory import over_convergence, over_final, over_staleness
 from asyncsim.plots.timelines import gantts, schedules
 from asyncsim.records import Result
@@ -145,7 +145,7 @@ def figure(
     over = check_theory(name) if theory else None
     before = plt.get_fignums()
     try:
-        with plt.rc_context(RC):
+        with in_style():
             if kind.draw is gantt:
                 return gantts(results, labels, width)
             if kind.draw is schedule:
@@ -186,11 +186,10 @@ def write_figure(drawn: Figure, path: str | Path) -> Path:
 
 def figure_bytes(drawn: Figure, form: str) -> bytes:
     """A figure in one of ``FORMATS``, without a date, and closed."""
-    import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
     try:
-        with plt.rc_context(RC):
+        with in_style():
             dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
             drawn.savefig(buffer, format=form, metadata=dated, bbox_inches=_page(drawn))
     finally:

@@ -14,7 +14,7 @@ from asyncsim.errors import UserError
 from asyncsim.plots.kinds import headless, write_figure
 from asyncsim.plots.remarks import remark, remarks
 from asyncsim.plots.scales import few_ticks, logarithmic
-from asyncsim.plots.style import DOUBLE, RC, axes, entry, legend, looks
+from asyncsim.plots.style import DOUBLE, axes, entry, in_style, legend, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def write_front(
     headless()
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
+    with in_style():
         drawn, ax = plt.subplots(figsize=(DOUBLE, 3.2), layout="constrained")
         try:
             beside = pareto_front(table, objectives, goal, ax).get_legend()

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.plots.fields import labels_for
@@ -179,11 +180,25 @@ def figure_of(ax: Axes) -> Figure:
     return part if isinstance(part, Figure) else part.figure
 
 
+@contextmanager
+def in_style() -> Iterator[None]:
+    """Draw in the style of all figures.
+
+    The backend is made before: that of notebooks changes parameters of matplotlib, which would be changed back with ours, and no
+    later figure would be shown.
+    """
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()
+    with plt.rc_context(RC):
+        yield
+
+
 def axes(ax: Axes | None, width: float = SINGLE, height: float = 2.5) -> Axes:
     """The given axes, or new ones."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
+    with in_style():
         return plt.subplots(figsize=(width, height), layout="constrained", label=OURS)[1]

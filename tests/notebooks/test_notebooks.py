@@ -33,6 +33,24 @@ def test_it_is_readable_where_it_lies(path):
     assert "ASYNCSIM_NOTEBOOK_FAST" in code[0].source
 
 
+def test_a_figure_of_ours_may_be_the_first(tmp_path):
+    """What a notebook draws after it is shown, too: our style does not undo what the backend of notebooks has set."""
+    pytest.importorskip("ipykernel")
+    from nbclient import NotebookClient
+
+    ours = """import asyncsim
+from asyncsim.plots import staleness_histogram
+result = asyncsim.simulate(asyncsim.load_scenario({scenario!r}))
+staleness_histogram(result).figure"""
+    scenario = tmp_path / "small.yaml"
+    scenario.write_text("task: {kind: digits, model: softmax}\ncluster: {workers: 2}\nrun: {updates: 4}\n")
+    own = "import matplotlib.pyplot as plt\nplt.plot([1, 2])"
+    cells = [nbformat.v4.new_code_cell(text) for text in (ours.format(scenario=str(scenario)), own)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120).execute()
+    assert any("image/png" in output.get("data", {}) for output in notebook.cells[1].outputs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, monkeypatch):
