@@ -251,3 +251,28 @@ def test_heloco(make, most):
         fleet.applied(fleet.theta - OUTER * (g + MOMENTUM * m))
     assert min(taken.values()) > 0
     fleet.agree()
+
+
+def test_a_worker_of_dana_slim_loses_its_momentum_when_it_goes_down(make):
+    """Reference 1: v_i is lost with its worker, and only then. Two workers go down for 3 s in the middle of the run; the loop
+    forgets v_i there, and one that does not ends elsewhere."""
+    cluster = {"workers": WORKERS, "compute": {"kind": "gamma_heterogeneous", "mean": "1s"},
+               "events": [{"at": "8s", "workers": [1, 5], "down": "3s"}]}  # fmt: skip
+    fleet = Fleet(make, "dana_slim", cluster=cluster)
+    ends = {}
+    for forgets in (True, False):
+        v = torch.zeros(WORKERS, len(fleet.theta), dtype=torch.float64)
+        thetas, down = [fleet.task.init().double()], {1, 5} if forgets else set()
+        for row in fleet.result.updates.itertuples():
+            if row.worker in down and row.time > 11:
+                v[row.worker] = 0
+                down.remove(row.worker)
+            read = thetas[row.read_version]
+            g = fleet.gradient(read, row.worker, row.step) + DECAY * read
+            v[row.worker] = MOMENTUM * v[row.worker] + g
+            thetas.append(thetas[-1] - LR * factor(len(thetas)) * (g + MOMENTUM * v[row.worker]))
+        assert not down
+        ends[forgets] = thetas[-1]
+    fleet.theta = ends[True]
+    fleet.agree()
+    assert (ends[True] - ends[False]).norm() > 1e-3
