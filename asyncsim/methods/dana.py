@@ -14,7 +14,7 @@ Order: the gradient enters the velocity of its worker alone, that velocity steps
 the worker was handed, a look-ahead.
 Ours: the rate in the look-ahead is that of the last arrival before the version was first handed out, one vector for all who read
 it; the velocity of a worker that is down or has left stays in the sum.
-Left out: DANA-Slim (the same sequence for a constant rate), NAG-ASGD, LWP.
+DANA-Slim is ``dana_slim``. Left out: NAG-ASGD, LWP.
 """
 
 from __future__ import annotations

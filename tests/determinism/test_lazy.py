@@ -15,7 +15,8 @@ METHODS = [
     {"kind": "asgd"}, {"kind": "gap_aware"}, {"kind": "gap_aware", "per": "layer"}, {"kind": "dana"}, {"kind": "dana_gap_aware"},
     {"kind": "dana", "compensate": 1.0}, {"kind": "dc_asgd"}, {"kind": "softsync", "n": 2}, {"kind": "bsp"},
     {"kind": "local_sgd", "local_momentum": 0.5}, {"kind": "fedbuff"}, {"kind": "fedasync"}, {"kind": "rennala"},
-    {"kind": "asgd", "before": [{"kind": "clip", "max_norm": 0.5}]},
+    {"kind": "asgd", "before": [{"kind": "clip", "max_norm": 0.5}]}, {"kind": "dana_slim"}, {"kind": "smega2"}, {"kind": "ormo"},
+    {"kind": "delayed_nesterov"}, {"kind": "momentum_look_ahead"}, {"kind": "heloco"}, {"kind": "fadas"},
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ EVENTFUL = {
 STEADY = {
     "asgd": {}, "custom": {"policy": [{"kind": "clip", "max_norm": 1.0}]}, "staleness_aware": {}, "gap_aware": {}, "dana": {},
     "dana_gap_aware": {}, "dc_asgd": {}, "ssp": {"bound": None}, "ringmaster": {"threshold": 100_000},
+    "delay_adaptive": {}, "adadelay": {}, "dana_slim": {}, "dana_dc": {}, "smega2": {}, "ormo": {},
     **{kind: {"sharing": "asynchronous"} for kind in
        ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "bp", "nesterov_pipeline")},
 }  # fmt: skip
@@ -32,7 +33,9 @@ OTHERS = {
     "rennala": {"batch": 4}, "ringmaster": {"threshold": 4, "stops": True}, "softsync": {"n": 2}, "local_sgd": {"local_steps": 2},
     "fedbuff": {"local_steps": 2, "buffer": 3}, "fedasync": {"local_steps": 2}, "adl": {"accumulate": 2},
     "decoupled_data_parallel": {}, "gpipe": {"micro_batches": 2, "interleaved": True}, "pipedream_2bw": {"micro_batches": 4},
-    "ad_psgd": {}, "sgp": {"lag": 1},
+    "ad_psgd": {}, "sgp": {"lag": 1}, "delay_adaptive": {"rule": "koloskova", "after": 3, "drop": True},
+    "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
+    "fadas": {"local_steps": 2, "buffer": 3},
 }  # fmt: skip
 
 

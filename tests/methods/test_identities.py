@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import asyncsim
+from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.registries import methods
 
 HEAVY = {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
@@ -95,9 +96,11 @@ ALONE = {
     "gpipe/interleaved": {"micro_batches": 1, "interleaved": True},
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
+    "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
-"""Their N = 1 is not SGD: tests of their own below."""
+ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
+"""Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -332,14 +335,16 @@ EVERY = [
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
-        "ad_psgd", "sgp")),
+        "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
+        "momentum_look_ahead", "ormo", "fadas", "heloco")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
 ]  # fmt: skip
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
-    (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY
-    if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov"))  # those are SGD
+    (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
+    if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
+                                                   "heloco"))
 ]
 
 
@@ -352,7 +357,7 @@ def test_every_method_is_tried_at_rate_zero():
 def test_learning_rate_zero_leaves_the_parameters(make, method, optimizer):
     """Nothing moves at lr 0 (and local rate 0), not one bit, also where gaps are divided by a step length of 0; all recorded
     numbers stay finite. Only a mean of equal parameters with their neighbours' may round: 25 times, by 1e-7 each."""
-    local = {"local_lr": 0.0} if method["kind"] in ("local_sgd", "fedbuff", "fedasync") else {}
+    local = {"local_lr": 0.0} if issubclass(methods[method["kind"]], LocalMethod) else {}
     scenario = make(method=method | local, optimizer=optimizer | {"lr": 0.0}, run={"updates": 25})
     result = asyncsim.simulate(scenario)
     start = make().task.build(0, "cpu", "float32", 6).init().numpy()

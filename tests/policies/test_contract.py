@@ -34,6 +34,8 @@ class Row:
 
 
 POLICIES: dict[str, list[Row]] = {
+    # The first update is divided by 1, those after it are not, fresh or not.
+    "adadelay": [Row({}, identity=False, numeric=False), Row({"offset": 1.0}, identity=False, numeric=False)],
     # A buffer of several passes nothing on by itself; a buffer of one is the identity.
     "accumulate": [Row({"count": 2}, identity=False, numeric=False), Row({"count": 1}, numeric=False)],
     # Clipping looks at the length alone: the identity for gradients within the bound.
@@ -43,24 +45,39 @@ POLICIES: dict[str, list[Row]] = {
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
     # It changes what late backward passes use, never a push.
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
+    "delay_threshold": [Row({"after": 1}, numeric=False), Row({"drop": True}, numeric=False)],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
+    # It buffers; a buffer of one cuts the rate only where that is above 1 / tau.
+    "late_groups": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False)],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
+    # It looks at the angle between push and momentum, never at staleness.
+    "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
+    # A worker's momentum, which every push of it carries.
+    "worker_nesterov": [Row({}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
 }  # fmt: skip
 
 OPTIMIZERS: dict[str, list[Row]] = {
     "adam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
+    "averaged_look_ahead": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "keep": "look_ahead"}),
+                            Row({"momentum": 0.0})],
+    "cyclic_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "estimate": "naive", "cycle": 2}),
+                        Row({"momentum": 0.0})],
+    "delayed_nesterov": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "period": 2, "c": 0.25}),
+                         Row({"lr": 0.05, "period": 1}), Row({"momentum": 0.0})],
+    "fed_amsgrad": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.0, "weight_decay": 0.25})],
     "look_ahead_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "discount": False}),
                             Row({"momentum": 0.0})],
     "nadam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
               Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
+    "ordered_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0})],
     "sgd": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.25}),
             Row({"lr": 0.05, "momentum": 0.9, "nesterov": True})],
     "spike_compensation": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "delay": 3, "horizon": 3}),
