@@ -11,6 +11,7 @@ from torch import Tensor
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.messages import Future, Gradient
 from asyncsim.policies import Policy, Push, Snapshot, StepRule, Transform, Verdict
+from asyncsim.streams import Streams
 
 
 @dataclass
@@ -29,6 +30,7 @@ class View:
     now: int = 0
     stage: int = 0
     num_stages: int = 1
+    streams: Streams = field(default_factory=lambda: Streams(0), repr=False)
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
 
     def view(self, worker: int = 0) -> Tensor | None:

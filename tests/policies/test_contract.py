@@ -47,6 +47,9 @@ POLICIES: dict[str, list[Row]] = {
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
+    # It sends some entries only, whatever the staleness, unless it sends all.
+    "gradient_dropping": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 0.2, "per": "model"}, identity=False),
+                          Row({"ratio": 1})],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
@@ -109,7 +112,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "data_weights", "discrepancy_correction")
+    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping")
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
