@@ -86,6 +86,7 @@ ALONE = {
     "gap_aware": {}, "gap_aware/layer": {"per": "layer"}, "gap_aware/model": {"per": "model"},
     "gap_aware/code": {"step_length": "code"},
     "gradient_dropping": {"ratio": 1}, "gradient_dropping/threshold": {"threshold": 0.0},
+    "dgc": {"ratio": 1, "masking": False}, "dgs": {"ratio": 1},
     "dc_asgd": {}, "dc_asgd/c": {"adaptive": False},
     "softsync": {"n": 1}, "ssp": {"bound": 0}, "bsp": {}, "k_sync": {"k": 1}, "k_sync/patient": {"k": 1, "cancel": False},
     "backup_workers": {"backups": 0}, "rennala": {"batch": 1}, "ringmaster": {"threshold": 1},
@@ -333,14 +334,14 @@ EVERY = [
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
-        "ad_psgd", "sgp", "gradient_dropping")),
+        "ad_psgd", "sgp", "gradient_dropping", "dgc", "dgs")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
 ]  # fmt: skip
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY
-    if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov"))  # those are SGD
+    if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "dgc", "dgs"))  # those are SGD
 ]
 
 

@@ -80,6 +80,8 @@ class Toy:
     def read(self, worker: int) -> None:
         """The worker takes what it would be handed now."""
         self.server.look = self.policy.view(self.server.params, self.server, worker)
+        if self.policy.worker_view:
+            self.policy.handed(self.server.look, self.server, worker)
         self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:

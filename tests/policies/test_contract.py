@@ -42,6 +42,9 @@ POLICIES: dict[str, list[Row]] = {
     "data_weights": [Row({}, identity=False)],
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
     # It changes what late backward passes use, never a push.
+    # It sends some entries only, of a momentum of its own.
+    "dgc": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 1, "weight_decay": 0.25, "nesterov": True}, identity=False),
+            Row({"ratio": 0.2, "per": "model", "masking": False, "clip": 0.5}, identity=False)],
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
@@ -53,6 +56,9 @@ POLICIES: dict[str, list[Row]] = {
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
+    "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
+    # It changes what workers are handed, never a push.
+    "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
 }  # fmt: skip
@@ -112,7 +118,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping")
+    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference")
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
