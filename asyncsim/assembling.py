@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
 from asyncsim.needs import Need
-from asyncsim.policies import Policy, Transform, Uplink, message_bytes
+from asyncsim.policies import Message, Policy, Transform, Uplink, by_layer, message_bytes
 from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
@@ -104,6 +104,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         )  # fmt: skip
         one.statistics = statistics
         one.average = None if task is None else task.average_statistics
+        one.streams = Streams(scenario.seed)  # for what transforms draw
         return one
 
     exchange = bundle.exchange
@@ -114,14 +115,28 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     return Mixed([shard(Row) for _ in range(groups)], exchange.in_rounds)
 
 
-def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[tuple[float, int]] | None:
-    """Bytes of a message of each stage before any transform, and numbers in it; None where sizes have no effect."""
+def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | None:
+    """The size of a message of each stage before any transform; None where sizes have no effect."""
     cluster = scenario.cluster
     if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
         return None
     counted = bundle.uplink or bundle.downlink or Need.PEERS in bundle.needs
     numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
-    return [(scenario.message_bytes * part / sum(numbers), part) for part in numbers]
+    layers: list[tuple[int, ...]] = [(part,) for part in numbers]
+    if by_layer(bundle.uplink + bundle.downlink):
+        layers = _apart(scenario.task.layer_sizes(), numbers)
+    return [Message(scenario.message_bytes * part / sum(numbers), its) for part, its in zip(numbers, layers, strict=True)]
+
+
+def _apart(sizes: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The sizes of the parameter tensors of each stage, which has so many numbers."""
+    left, stages = list(sizes), []
+    for count in numbers:
+        stage: list[int] = []
+        while sum(stage) < count:
+            stage.append(left.pop(0))
+        stages.append(tuple(stage))
+    return stages
 
 
 def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
@@ -135,13 +150,14 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
         if _alone(scenario) or messages is None:
             return (None if _alone(scenario) else 0.0,) * stages
         if given is not None:
-            return tuple(given * part / sum(part for _, part in messages) for _, part in messages)
-        return tuple(message_bytes(transforms, *message) for message in messages)
+            parts = [sum(message.layers) for message in messages]
+            return tuple(given * part / sum(parts) for part in parts)
+        return tuple(message_bytes(transforms, message) for message in messages)
 
     if bundle.exchange is not None and Need.PEERS in bundle.needs:  # rows lie on the workers
-        nbytes, numbers = (0.0, 1) if messages is None else messages[0]
+        nbytes, layers = Message(0.0, (1,)) if messages is None else messages[0]
         nbytes = nbytes if messages is None or scenario.push is None else scenario.push
-        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, numbers))
+        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, sum(layers)))
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)

@@ -16,6 +16,8 @@ from asyncsim.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.streams import Streams
+
 
 class Snapshot(NamedTuple):
     """The parameters a worker was handed. Never written to; workers that read one version share one tensor."""
@@ -233,6 +235,7 @@ class ServerView(Protocol):
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int
+    streams: Streams  # random numbers by purpose and key, of the run's seed
 
     @property
     def num_workers(self) -> int: ...

@@ -157,9 +157,10 @@ def check_places(uplink: tuple[Transform, ...], downlink: tuple[Transform, ...])
     for transform in downlink:
         if not _has(transform, "view"):
             raise ValueError(f"`{transform.kind}` does not change what workers are handed: it has no `view` for a `downlink`")
-    for place, transforms in (("an `uplink`", uplink), ("a `downlink`", downlink)):
+    server_only = ("an `uplink`", uplink, (*AT_THE_SERVER, "handed")), ("a `downlink`", downlink, AT_THE_SERVER)
+    for place, transforms, names in server_only:
         for transform in transforms:
-            for name in AT_THE_SERVER:
+            for name in names:
                 if _has(transform, name):
                     raise ValueError(
                         f"`{transform.kind}` works at the server: its `{name}` would never be called in {place}; "

@@ -19,7 +19,7 @@ from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.steps import SGD, Adam
 from asyncsim.policies.transform import Transform
-from asyncsim.policies.uplink import Uplink, message_bytes
+from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
 
 __all__ = [
     "SGD",
@@ -28,6 +28,7 @@ __all__ = [
     "Clip",
     "DataWeights",
     "DropStale",
+    "Message",
     "Moments",
     "NAdam",
     "Policy",
@@ -44,5 +45,6 @@ __all__ = [
     "Velocity",
     "Verdict",
     "WeightPrediction",
+    "by_layer",
     "message_bytes",
 ]

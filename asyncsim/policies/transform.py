@@ -62,6 +62,11 @@ class Transform(Spec):
         """
         return nbytes
 
+    def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
+        """The same of a message whose parameter tensors have so many numbers each; by default ``nbytes`` of all of them. A
+        transform that treats every tensor by itself defines this in place of ``nbytes``."""
+        return self.nbytes(nbytes, sum(layers))
+
     def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
         """Bytes of this very push, which has been through ``update``: asked in place of ``nbytes`` as the push is sent, where a
         transform of the ``uplink`` declares ``Need.SIZES``."""

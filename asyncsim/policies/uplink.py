@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Verdict
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Message(NamedTuple):
+    """The size of a message before any transform: bytes, and how many numbers each parameter tensor has in it; one entry for all
+    where nobody asks for more."""
+
+    nbytes: float
+    layers: tuple[int, ...]
+
+
 class Uplink:
     """The uplink transforms of all workers of a shard, with one state for each worker that has sent something.
 
@@ -24,12 +32,12 @@ class Uplink:
     the difference from treating it at the worker. A push that is recalled on its way leaves the state as it was before.
 
     Where the size of a message depends on what is in it (``sized``: a transform declares ``Need.SIZES``), the push is treated as
-    it is sent (``depart``), and waits in ``sent`` until it arrives. ``message`` is how many bytes, and numbers, it has untreated;
-    None: its size is given otherwise, or has no effect.
+    it is sent (``depart``), and waits in ``sent`` until it arrives. ``message`` is its size untreated; None: its size is
+    given otherwise, or has no effect.
     """
 
     def __init__(
-        self, transforms: tuple[Transform, ...], params: Tensor | None, num_workers: int, message: tuple[float, int] | None = None
+        self, transforms: tuple[Transform, ...], params: Tensor | None, num_workers: int, message: Message | None = None
     ) -> None:
         self.transforms = transforms
         self.sized = message is not None and any(Need.SIZES in transform.needs for transform in transforms)
@@ -61,11 +69,12 @@ class Uplink:
         """Treat a push that sets out: how many bytes it has."""
         push = self.sent[push.worker, push.step] = self.send(push, server)
         assert self._message is not None, "it is sized"
-        nbytes, numbers = self._message
+        nbytes, layers = self._message
         for rule in self._rules:
             transform = rule.transform
             known = Need.SIZES in transform.needs and not (rule.numeric and push.payload is None)
-            before, nbytes = nbytes, transform.sent_bytes(push, nbytes, numbers) if known else transform.nbytes(nbytes, numbers)
+            before = nbytes
+            nbytes = transform.sent_bytes(push, before, sum(layers)) if known else transform.layered_bytes(before, layers)
             if not (isinstance(nbytes, int | float) and 0 <= nbytes < math.inf):
                 raise UserError(
                     f"policy `{transform.kind}` made a message of {before:g} bytes one of {nbytes!r}; "
@@ -78,8 +87,14 @@ class Uplink:
         self.states.pop(worker, None)
 
 
-def message_bytes(transforms: tuple[Transform, ...], nbytes: float, numbers: int) -> float:
-    """The bytes of a message of ``numbers`` numbers after ``transforms``, which had ``nbytes`` before them."""
+def message_bytes(transforms: tuple[Transform, ...], message: Message) -> float:
+    """The bytes of a message after ``transforms``."""
+    nbytes, layers = message
     for transform in transforms:
-        nbytes = transform.nbytes(nbytes, numbers)
+        nbytes = transform.layered_bytes(nbytes, layers)
     return nbytes
+
+
+def by_layer(transforms: tuple[Transform, ...]) -> bool:
+    """Does a size depend on how the numbers of a message are spread over parameter tensors?"""
+    return any(type(transform).layered_bytes is not Transform.layered_bytes for transform in transforms)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asyncsim.messages import Future, Snapshot
+    from asyncsim.streams import Streams
 
 NAN = float("nan")
 
@@ -21,6 +22,8 @@ class Parameters:
     When an update leaves non-finite parameters they have ``diverged``: the update and its time (ns) are noted, and nothing is
     ``numeric`` any more. ``statistics`` (B,) are the running ones of batch norm, where those are kept.
     """
+
+    streams: Streams  # of the run's seed, for what transforms draw
 
     def __init__(self, params: Tensor | None) -> None:
         self.params = params

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncsim.scenario import Document, Scenario, build_scenario
+
+sys.path.append(str(Path(__file__).parents[1] / "policies"))
+from arrivals import View, push
 
 DIGITS = {"kind": "digits", "model": {"kind": "mlp", "hidden": [16]}, "batch": 8}
 """64-16-10, 1,210 parameters."""
@@ -27,3 +32,18 @@ def make() -> Callable[..., Scenario]:
         return build_scenario(Document({"task": DIGITS, "cluster": cluster} | run | sections, "test"))
 
     return make
+
+
+@pytest.fixture
+def arrive() -> Callable[..., Any]:
+    """``arrive(transform, state, gradient, ...)``: what a transform makes of one gradient, given two layers of equal size and
+    other fields of the server's view."""
+
+    def arrive(transform: Any, state: Any, gradient: Any, worker: int = 0, step: int = 0, **view: Any) -> Any:
+        half = len(gradient) // 2
+        server = View(None, layers=(slice(0, half), slice(half, len(gradient))), **view)
+        sent = push(gradient, None, worker=worker)
+        sent.step = step
+        return transform.update(sent, state, server).gradient
+
+    return arrive

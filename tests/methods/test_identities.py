@@ -86,6 +86,8 @@ ALONE = {
     "staleness_aware/exponential": {"rule": "exponential"}, "staleness_aware/polynomial": {"rule": "polynomial"},
     "gap_aware": {}, "gap_aware/layer": {"per": "layer"}, "gap_aware/model": {"per": "model"},
     "gap_aware/code": {"step_length": "code"},
+    "gradient_dropping": {"ratio": 1}, "gradient_dropping/threshold": {"threshold": 0.0},
+    "dgc": {"ratio": 1, "masking": False}, "dgs": {"ratio": 1},
     "dc_asgd": {}, "dc_asgd/c": {"adaptive": False},
     "softsync": {"n": 1}, "ssp": {"bound": 0}, "bsp": {}, "k_sync": {"k": 1}, "k_sync/patient": {"k": 1, "cancel": False},
     "backup_workers": {"backups": 0}, "rennala": {"batch": 1}, "ringmaster": {"threshold": 1},
@@ -336,7 +338,7 @@ EVERY = [
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
-        "momentum_look_ahead", "ormo", "fadas", "heloco")),
+        "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -344,7 +346,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco"))
+                                                   "heloco", "dgc", "dgs"))
 ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from asyncsim.engine.serial import SerialEngine
 from asyncsim.messages import Future, Gradient
 from asyncsim.policies import Policy, Push, Snapshot, StepRule, Transform, Verdict
+from asyncsim.streams import Streams
 
 
 @dataclass
@@ -29,6 +30,7 @@ class View:
     now: int = 0
     stage: int = 0
     num_stages: int = 1
+    streams: Streams = field(default_factory=lambda: Streams(0), repr=False)
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
 
     def view(self, worker: int = 0) -> Tensor | None:
@@ -78,6 +80,8 @@ class Toy:
     def read(self, worker: int) -> None:
         """The worker takes what it would be handed now."""
         self.server.look = self.policy.view(self.server.params, self.server, worker)
+        if self.policy.worker_view:
+            self.policy.handed(self.server.look, self.server, worker)
         self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:

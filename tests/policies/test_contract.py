@@ -44,6 +44,9 @@ POLICIES: dict[str, list[Row]] = {
     "data_weights": [Row({}, identity=False)],
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
     # It changes what late backward passes use, never a push.
+    # It sends some entries only, of a momentum of its own.
+    "dgc": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 1, "weight_decay": 0.25, "nesterov": True}, identity=False),
+            Row({"ratio": 0.2, "per": "model", "masking": False, "clip": 0.5}, identity=False)],
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "delay_threshold": [Row({"after": 1}, numeric=False), Row({"drop": True}, numeric=False)],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
@@ -52,11 +55,17 @@ POLICIES: dict[str, list[Row]] = {
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
     # It buffers; a buffer of one cuts the rate only where that is above 1 / tau.
     "late_groups": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False)],
+    # It sends some entries only, whatever the staleness, unless it sends all.
+    "gradient_dropping": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 0.2, "per": "model"}, identity=False),
+                          Row({"ratio": 1})],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     # It looks at the angle between push and momentum, never at staleness.
     "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
+    "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
+    # It changes what workers are handed, never a push.
+    "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
     # A worker's momentum, which every push of it carries.
@@ -126,7 +135,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "data_weights", "discrepancy_correction")
+    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference")
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
