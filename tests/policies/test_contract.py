@@ -43,10 +43,10 @@ POLICIES: dict[str, list[Row]] = {
     # It looks at the worker's share of the data, never at staleness.
     "data_weights": [Row({}, identity=False)],
     "delay_compensation": [Row({"adaptive": True}), Row({"adaptive": False, "strength": 0.5})],
-    # It changes what late backward passes use, never a push.
     # It sends some entries only, of a momentum of its own.
     "dgc": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 1, "weight_decay": 0.25, "nesterov": True}, identity=False),
             Row({"ratio": 0.2, "per": "model", "masking": False, "clip": 0.5}, identity=False)],
+    # It changes what late backward passes use, never a push.
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "delay_threshold": [Row({"after": 1}, numeric=False), Row({"drop": True}, numeric=False)],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
