@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = argparse.Namespace(command=None)
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # it was closed before we began (`>&-`)
-                setattr(sys, name, Path(os.devnull).open("w"))
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # names of files need not be text, and a terminal need not know every letter
                 stream.reconfigure(errors="backslashreplace")
