@@ -117,11 +117,11 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
         raise UserError(f"{path}: cannot be read as JSON: {number_problem(error)}") from None
     except RecursionError:
         raise UserError(f"{path}: cannot be read as JSON: nested too deeply") from None
-    level = [value]
+    level = [value] if _nests(value) else []
     for _ in range(MOST_DEPTH):
-        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each) if _nests(item)]
         if not level:
             return value
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each) if _nests(item)]
     raise UserError(f"{path}: cannot be read as JSON: nested too deeply, more than {MOST_DEPTH} levels")
 
 

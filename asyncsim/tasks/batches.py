@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from asyncsim.streams import Streams
 from asyncsim.tasks.data.arrays import Arrays, Part
-from asyncsim.tasks.sampling import Sampler
+from asyncsim.tasks.sampling import Recent, Sampler
 
 Samples = tuple[Tensor, Tensor]
 """A set of samples: inputs ``(n, ...)`` and targets ``(n, ...)``."""
 
 BLOCKS = 2048
-"""The number of blocks of sample numbers that are kept, one for each active worker (16 KiB each)."""
+"""The number of blocks of sample numbers that are kept, two for each worker (16 KiB each, and a tensor for each step)."""
 CALIBRATION = 8, 128
 """The number and the size of the training batches on which batch statistics are estimated."""
 
@@ -49,7 +48,7 @@ class Batches:
         self.shard_sizes: tuple[int, ...] = getattr(sampler, "shard_sizes", ())
         self._steps = sampler.steps
         self._streams = streams
-        self._rows = lru_cache(maxsize=BLOCKS)(self._draw)
+        self._rows = Recent(self._draw, BLOCKS)
 
     def batch(self, worker: int, step: int) -> Samples:
         index = self.index(worker, step)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
 from asyncsim.streams import Streams
 from asyncsim.tasks.batches import Samples
+from asyncsim.tasks.sampling import Recent
 from asyncsim.tasks.task import Task, floating
 
 BLOCK = 65_536
@@ -45,7 +44,7 @@ class Noise:
         self._streams = streams
         self._like = like
         self._targets = like.new_zeros(batch)
-        self._block = lru_cache(maxsize=max(1, 2**22 // (self._steps * batch * dim)))(self._draw)
+        self._block = Recent(self._draw, 2**22 // (self._steps * batch * dim))
 
     def batch(self, worker: int, step: int) -> Samples:
         if self._noise == 0:

@@ -6,9 +6,8 @@ whole permutations only in a small cache, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +20,34 @@ CACHED = 2**24
 BLOCK = 2048
 """The number of samples drawn at a time. It is part of the determinism contract for `uniform`: another value gives other
 batches."""
+
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """Keep what was drawn last for each worker: two pieces of its endless sequence, and ``most`` pieces of all workers together.
+
+    ``draw(worker, number)`` makes piece ``number``, and may be asked again for one that was forgotten. Two are enough, as a
+    worker goes forward and may still hold work that began in the piece before; so a long run needs no more than a short one.
+    """
+
+    def __init__(self, draw: Callable[[int, int], T], most: int) -> None:
+        self._draw = draw
+        self._most = max(1, most)
+        self._kept: dict[tuple[int, int], tuple[int, T]] = {}
+
+    def __call__(self, worker: int, number: int) -> T:
+        place = worker, number % 2
+        kept = self._kept.get(place)
+        if kept is not None and kept[0] == number:
+            return kept[1]
+        self._kept.pop(place, None)  # it comes in again as the newest
+        while len(self._kept) >= self._most:
+            del self._kept[next(iter(self._kept))]
+        piece = self._draw(worker, number)
+        self._kept[place] = number, piece
+        return piece
 
 
 class Sampler(Protocol):
@@ -58,7 +85,7 @@ class Walk:
         if batch > smallest:
             what = "the smallest worker's shard of the training set" if shards else "the training set"
             raise UserError(f"task.batch: {batch} samples are more than {what} holds ({smallest}); lower `batch`")
-        self._permutation = lru_cache(maxsize=max(1, CACHED // size))(self._draw)
+        self._permutation = Recent(self._draw, CACHED // size)
 
     def block(self, worker: int, number: int) -> np.ndarray:
         shard = self._shard(worker)
@@ -67,13 +94,14 @@ class Walk:
         round_, offset = divmod(number * wanted, size)
         parts = []
         while wanted > 0:
-            parts.append(self._permutation(worker, round_, size)[offset : offset + wanted])
+            parts.append(self._permutation(worker, round_)[offset : offset + wanted])
             wanted -= len(parts[-1])
             round_, offset = round_ + 1, 0
         numbers = np.concatenate(parts)
         return (numbers.astype(np.int64) if shard is None else shard[numbers]).reshape(self.steps, self._batch)
 
-    def _draw(self, worker: int, round_: int, size: int) -> np.ndarray:
+    def _draw(self, worker: int, round_: int) -> np.ndarray:
+        size = len(self._shards[worker]) if self._shards else self._size
         return self._streams("batch", worker, round_).permutation(size).astype(np.int32)
 
     def _shard(self, worker: int) -> np.ndarray | None:

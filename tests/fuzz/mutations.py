@@ -205,7 +205,10 @@ def of_folder(run: Path, target: Path, rng: random.Random) -> str:
             case _:
                 told.append(f"nodes of {file.name}")
                 try:
+                    aside = random.Random(repr(rng.getstate()))  # so that other seeds do what they did
                     data = of_data(json.loads(content), rng)
+                    if aside.random() < 0.1:  # a file that is no mapping at all
+                        data = aside.choice(HOSTILE)
                     file.write_text(json.dumps(data, default=str))
                 except (ValueError, UnicodeError):
                     file.write_bytes(content[::-1])

@@ -299,7 +299,11 @@ def test_tables_with_wrong_types(run):
 @pytest.mark.parametrize(
     "name", ["metrics.parquet", "updates.parquet", "events.parquet", "summary.json", "parameters.npy", "manifest.json"]
 )
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x93NUMPY", b"PAR1", b"[1, 2]", b"{}", b"\xff\xfe"], ids=repr)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", b"\x93NUMPY", b"PAR1", b"[1, 2]", b"{}", b"\xff\xfe", b"null", b"3", b"true", b'"x"'],
+    ids=repr,
+)
 def test_garbage_is_a_user_error(run, name, content):
     if (name, content) == ("summary.json", b"{}"):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +12,9 @@ from asyncsim.errors import UserError
 from asyncsim.registries import partitions
 from asyncsim.streams import Streams
 from asyncsim.tasks import sampling
+from asyncsim.tasks.batches import Batches
 from asyncsim.tasks.partition import Dirichlet, IidShards, Partition, Shuffled, Uniform
-from asyncsim.tasks.sampling import Sampler, Walk
+from asyncsim.tasks.sampling import Recent, Sampler, Walk
 
 LABELS = np.arange(600) % 10
 
@@ -139,4 +141,38 @@ def test_large_sets_keep_few_permutations(monkeypatch):
     plain = Walk(400, 8, Streams(0))
     for worker in range(50):
         np.testing.assert_array_equal(walk.block(worker, 0), plain.block(worker, 0))
-    assert walk._permutation.cache_info().currsize == 2
+    assert len(walk._permutation._kept) == 2
+
+
+def test_what_is_kept_does_not_grow_with_the_run():
+    """Two pieces for each worker, whatever the number of steps; drawn again, a piece is what it was."""
+    drawn = []
+
+    def draw(worker, number):
+        drawn.append((worker, number))
+        return worker, number
+
+    recent = Recent(draw, 100)
+    for number in range(1000):
+        for worker in range(3):
+            assert recent(worker, number) == (worker, number)
+            assert recent(worker, max(0, number - 1)) == (worker, max(0, number - 1))
+    assert len(drawn) == len(set(drawn)) == 3000
+    assert len(recent._kept) == 6
+    assert recent(1, 5) == (1, 5)
+    assert drawn[-1] == (1, 5)
+    for worker in range(500):
+        recent(worker, 0)
+    assert len(recent._kept) == 100
+
+
+def test_batches_of_a_long_run_take_no_more_memory():
+    streams = Streams(0)
+    walk = Walk(64, 4, streams)
+    batches = Batches((torch.arange(64.0)[:, None], torch.zeros(64)), walk, 4, streams)
+    first = [batches.batch(0, step)[0].clone() for step in range(8)]
+    for step in range(0, 40 * walk.steps, walk.steps // 2):
+        batches.batch(step % 2, step)
+    assert len(batches._rows._kept) <= 4
+    assert len(walk._permutation._kept) <= 4
+    assert all(torch.equal(batches.batch(0, step)[0], then) for step, then in enumerate(first))
