@@ -32,7 +32,8 @@ OTHERS = {
     "rennala": {"batch": 4}, "ringmaster": {"threshold": 4, "stops": True}, "softsync": {"n": 2}, "local_sgd": {"local_steps": 2},
     "fedbuff": {"local_steps": 2, "buffer": 3}, "fedasync": {"local_steps": 2}, "adl": {"accumulate": 2},
     "decoupled_data_parallel": {}, "gpipe": {"micro_batches": 2, "interleaved": True}, "pipedream_2bw": {"micro_batches": 4},
-    "ad_psgd": {}, "sgp": {"lag": 1}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
+    "ad_psgd": {}, "sgp": {"lag": 1}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {}, "easgd": {"local_steps": 2},
+    "eamsgd": {"local_steps": 2},
 }  # fmt: skip
 
 

@@ -98,7 +98,8 @@ ALONE = {
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
 }  # fmt: skip
-ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw", "qsgd"}
+ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw", "qsgd", "easgd",
+             "eamsgd"}  # fmt: skip
 """Their N = 1 is not SGD: tests of their own below."""
 
 
@@ -334,7 +335,7 @@ EVERY = [
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
-        "ad_psgd", "sgp", "gradient_dropping", "dgc", "dgs", "qsgd")),
+        "ad_psgd", "sgp", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -354,7 +355,7 @@ def test_every_method_is_tried_at_rate_zero():
 def test_learning_rate_zero_leaves_the_parameters(make, method, optimizer):
     """Nothing moves at lr 0 (and local rate 0), not one bit, also where gaps are divided by a step length of 0; all recorded
     numbers stay finite. Only a mean of equal parameters with their neighbours' may round: 25 times, by 1e-7 each."""
-    local = {"local_lr": 0.0} if method["kind"] in ("local_sgd", "fedbuff", "fedasync") else {}
+    local = {"local_lr": 0.0} if method["kind"] in ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd") else {}
     scenario = make(method=method | local, optimizer=optimizer | {"lr": 0.0}, run={"updates": 25})
     result = asyncsim.simulate(scenario)
     start = make().task.build(0, "cpu", "float32", 6).init().numpy()
