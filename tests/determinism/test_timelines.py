@@ -35,7 +35,8 @@ OTHERS = {
     "decoupled_data_parallel": {}, "gpipe": {"micro_batches": 2, "interleaved": True}, "pipedream_2bw": {"micro_batches": 4},
     "ad_psgd": {}, "sgp": {"lag": 1}, "delay_adaptive": {"rule": "koloskova", "after": 3, "drop": True},
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
-    "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {},
+    "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
+    "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2},
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import asyncsim
-from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.registries import methods
 
 HEAVY = {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
@@ -102,6 +101,7 @@ ALONE = {
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd"}
 """Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 
@@ -338,7 +338,7 @@ EVERY = [
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
-        "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs")),
+        "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -359,7 +359,7 @@ def test_every_method_is_tried_at_rate_zero():
 def test_learning_rate_zero_leaves_the_parameters(make, method, optimizer):
     """Nothing moves at lr 0 (and local rate 0), not one bit, also where gaps are divided by a step length of 0; all recorded
     numbers stay finite. Only a mean of equal parameters with their neighbours' may round: 25 times, by 1e-7 each."""
-    local = {"local_lr": 0.0} if issubclass(methods[method["kind"]], LocalMethod) else {}
+    local = {"local_lr": 0.0} if "local_lr" in methods[method["kind"]].model_fields else {}
     scenario = make(method=method | local, optimizer=optimizer | {"lr": 0.0}, run={"updates": 25})
     result = asyncsim.simulate(scenario)
     start = make().task.build(0, "cpu", "float32", 6).init().numpy()

@@ -62,6 +62,8 @@ POLICIES: dict[str, list[Row]] = {
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     # It looks at the angle between push and momentum, never at staleness.
     "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
+    # It rounds at random, whatever the staleness.
+    "qsgd": [Row({}, identity=False), Row({"levels": 1, "bucket": 4, "norm": "max"}, identity=False)],
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
     "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
     # It changes what workers are handed, never a push.
@@ -135,7 +137,8 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference")
+    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference",
+              "qsgd")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
