@@ -22,7 +22,7 @@ CRASHES = {"faults": {"up": {"kind": "exponential", "mean": 20}, "down": 1}}
 @pytest.mark.parametrize(("kind", "momentum"), [("easgd", 0.0), ("eamsgd", 0.9)])
 def test_elastic_averaging(make, kind, momentum, cluster):
     """Zhang et al. 2015: d = alpha (x_i - theta), x_i <- x_i - d, theta <- theta + d; then 3 steps, the first gradient where
-    x_i was before: v_i <- delta v_i - eta g(x + delta v_i), x_i <- x_i + v_i. alpha = 0.9 / N. ``theta`` of d is what was read."""
+    x_i was before: v_i <- delta v_i - eta g(x + delta v_i), x_i <- x_i + v_i. alpha = 0.9 / N. ``theta`` in d is that read."""
     method = {"kind": kind, "local_steps": 3, "local_lr": LR} | ({"local_momentum": momentum} if momentum else {})
     compute = {"kind": "gamma_heterogeneous", "mean": "1s"}
     scenario = make(WORKERS, compute, method=method, optimizer=SERVER, dtype="float64",
