@@ -15,7 +15,9 @@ import pytest
 from asyncsim.registries import ALL
 
 ROOT = Path(__file__).parents[1]
-MOST_SILENCED = 15
+MOST_SILENCED = 10
+NEEDS = "# type: ignore[override]  # it follows from the settings"
+"""Beside the property `needs` of a part whose settings decide what it needs; mostly that is a class attribute."""
 REASONED = re.compile(r"# type: ignore\[[a-z-]+(, [a-z-]+)*\]  # \S.*")
 
 
@@ -25,7 +27,7 @@ def comments(path: Path) -> list[str]:
 
 
 def test_what_is_silenced_has_a_code_and_a_reason() -> None:
-    """Every `type: ignore` says which error, and why there is none; there are few of them."""
+    """Every `type: ignore` says which error, and why there is none; there are few of them, apart from one that parts share."""
     silenced = [
         f"{path.relative_to(ROOT)}: {comment}"
         for path in sorted((ROOT / "asyncsim").rglob("*.py"))
@@ -33,7 +35,7 @@ def test_what_is_silenced_has_a_code_and_a_reason() -> None:
         if re.search(r"type:\s*ignore|pyright:|mypy:", comment)
     ]
     assert [each for each in silenced if not REASONED.fullmatch(each.partition(": ")[2])] == []
-    assert 0 < len(silenced) <= MOST_SILENCED
+    assert 0 < sum(not each.endswith(f": {NEEDS}") for each in silenced) <= MOST_SILENCED
 
 
 def test_no_module_is_left_out() -> None:
