@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -75,7 +76,8 @@ def _code(arguments: argparse.Namespace) -> int:
         return 2
     except OSError as error:  # a table or figure that cannot be written
         check()
-        _complain(f" {error.filename or 'the output'}: {error.strerror or error}")
+        crowded = error.errno == errno.EMFILE and "; this process may open more with `ulimit -n 256`"
+        _complain(f" {error.filename or 'the output'}: {error.strerror or error}{crowded or ''}")
         return 2
     except Exception:
         check()  # what an interruption breaks, such as an import that is cut short, is no error

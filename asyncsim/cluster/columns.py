@@ -76,7 +76,7 @@ class Rows(NamedTuple):
         cells = self.column(name, field)
         if not isinstance(cells, np.ndarray):  # text: through int, as nanoseconds may have more digits than a float
             try:
-                cells = np.array([int(cell) for cell in cells], np.int64)
+                cells = np.array([_whole(cell) for cell in cells], np.int64)
             except (TypeError, ValueError, OverflowError):
                 cells = self.columns[name]
         rows = self._replace(columns={**self.columns, name: cells})
@@ -146,6 +146,13 @@ class Rows(NamedTuple):
             allowed = "clear: its comma may be decimal or set off thousands; write a decimal point, or none"
             raise self.refuse(commas[0], name, allowed)
         return [cell.replace(",", ".") if isinstance(cell, str) else cell for cell in cells]
+
+
+def _whole(cell: Any) -> int:
+    """A whole number; ValueError for what only Python takes for one."""
+    if type(cell) is str and "_" in cell:
+        raise ValueError(cell)
+    return int(cell)
 
 
 def _number(cell: Any) -> float:

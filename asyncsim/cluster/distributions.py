@@ -13,6 +13,9 @@ from asyncsim.cluster.fields import NonNegative, Positive
 from asyncsim.registry import located
 from asyncsim.units import PositiveSeconds, Seconds, SpreadSeconds
 
+MOST_CV = 100
+"""Of a gamma distribution: beyond it nearly every draw is 0, and the mean is that of a few draws in a million."""
+
 
 @delays.register("constant")
 class Constant(Delay):
@@ -87,7 +90,7 @@ class Gamma(Delay):
     """Gamma of mean ``mean`` and coefficient of variation ``cv``: shape 1 / cv², scale mean · cv². ``cv`` 0 is constant."""
 
     mean: PositiveSeconds
-    cv: NonNegative
+    cv: NonNegative = Field(le=MOST_CV)
 
     @property
     def expected(self) -> float:

@@ -7,10 +7,11 @@ from abc import abstractmethod
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from asyncsim.cluster.composite import Tiers
 from asyncsim.cluster.delays import Delay, SteadyDelay, bounded, delays
-from asyncsim.cluster.distributions import Constant, Gamma, Lognormal
+from asyncsim.cluster.distributions import MOST_CV, Constant, Gamma, Lognormal
 from asyncsim.cluster.fields import NonNegative
 from asyncsim.streams import Streams
 from asyncsim.units import PositiveSeconds
@@ -31,8 +32,8 @@ class Cvb(Delay):
     """
 
     mean: PositiveSeconds
-    cv_machine: NonNegative
-    cv_task: NonNegative
+    cv_machine: NonNegative = Field(le=MOST_CV)
+    cv_task: NonNegative = Field(le=MOST_CV)
 
     @property
     def expected(self) -> float:

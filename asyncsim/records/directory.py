@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,17 @@ def write_atomically(target: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
     except BaseException:  # Ctrl-C
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise
+
+
+def discard(temporary: Path) -> None:
+    """Remove a file if it is there. Where nothing can be written (a file system that is read-only), there is none."""
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def _is_run(path: Path) -> bool:

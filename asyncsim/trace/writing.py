@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncsim.errors import UserError
+from asyncsim.records.directory import discard
 
 
 class TraceFile:
@@ -52,7 +53,7 @@ def trace_file(path: Path, head: Mapping[str, Any]) -> Iterator[TraceFile]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
 
 
 def _text(raw: Any, head: Mapping[str, Any]) -> Iterator[TraceFile]:

@@ -28,10 +28,20 @@ def last_fault(scenario: Scenario) -> int | None:
     return max((round((event.at + (event.down or 0.0)) * 1e9) for event in events if event.slowdown is None), default=0)
 
 
+def travels(scenario: Scenario) -> bool:
+    """Do activations and error signals take time between the stages of a pipeline? Their receiver waits meanwhile."""
+    cluster, stages = scenario.cluster, scenario.stages
+    links = [stages.link] if stages.link is not None else [
+        each.uplink for each in (cluster, *cluster.groups, *cluster.overrides.values()) if each.uplink is not None
+    ]  # fmt: skip
+    slow = cluster.network is not None or any(link.bandwidth is not None or link.latency.expected > 0 for link in links)
+    return stages.count > 1 and slow
+
+
 def check_progress(scenario: Scenario, result: Result) -> None:
     """Raises ``Finding`` if no update came for long, though nobody was taken away any more."""
     begin, bundle = last_fault(scenario), scenario.bundle()
-    if begin is None or Need.OVERLAPS in bundle.needs:  # what travels meanwhile is no span of its worker
+    if begin is None or Need.OVERLAPS in bundle.needs or travels(scenario):  # what travels meanwhile is no span of its worker
         return
     events, updates = result.tables["events"], result.tables["updates"]
     working = [kind not in PASSIVE for kind in events["kind"].tolist()]

@@ -86,6 +86,7 @@ REFUSED = {
     "commas and points": ("worker;seconds\n0;1,5\n0;2.5\n", "line 2, column 'seconds': '1,5' is not read"),
     "twice": ("worker,seconds,seconds\n0,1,2\n", "the column 'seconds' comes twice"),
     "underscores": ("worker,seconds\n0,1_000\n", "line 2, column 'seconds': '1_000' is not a duration"),
+    "underscores in a worker": ("worker,seconds\n0,1\n1_0,1\n", "line 3, column 'worker': '1_0' is not a whole number from 0"),
     "negative": ("worker,seconds\n0,1\n0,-1\n", "line 3, column 'seconds': '-1' is not a duration"),
     "shorter than a tick": ("worker,seconds\n0,1\n0,1e-10\n", "line 3, column 'seconds': '1e-10' is not a duration"),
     "nan": ("worker,seconds\n0,nan\n", "line 2, column 'seconds': 'nan' is not a duration"),

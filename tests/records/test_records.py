@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from asyncsim.records.reading import read_table
 from asyncsim.records.rows import EVENTS, METRICS, UPDATES
 from asyncsim.records.summary import rounded, staleness_summary, time_shares
 from asyncsim.records.tables import Table, canonical
+from asyncsim.trace.writing import trace_file
 
 COLUMNS = {"time": "int64", "worker": "int32", "kind": "int8", "whole": "bool", "loss": "float64"}
 rows = st.lists(
@@ -144,6 +147,21 @@ def test_json_holds_no_nan(directory):
 def test_an_atomic_write_into_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="cannot be written: No such file"):
         write_atomically(tmp_path / "no" / "file", b"")
+
+
+def test_a_file_system_that_is_read_only(tmp_path, monkeypatch):
+    """There even removing a file that does not exist is refused."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(UserError, match=r"file: cannot be written: Read-only file system"):
+        write_atomically(tmp_path / "file", b"")
+    with pytest.raises(UserError, match=r"t\.json: cannot be written: Read-only"), trace_file(tmp_path / "t.json", {}):
+        pass
+
 
 
 def test_parts_appear_while_a_run_goes_on(directory, monkeypatch):
