@@ -141,7 +141,10 @@ def _sentences(table: pd.DataFrame, objectives: Sequence[str], goal: str, target
     lost = table[table["diverged"] > 0]
     told += [f"{row['candidate']} diverged in {row['diverged']} of {row['runs']} runs" for _, row in lost.iterrows()]
     chosen = ", ".join(table["candidate"][table["pareto"]])
-    told.append(f"no other candidate beats these in {', '.join(objectives)} together: {chosen or 'none'}")
+    if chosen:
+        told.append(f"no other candidate beats these in {', '.join(objectives)} together: {chosen}")
+    else:
+        told.append("nothing can be advised: no candidate has an error at the end, as its runs diverged or failed")
     return told
 
 

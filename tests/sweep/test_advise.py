@@ -199,3 +199,16 @@ def test_candidates_are_overridden_like_all_else(file):
     assert dict(zip(study.variants, study.scenarios, strict=True))["small"].cluster.num_workers == 3
     with pytest.raises(UserError, match=r"cluster\.workers: must be at least 1 \(it is 0\)"):
         load_study(file, {"advise.fleets.small.workers": 0})
+
+
+def test_where_every_run_diverges_nothing_is_advised(tmp_path, capsys):
+    path = tmp_path / "wild.yaml"
+    path.write_text(
+        "task: {kind: digits, model: {kind: mlp, hidden: [8]}, batch: 8}\noptimizer: {kind: sgd, lr: 1.0e+30}\n"
+        "run: {updates: 12}\nevaluate: {updates: 6}\nadvise: {fleets: {small: {workers: 2}, large: {workers: 4}}}\n"
+    )
+    assert main(["advise", str(path), "--out", str(tmp_path / "out"), "--processes", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "nothing can be advised: no candidate has an error at the end, as its runs diverged or failed" in out
+    assert "no other candidate beats" not in out
+    assert "Warning" not in err
