@@ -27,7 +27,7 @@ class Facts:
     def __init__(self, scenario: Scenario, result: Result) -> None:
         self.scenario, self.bundle, self.summary = scenario, scenario.bundle(), result.summary
         self.updates, self.events, self.metrics = (result.tables[name] for name in ("updates", "events", "metrics"))
-        self.replicas = not scenario.staged and self.bundle.gossip is None
+        self.replicas = not scenario.staged and self.bundle.exchange is None
         self.times = self.updates["time_ns"].tolist()
         self.versions = self.updates["version"].tolist()
         self.outcomes = self.updates["outcome"].tolist()

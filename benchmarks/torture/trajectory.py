@@ -29,7 +29,7 @@ def covered(scenario: Scenario) -> bool:
     order = "accumulate" not in kinds[:-1] and Need.CLOSES not in bundle.needs
     leaving = any(event.stop or event.leave for event in (*cluster.events, *(cluster.script.events if cluster.script else ())))
     leaving = leaving or has_kind(scenario, "recorded") or cluster.server.faults is not None
-    one_sided = not (scenario.staged or bundle.gossip or bundle.uplink or bundle.downlink)
+    one_sided = not (scenario.staged or bundle.exchange or bundle.uplink or bundle.downlink)
     plain = bundle.program.kind == "replica" and one_sided
     return plain and chain and order and not leaving and bundle.step.kind == "sgd"
 
