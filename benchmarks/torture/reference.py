@@ -36,7 +36,8 @@ def covered(scenario: Scenario) -> bool:
         profile.faults is None and profile.load is None and steady(profile.compute) for profile in profiles
     ) and not has_kind(scenario, "recorded")
     server = cluster.server.faults is None
-    program = not scenario.staged and Need.OVERLAPS not in bundle.needs and bundle.exchange is None
+    program = bundle.program.kind in ("replica", "local_sgd") and not scenario.staged and Need.OVERLAPS not in bundle.needs \
+        and bundle.exchange is None
     consistency = bundle.consistency.kind in ("asp", "bsp", "ssp") and Need.RECALLS not in bundle.needs
     unlimited = scenario.run.target is None and scenario.run.most_events is None
     chain = all(
