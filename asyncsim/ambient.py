@@ -3,7 +3,8 @@
 A result is a function of its scenario, whatever the process did before. `sheltered` sets PyTorch's process-wide switches
 (default dtype, autocast, precision, ...) to fixed values for the time of a run, and restores the caller's values afterwards.
 The global generators of PyTorch, NumPy and Python are seeded while a task is built (`seeded`). They must not move while a
-task computes (`undrawn`): threads share them, and gradients are evaluated in any order.
+task computes (`undrawn`): threads share them, and gradients are evaluated in any order. All of this belongs to the process, so
+its threads take turns: what is sheltered or seeded in one waits until no other one is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -22,6 +24,8 @@ from asyncsim.errors import UserError
 
 T = TypeVar("T")
 
+TURN = threading.RLock()
+"""Held by the thread of this process for which settings and global generators are set at the moment."""
 PRECISIONS = {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee", "mkldnn.rnn": "ieee", "cuda.matmul": "ieee",
               "cudnn.conv": "tf32", "cudnn.rnn": "tf32"}  # fmt: skip
 """Settings of the precision in which float32 numbers are multiplied; cuDNN's values are those that PyTorch starts with."""
@@ -74,7 +78,7 @@ def sheltered(device: str = "cpu", threads: int | None = None) -> Iterator[None]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
-    with ExitStack() as stack:
+    with TURN, ExitStack() as stack:
         _without_interceptors(stack)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
@@ -197,14 +201,15 @@ def seeded(key: int) -> Iterator[None]:
     afterwards."""
     import torch
 
-    before = Generators.read()
-    torch.default_generator.manual_seed(key & (2**63 - 1))
-    np.random.seed(key & (2**32 - 1))
-    random.seed(key)
-    try:
-        yield
-    finally:
-        before.put_back()
+    with TURN:
+        before = Generators.read()
+        torch.default_generator.manual_seed(key & (2**63 - 1))
+        np.random.seed(key & (2**32 - 1))
+        random.seed(key)
+        try:
+            yield
+        finally:
+            before.put_back()
 
 
 def refuse(before: Generators, who: str, device: str = "cpu") -> None:

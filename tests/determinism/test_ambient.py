@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import decimal
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -361,3 +363,18 @@ def test_a_tracker_may_draw():
     expected = asyncsim.simulate(made())
     result = asyncsim.simulate(made(), trackers=[Drawing()], progress=lambda _: np.random.rand())
     assert result.fingerprints == expected.fingerprints
+
+
+def test_threads_take_turns():
+    """Four threads that build and run at once, in models that draw as they are built: each has the results that it has alone."""
+    scenarios = [made(seed=seed, engine="serial") for seed in range(4)]
+    expected = [asyncsim.simulate(scenario).fingerprints for scenario in scenarios]
+    before, interval = settings(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            results = list(threads.map(asyncsim.simulate, scenarios * 2))
+    finally:
+        sys.setswitchinterval(interval)
+    assert [result.fingerprints for result in results] == expected * 2
+    assert settings() == before
