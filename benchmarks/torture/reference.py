@@ -36,15 +36,16 @@ def covered(scenario: Scenario) -> bool:
         profile.faults is None and profile.load is None and steady(profile.compute) for profile in profiles
     ) and not has_kind(scenario, "recorded")
     server = cluster.server.faults is None
-    program = bundle.program.kind in ("replica", "local_sgd") and not scenario.staged and Need.OVERLAPS not in bundle.needs \
-        and bundle.exchange is None
+    program = bundle.program.kind in ("replica", "local_sgd") and not scenario.staged and bundle.exchange is None
+    program = program and Need.OVERLAPS not in bundle.needs
     consistency = bundle.consistency.kind in ("asp", "bsp", "ssp") and Need.RECALLS not in bundle.needs
     unlimited = scenario.run.target is None and scenario.run.most_events is None
+    planned = not bundle.decided_by_values
     chain = all(
         t.needs.numeric or (t.kind in (*PASSING, "drop_stale", "accumulate") and Need.CLOSES not in t.needs)
         for t in bundle.transforms
     ) and not (bundle.uplink or bundle.downlink)
-    return quiet and simple and server and program and consistency and chain and unlimited
+    return quiet and simple and server and program and consistency and chain and unlimited and planned
 
 
 class Reference:

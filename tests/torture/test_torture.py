@@ -11,7 +11,7 @@ from torture import ledger
 from torture.checking import CHECKS, Subject
 from torture.disks import torture
 from torture.drawing import HEAVY, Drawer, built, drawn
-from torture.failing import failing
+from torture.failing import ERRORS, failing
 from torture.outcomes import Finding, clear, limited
 from torture.planted import BUGS, MOST_LINES, hunt
 from torture.searching import search, verified
@@ -126,10 +126,13 @@ def test_a_seed_that_takes_long_is_cut_and_counted(monkeypatch):
     assert (tally.seeds, tally.cut, tally.runs) == (2, 2, 0)
 
 
-def test_a_disk_that_fails_is_survived(tmp_path):
+@pytest.mark.parametrize(("kinds", "every", "least"), [
+    (("write", "replace"), 150, 8), pytest.param(tuple(ERRORS), 30, 30, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_disk_that_fails_is_survived(tmp_path, kinds, every, least):
     """A sample of the operations; `python benchmarks/torture --disks` has them all."""
-    count, found = torture(tmp_path, every=30)
-    assert count > 10
+    count, found = torture(tmp_path, kinds, every)
+    assert count > least
     assert [str(finding) for finding in found.values()] == []
 
 
