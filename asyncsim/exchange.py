@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from pydantic import field_validator
+
 from asyncsim.gossip import Complete, Gossip, Ring, gossips
 from asyncsim.needs import Need
 from asyncsim.registry import PAPERS, Registry, Spec
@@ -75,6 +77,21 @@ class Exchange(Spec):
     def nbytes(self, nbytes: float, numbers: int) -> float:
         """Bytes of a message, of which the ``numbers`` parameters alone are ``nbytes``."""
         return nbytes
+
+
+class OnGraph(Spec):
+    """The field of exchanges, and of methods, whose partners are a worker's neighbours on a ``graph``. Its ``form`` is for rounds
+    in which all mix at once; ``instead`` says what it is here."""
+
+    instead: ClassVar[str]
+    graph: Annotated[Gossip, gossips]
+
+    @field_validator("graph")
+    @classmethod
+    def _without_form(cls, graph: Gossip) -> Gossip:
+        if graph.form != type(graph).model_fields["form"].default:
+            raise ValueError(f"`form` {cls.instead}")
+        return graph
 
 
 @exchanges.register("gossip")

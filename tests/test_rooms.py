@@ -65,7 +65,7 @@ PACKAGES: dict[str, set[str]] = {
     "records": {"numpy", "pandas", "pyarrow", "filelock"}, "cluster": {"numpy", "pydantic"},
     "tasks": {"numpy", "pydantic"}, "engine": {"pydantic"}, "policies": {"pydantic"}, "consistency": {"pydantic"},
     "simulation": {"simpy", "pydantic"}, "checkpoint": {"numpy", "pydantic"}, "methods": {"pydantic"},
-    "gossip": {"pydantic"}, "exchange": set(),
+    "gossip": {"pydantic"}, "exchange": {"pydantic"},
     "registries": set(), "theory": {"numpy"}, "standing": {"numpy"},
     "scenario": {"numpy", "pydantic", "ruamel"}, "assembling": set(), "memory": set(), "run": set(), "resuming": set(),
     "sweep": {"numpy", "pandas", "greenlet"},

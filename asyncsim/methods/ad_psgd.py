@@ -23,33 +23,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import field_validator
-
 from asyncsim.consistency import ASP
-from asyncsim.exchange import Exchange, Weights, exchanges
+from asyncsim.exchange import Exchange, OnGraph, Weights, exchanges
 from asyncsim.gossip import Complete, Form, Gossip, gossips
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.policies import StepRule
-from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
 
-class Settings(Spec):
+class Settings(OnGraph):
     """Whom a worker may exchange with: its neighbours on a ``graph`` of those that have not left. ``form``: whether both average
     first, or the worker steps first."""
 
+    instead: ClassVar[str] = "is a setting of the exchange, not of its graph"
     graph: Annotated[Gossip, gossips] = Complete()
     form: Form = "combine_then_adapt"
-
-    @field_validator("graph")
-    @classmethod
-    def _without_form(cls, graph: Gossip) -> Gossip:
-        if graph.form != type(graph).model_fields["form"].default:
-            raise ValueError("`form` is a setting of the exchange, not of its graph")
-        return graph
 
 
 @exchanges.register("pairs")

@@ -27,6 +27,7 @@ from asyncsim.methods.dana import worker_momentum
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import SGD, StepRule, Transform, Velocity
+from asyncsim.policies.momentum import decayed_at_worker
 from asyncsim.policies.transform import policies
 from asyncsim.simulation.programs import Replica
 
@@ -49,9 +50,7 @@ class WorkerNesterov(Transform):
     def update(self, push: Push, state: Velocity, server: ServerView) -> Push | Verdict:
         if not self.momentum and not self.weight_decay:
             return push
-        d, read = push.gradient, push.snapshot.params
-        if self.weight_decay and read is not None:
-            d = d.add(read, alpha=self.weight_decay)
+        d = decayed_at_worker(push.gradient, push, self.weight_decay)
         push.replaced = d.add(state.accumulate(self.momentum, d), alpha=self.momentum) if self.momentum else d
         return push
 

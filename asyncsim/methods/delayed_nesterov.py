@@ -27,8 +27,7 @@ from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
-from asyncsim.methods.pipelines import heavy_ball
-from asyncsim.policies import StepRule, Velocity
+from asyncsim.policies import StepRule, Velocity, heavy_ball
 from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.registry import Spec
 
@@ -94,5 +93,5 @@ class DelayedNesterov(PeriodSettings, LocalMethod):
     period`` at once, and the momentum, which is the optimizer's (``sgd``), is refreshed once a period."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        step = DelayedNesterovStep(**heavy_ball(optimizer, "delayed Nesterov"), period=self.period, c=self.c)
+        step = self.part(DelayedNesterovStep, **heavy_ball(optimizer, "delayed Nesterov"))
         return Bundle((), step, ASP(), self.local())

@@ -29,6 +29,7 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import SGD, State, StepRule
+from asyncsim.policies.momentum import decayed_at_worker
 from asyncsim.policies.sparse import LEAST_RATIO, Sparse, Sparsity
 from asyncsim.policies.transform import policies
 from asyncsim.simulation.programs import Replica
@@ -80,10 +81,7 @@ class DeepCompression(CompressionSettings, Sparse):
         return max(self.ratio, FIRST_SHARE ** (1 + step // self.warmup)) if self.warmup else self.ratio
 
     def update(self, push: Push, state: Corrected, server: ServerView) -> Push | Verdict:
-        d = self._clipped(push.gradient, server)
-        if self.weight_decay:
-            assert push.snapshot.params is not None, "its gradient is there"
-            d = d.add(push.snapshot.params, alpha=self.weight_decay)
+        d = decayed_at_worker(self._clipped(push.gradient, server), push, self.weight_decay)
         velocity = d.clone() if state.velocity is None else state.velocity.mul(self.momentum).add_(d)
         step = d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
         whole = step if state.residual is None else state.residual + step
@@ -99,9 +97,6 @@ class DeepCompression(CompressionSettings, Sparse):
         norm, most = float(gradient.norm()), self.clip / server.num_workers**0.5
         return gradient * (most / norm) if most < norm < float("inf") else gradient
 
-    def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
-        return min(nbytes, self.entry_bytes * int(push.gradient.count_nonzero()))
-
 
 @methods.register("dgc")
 class Dgc(CompressionSettings, Method):
@@ -110,6 +105,5 @@ class Dgc(CompressionSettings, Method):
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         if not isinstance(optimizer, SGD):
             raise ValueError(f"DGC has its momentum at the workers and needs the optimizer sgd, not {optimizer.kind}")
-        settings = {name: getattr(self, name) for name in CompressionSettings.model_fields}
         taken = {name: getattr(optimizer, name) for name in ("momentum", "nesterov", "weight_decay")}
-        return Bundle((), SGD(lr=optimizer.lr), ASP(), Replica(), uplink=(DeepCompression(**settings, **taken),))
+        return Bundle((), SGD(lr=optimizer.lr), ASP(), Replica(), uplink=(self.part(DeepCompression, **taken),))

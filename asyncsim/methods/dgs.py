@@ -30,6 +30,7 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import SGD, State, StepRule
+from asyncsim.policies.momentum import decayed_at_worker
 from asyncsim.policies.sparse import LEAST_RATIO, Sparse, Sparsity
 from asyncsim.policies.transform import policies
 from asyncsim.simulation.programs import Replica
@@ -58,10 +59,7 @@ class SAMomentum(Sparse):
         return Kept()
 
     def update(self, push: Push, state: Kept, server: ServerView) -> Push | Verdict:
-        d = push.gradient
-        if self.weight_decay:
-            assert push.snapshot.params is not None, "its gradient is there"
-            d = d.add(push.snapshot.params, alpha=self.weight_decay)
+        d = decayed_at_worker(push.gradient, push, self.weight_decay)
         velocity = d if state.velocity is None else state.velocity + d
         chosen = self.largest(velocity, server)
         state.velocity = (velocity * self.momentum).where(chosen, velocity)
@@ -114,9 +112,7 @@ class Dgs(Sparsity, Method):
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         if not isinstance(optimizer, SGD) or optimizer.nesterov:
             raise ValueError("DGS has a momentum of its own at the workers; it needs the optimizer sgd, without nesterov")
-        up = {name: getattr(self, name) for name in Sparsity.model_fields}
-        down = up | ({} if self.download_ratio is None else {"ratio": self.download_ratio})
-        momentum = SAMomentum(**up, momentum=optimizer.momentum, weight_decay=optimizer.weight_decay)
-        return Bundle(
-            (), SGD(lr=optimizer.lr), ASP(), Replica(), uplink=(momentum,), downlink=(SparseDifference(**down),)
-        )  # fmt: skip
+        momentum = self.part(SAMomentum, momentum=optimizer.momentum, weight_decay=optimizer.weight_decay)
+        ratio = self.ratio if self.download_ratio is None else self.download_ratio
+        back = self.part(SparseDifference, ratio=ratio)
+        return Bundle((), SGD(lr=optimizer.lr), ASP(), Replica(), uplink=(momentum,), downlink=(back,))

@@ -28,9 +28,8 @@ from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
-from asyncsim.methods.pipelines import heavy_ball
 from asyncsim.needs import Need
-from asyncsim.policies import Moments, StepRule, Transform
+from asyncsim.policies import Moments, StepRule, Transform, heavy_ball
 from asyncsim.policies.accumulate import Group
 from asyncsim.policies.mean import mean_push
 from asyncsim.policies.step_rule import buffer as zeros
@@ -113,5 +112,5 @@ class Fadas(GroupSettings, LocalMethod):
     eps: float = Field(default=1e-8, gt=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        step = FedAMSGrad(**heavy_ball(optimizer, "FADAS"), beta2=self.beta2, eps=self.eps)
+        step = self.part(FedAMSGrad, **heavy_ball(optimizer, "FADAS"))
         return Bundle((self.part(LateGroups),), step, ASP(), self.local())

@@ -73,9 +73,6 @@ class GradientDropping(DroppingSettings, Sparse):
     def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
         return nbytes if self.threshold is not None else super().layered_bytes(nbytes, layers)
 
-    def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
-        return min(nbytes, self.entry_bytes * int(push.gradient.count_nonzero()))
-
 
 @methods.register("gradient_dropping")
 class GradientDroppingMethod(DroppingSettings, Method):

@@ -30,9 +30,8 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.methods.momentum_look_ahead import AveragedLookAhead
-from asyncsim.methods.pipelines import heavy_ball
 from asyncsim.needs import Need
-from asyncsim.policies import State, StepRule, Transform
+from asyncsim.policies import State, StepRule, Transform, heavy_ball
 from asyncsim.policies.transform import policies
 from asyncsim.registry import Spec
 

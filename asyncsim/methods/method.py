@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
 from asyncsim.exchange import Exchange, exchanges
@@ -116,10 +116,10 @@ class Method(Spec):
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
         return bundle
 
-    def part(self, cls: type[P]) -> P:
+    def part(self, cls: type[P], **given: Any) -> P:
         """A part whose settings the method repeats: both have them from one class of settings, which neither is a part nor a
-        method."""
-        return cls(**{name: getattr(self, name) for name in cls.model_fields})
+        method. Settings that are ``given`` are not the method's, or not as it has them."""
+        return cls(**{name: getattr(self, name) for name in cls.model_fields if name not in given} | given)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
         """The method's own choices."""

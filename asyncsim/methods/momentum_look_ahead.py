@@ -22,14 +22,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
-from asyncsim.methods.pipelines import heavy_ball
-from asyncsim.policies import StepRule, Velocity
+from asyncsim.policies import HeavyBall, StepRule, Velocity, heavy_ball
 from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.registry import Spec
 
@@ -44,20 +41,12 @@ class KeepSettings(Spec):
 
 
 @optimizers.register("averaged_look_ahead")
-class AveragedLookAhead(KeepSettings, StepRule):
+class AveragedLookAhead(KeepSettings, HeavyBall):
     """A running mean of pushes as the momentum, which steps beside each push, and a look-ahead by it for those who read: MLA's
     step rule, Ajanthan et al. 2025. Momentum 0 is plain SGD.
     """
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-
-    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
-        return Velocity()
-
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         weighted = d.mul(1.0 - self.momentum)
         if self.keep == "look_ahead":
             return d.add(state.accumulate(self.momentum, weighted), alpha=self.momentum)
@@ -80,5 +69,5 @@ class MomentumLookAhead(KeepSettings, LocalMethod):
     about to lead. The momentum is the optimizer's (``sgd``)."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        step = AveragedLookAhead(**heavy_ball(optimizer, "momentum look-ahead"), keep=self.keep)
+        step = self.part(AveragedLookAhead, **heavy_ball(optimizer, "momentum look-ahead"))
         return Bundle((), step, ASP(), self.local())

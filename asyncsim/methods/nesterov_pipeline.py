@@ -20,12 +20,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.method import methods
-from asyncsim.methods.pipelines import OneF1BMethod, heavy_ball
-from asyncsim.policies import NAdam, StepRule, Velocity
+from asyncsim.methods.pipelines import OneF1BMethod
+from asyncsim.policies import HeavyBall, NAdam, StepRule, Velocity, heavy_ball
 from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
@@ -33,23 +31,16 @@ if TYPE_CHECKING:
 
 
 @optimizers.register("look_ahead_momentum")
-class LookAheadMomentum(StepRule):
+class LookAheadMomentum(HeavyBall):
     """Nesterov's method for stale gradients: workers are handed a look-ahead, and the gradient is discounted; Ajanthan et al.
     2025 (arXiv 2505.01099).
 
     Without ``discount`` the factor ``1 - momentum`` is left out. Momentum 0 is SGD.
     """
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
     discount: bool = True
 
-    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
-        return Velocity()
-
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         if self.discount:
             d.mul_(1.0 - self.momentum)
         return state.accumulate(self.momentum, d)

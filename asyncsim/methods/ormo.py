@@ -22,13 +22,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.method import Bundle, Method, methods
-from asyncsim.methods.pipelines import heavy_ball
-from asyncsim.policies import StepRule, Velocity
+from asyncsim.policies import HeavyBall, StepRule, Velocity, heavy_ball
 from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.simulation.programs import Replica
 
@@ -42,20 +39,12 @@ def block(version: int, workers: int) -> int:
 
 
 @optimizers.register("ordered_momentum")
-class OrderedMomentum(StepRule):
+class OrderedMomentum(HeavyBall):
     """Heavy-ball SGD that gives a gradient of ``e`` blocks ago the weight that it would have by now: OrMo, Shi, Yang, Li 2024
     (arXiv 2407.19234). With one worker it is heavy-ball SGD, without momentum plain SGD.
     """
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-
-    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
-        return Velocity()
-
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         now, workers = server.version, server.num_workers
         late = max(0, block(now, workers) - block(push.snapshot.version, workers))  # below 0 for a server that has gone back
         weight = (1.0 - self.momentum ** (late + 1)) / (1.0 - self.momentum)

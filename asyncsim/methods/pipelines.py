@@ -15,7 +15,7 @@ from asyncsim.exchange import StageRounds
 from asyncsim.gossip import Gossip, gossips
 from asyncsim.methods.method import Bundle, Method
 from asyncsim.needs import Need
-from asyncsim.policies import SGD, Accumulate, StepRule, Transform
+from asyncsim.policies import Accumulate, StepRule, Transform
 from asyncsim.simulation.orders import OneForwardOneBackward, Ticks
 from asyncsim.simulation.stage_program import Stage
 
@@ -102,11 +102,3 @@ class OneF1BMethod(PipelineMethod):
 
     def stage(self, stages: int) -> Stage:
         return Stage(order=OneForwardOneBackward(), backward=self.backward_weights)
-
-
-def heavy_ball(optimizer: StepRule, who: str) -> dict[str, float]:
-    """Rate, decay and momentum of an optimizer that has one, for a rule that looks ahead by it."""
-    if not isinstance(optimizer, SGD) or optimizer.nesterov:
-        given = "nesterov" if isinstance(optimizer, SGD) else optimizer.kind
-        raise ValueError(f"{who} takes the heavy-ball momentum of the optimizer sgd, not {given}")
-    return {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "momentum": optimizer.momentum}

@@ -22,35 +22,28 @@ rounds without any message. Every round sends, whatever the lag. Who leaves take
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from asyncsim.consistency import Heard
-from asyncsim.exchange import Exchange, exchanges
+from asyncsim.exchange import Exchange, OnGraph, exchanges
 from asyncsim.gossip import Exponential, Gossip, gossips
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.policies import StepRule
-from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
 
-class Settings(Spec):
+class Settings(OnGraph):
     """To whom a worker sends: ``peers`` of its neighbours on the ``graph`` in a round, one after the other; more than there are:
     to all of them."""
 
+    instead: ClassVar[str] = "is for rounds in which all mix at once; here every worker steps first and then sends"
     graph: Annotated[Gossip, gossips] = Exponential()
     peers: int = Field(default=1, ge=1)
-
-    @field_validator("graph")
-    @classmethod
-    def _without_form(cls, graph: Gossip) -> Gossip:
-        if graph.form != type(graph).model_fields["form"].default:
-            raise ValueError("`form` is for rounds in which all mix at once; here every worker steps first and then sends")
-        return graph
 
 
 @exchanges.register("push_sum")
@@ -87,5 +80,4 @@ class Sgp(Settings, Method):
     lag: int = Field(default=0, ge=0)
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        exchange = PushSum(graph=self.graph, peers=self.peers)
-        return Bundle((), optimizer, Heard(lag=self.lag), Replica(overlap=self.lag > 0), exchange)
+        return Bundle((), optimizer, Heard(lag=self.lag), Replica(overlap=self.lag > 0), self.part(PushSum))

@@ -29,8 +29,7 @@ from pydantic import Field
 from asyncsim.consistency import ASP
 from asyncsim.messages import Push, ServerView
 from asyncsim.methods.method import Bundle, Method, methods
-from asyncsim.methods.pipelines import heavy_ball
-from asyncsim.policies import StepRule, Velocity
+from asyncsim.policies import HeavyBall, StepRule, Velocity, heavy_ball
 from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
@@ -56,20 +55,15 @@ class CyclicVelocity(Velocity):
 
 
 @optimizers.register("cyclic_momentum")
-class CyclicMomentum(CycleSettings, StepRule):
+class CyclicMomentum(CycleSettings, HeavyBall):
     """SMEGA2's step rule: one momentum, refreshed once in ``cycle`` updates with their mean, and an estimate of the parameters at
     the end of a cycle for those who read; Cohen, Hakimi, Schuster 2022. Momentum 0 is plain SGD.
     """
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-
     def init(self, params: Tensor | None, num_workers: int) -> CyclicVelocity:
         return CyclicVelocity()
 
-    def direction(self, push: Push, state: CyclicVelocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: CyclicVelocity, server: ServerView) -> Tensor:
         step = d if state.velocity is None else state.velocity.mul(self.momentum).add_(d)
         state.sum = d.clone() if state.sum is None else state.sum.add_(d)
         state.count += 1
@@ -101,7 +95,4 @@ class Smega2(CycleSettings, Method):
     an estimate of where it leads. The momentum is the optimizer's (``sgd``)."""
 
     def parts(self, num_workers: int, optimizer: StepRule) -> Bundle:
-        step = CyclicMomentum(
-            **heavy_ball(optimizer, "SMEGA2"), estimate=self.estimate, damping=self.damping, cycle=self.cycle
-        )  # fmt: skip
-        return Bundle((), step, ASP(), Replica())
+        return Bundle((), self.part(CyclicMomentum, **heavy_ball(optimizer, "SMEGA2")), ASP(), Replica())

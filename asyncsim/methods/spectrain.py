@@ -16,8 +16,8 @@ Differs from the paper: the rate in the prediction is that of the last arrival.
 from __future__ import annotations
 
 from asyncsim.methods.method import methods
-from asyncsim.methods.pipelines import PipelineMethod, heavy_ball
-from asyncsim.policies import StepRule, WeightPrediction
+from asyncsim.methods.pipelines import PipelineMethod
+from asyncsim.policies import StepRule, WeightPrediction, heavy_ball
 from asyncsim.policies.prediction import Horizon
 from asyncsim.simulation.orders import OneForwardOneBackward
 from asyncsim.simulation.stage_program import Stage

@@ -38,11 +38,10 @@ class SpikeCompensation(WeightPrediction):
     delay: int | None = Field(default=None, ge=0)
     horizon: Horizon = 0.0
 
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         delay = push.staleness if self.delay is None else self.delay
-        if not self.momentum or not delay:
-            return super().direction(push, state, server)
-        d = self.decayed(push, server)
-        velocity = state.accumulate(self.momentum, d)
+        velocity = super().momentum_step(d, push, state, server)
+        if not delay:
+            return velocity
         kept = self.momentum**delay
         return velocity.mul(kept).add_(d, alpha=(1.0 - kept) / (1.0 - self.momentum))

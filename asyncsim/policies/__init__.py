@@ -10,14 +10,14 @@ from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy, PolicyState
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
-from asyncsim.policies.momentum import Moments, Velocity
+from asyncsim.policies.momentum import HeavyBall, Moments, Velocity
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
 from asyncsim.policies.schedule import Schedule
 from asyncsim.policies.staleness import DropStale, StalenessAware
 from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import StepRule
-from asyncsim.policies.steps import SGD, Adam
+from asyncsim.policies.steps import SGD, Adam, heavy_ball
 from asyncsim.policies.transform import Transform
 from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
 
@@ -28,6 +28,7 @@ __all__ = [
     "Clip",
     "DataWeights",
     "DropStale",
+    "HeavyBall",
     "Message",
     "Moments",
     "NAdam",
@@ -46,5 +47,6 @@ __all__ = [
     "Verdict",
     "WeightPrediction",
     "by_layer",
+    "heavy_ball",
     "message_bytes",
 ]

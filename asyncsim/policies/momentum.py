@@ -1,11 +1,15 @@
-"""Running means of directions and gradients, as the states of step rules keep them."""
+"""Momentum: running means of directions and gradients, as the states of parts keep them, and step rules that build on one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from asyncsim.messages import Push, ServerView
 from asyncsim.policies.state import State
+from asyncsim.policies.step_rule import StepRule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,3 +46,29 @@ class Moments(State):
             second = self.second = gradient.new_zeros(gradient.shape)
         self.steps += 1
         return first.lerp_(gradient, 1.0 - beta1), second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+
+
+class HeavyBall(StepRule):
+    """A step rule with one ``momentum`` for all pushes, whose state is a ``Velocity`` or derived from it. Without momentum it is
+    plain SGD, otherwise the step is that of ``momentum_step``."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
+        return Velocity()
+
+    def direction(self, push: Push, state: Any, server: ServerView) -> Tensor:
+        d = self.decayed(push, server)
+        return self.momentum_step(d, push, state, server) if self.momentum else d
+
+    def momentum_step(self, d: Tensor, push: Push, state: Any, server: ServerView) -> Tensor:
+        """The direction that momentum makes of ``d``, the push's gradient with weight decay and penalty, shape ``(P,)``."""
+        raise NotImplementedError
+
+
+def decayed_at_worker(gradient: Tensor, push: Push, weight_decay: float) -> Tensor:
+    """``gradient + weight_decay * s`` at the parameters ``s`` that the worker read, shape ``(P,)``."""
+    if not weight_decay:
+        return gradient
+    assert push.snapshot.params is not None, "its gradient is there"
+    return gradient.add(push.snapshot.params, alpha=weight_decay)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.momentum import Velocity
-from asyncsim.policies.step_rule import StepRule, optimizers
+from asyncsim.policies.momentum import HeavyBall, Velocity
+from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
 
 
 @optimizers.register("weight_prediction")
-class WeightPrediction(StepRule):
+class WeightPrediction(HeavyBall):
     """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
 
     The rule::
@@ -55,16 +55,9 @@ class WeightPrediction(StepRule):
     Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
     """
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
     horizon: Horizon = "1f1b"
 
-    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
-        return Velocity()
-
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         return state.accumulate(self.momentum, d)
 
     def view(self, params: Tensor, state: Velocity, server: ServerView, worker: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asyncsim.messages import ServerView
+from asyncsim.messages import Push, ServerView
 from asyncsim.policies.transform import Transform
 from asyncsim.registry import Spec
 
@@ -50,3 +50,6 @@ class Sparse(Sparsity, Transform):
     def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
         pieces = layers if self.per == "layer" else (sum(layers),)
         return min(nbytes, self.entry_bytes * sum(map(self.count, pieces)))
+
+    def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
+        return min(nbytes, self.entry_bytes * int(push.gradient.count_nonzero()))

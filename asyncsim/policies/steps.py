@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.momentum import Moments, Velocity
+from asyncsim.policies.momentum import HeavyBall, Moments, Velocity
 from asyncsim.policies.scalars import scalar
 from asyncsim.policies.step_rule import StepRule, buffer, is_one, optimizers
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @optimizers.register("sgd")
-class SGD(StepRule):
+class SGD(HeavyBall):
     """``d = (g + wd * theta) / penalty``, ``v <- momentum * v + d``; direction ``v`` (heavy ball) or ``d + momentum * v``
     (Nesterov), PyTorch's convention. Without penalty the bits are those of ``torch.optim.SGD``.
     """
@@ -30,13 +30,7 @@ class SGD(StepRule):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
-    def init(self, params: Tensor | None, num_workers: int) -> Velocity:
-        return Velocity()
-
-    def direction(self, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        d = self.decayed(push, server)
-        if not self.momentum:
-            return d
+    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
         velocity = state.accumulate(scalar(self.momentum, d), d)
         return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
 
@@ -71,3 +65,12 @@ class Adam(StepRule):
         if self.weight_decay and self.decoupled:
             update.add_(server.params, alpha=self.weight_decay)
         return update if is_one(push.penalty) else update.div_(push.penalty)
+
+
+def heavy_ball(optimizer: StepRule, who: str) -> dict[str, float]:
+    """Rate, decay and momentum of an optimizer that has one, for a step rule of ``who`` that takes them over; ``ValueError`` for
+    any other optimizer."""
+    if not isinstance(optimizer, SGD) or optimizer.nesterov:
+        given = "nesterov" if isinstance(optimizer, SGD) else optimizer.kind
+        raise ValueError(f"{who} takes the heavy-ball momentum of the optimizer sgd, not {given}")
+    return {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "momentum": optimizer.momentum}
