@@ -38,8 +38,8 @@ class Exchanging:
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Events:
         """Push and exchange, in the order of the rule."""
         sim, first = self._sim, self._rule.combines_first
-        number = self._pushes(worker)
         if not first:
+            number = self._pushes(worker)
             yield from sim.deliver(worker, snapshot, work)
         while worker.sending is not None:
             yield from sim.wait(worker, worker.sending)

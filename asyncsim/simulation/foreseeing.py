@@ -15,7 +15,7 @@ from asyncsim.needs import Need
 from asyncsim.policies import Accumulate, Transform
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.programs import Program
-from asyncsim.simulation.view import Rounds
+from asyncsim.simulation.view import ProgramView
 from asyncsim.simulation.worker import Costs
 from asyncsim.units import NANOSECONDS
 
@@ -66,7 +66,7 @@ _ADVICE = {
 }  # fmt: skip
 
 
-def expected_round(profile: WorkerProfile, program: Rounds, costs: Costs) -> Round:
+def expected_round(profile: WorkerProfile, program: ProgramView, costs: Costs) -> Round:
     """The round of one worker, as if it were alone on its links."""
     stage = profile.worker % len(costs.shares)
     push, read = costs.push_bytes[stage], costs.message_bytes[stage]

@@ -38,19 +38,26 @@ class Parameters:
         self._unchecked: list[tuple[int, int, Tensor]] = []  # version, its time, and a number that is finite if it is
         self._check_every = 1 if params is None or params.device.type == "cpu" else 64  # to look at a number stops a GPU
 
-    def moved(self, snapshot: Snapshot) -> Tensor:
-        """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
-        if self._moved is not snapshot:
-            self._subtract(snapshot)
-        self._moved = None
-        assert self._scratch is not None
-        return self._scratch
+    @property
+    def unbiased(self) -> Tensor | None:
+        """What a worker would read, but for a look-ahead: ``params``, unless an exchange has given them a bias."""
+        return self.params
 
-    def _subtract(self, snapshot: Snapshot) -> None:
-        assert self.params is not None
-        assert snapshot.params is not None
-        self._scratch = self.params - snapshot.params
+    def moved(self, snapshot: Snapshot) -> Tensor:
+        """``unbiased - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        scratch = self._scratch
+        if self._moved is not snapshot or scratch is None:
+            params, handed = self.unbiased, snapshot.params
+            assert params is not None
+            assert handed is not None
+            scratch = self._subtract(params, handed, snapshot)
+        self._moved = None
+        return scratch
+
+    def _subtract(self, params: Tensor, handed: Tensor, snapshot: Snapshot) -> Tensor:
+        moved = self._scratch = params - handed
         self._moved = snapshot
+        return moved
 
     def check_finite(self) -> None:
         """Note divergence, if the parameters are not finite any more."""
@@ -65,17 +72,16 @@ class Parameters:
             assert arrived is not None, "a model with batch norm has some"
             self.statistics = self.average(self.statistics, arrived)
 
-    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
+    def _gap(self, snapshot: Snapshot) -> Tensor | float:
         """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""
-        handed = snapshot.params
+        params, handed = self.unbiased, snapshot.params
         if params is None or handed is None or not self.numeric:
             return NAN
         gap: Tensor | float = 0.0
         if handed is params:
             square = params.sum()
         else:
-            moved = self._scratch = params - handed
-            self._moved = snapshot
+            moved = self._subtract(params, handed, snapshot)
             square = moved.dot(moved)
             gap = square.sqrt()
         self._unchecked.append((self.version, self._updated, square))

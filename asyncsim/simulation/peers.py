@@ -66,16 +66,6 @@ class Own(Shard):
             self._view = (self.version, view)
         return view
 
-    def _gap(self, snapshot: Snapshot, params: Tensor | None) -> Tensor | float:
-        return super()._gap(snapshot, self.unbiased)
-
-    def _subtract(self, snapshot: Snapshot) -> None:
-        own, handed = self.unbiased, snapshot.params
-        assert own is not None
-        assert handed is not None
-        self._scratch = own - handed
-        self._moved = snapshot
-
 
 class Peers(Rows[Own]):
     """A shard in one row a worker, where each push is an update of its worker's row alone, and messages change rows between

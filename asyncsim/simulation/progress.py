@@ -44,7 +44,7 @@ class WorkerProgress:
         self._delivered = [-1] * num_workers
         self._pushes = [(0, 0)] * num_workers  # the version at a worker's last push, and its pushes at that version
         self._reading: dict[int, int] = {}  # worker -> version of what it has in flight, oldest first
-        self._here = list(range(num_workers))  # those that have not departed
+        self._present: list[int] | None = None  # those that have not departed, once somebody has asked
         self.exchanges = 0
         self._exchanged = [0] * num_workers
         self._exchange, self._streams = exchange, streams
@@ -72,12 +72,12 @@ class WorkerProgress:
     def depart(self, worker: int) -> None:
         """Take the worker out of the group, for good or until it is readmitted. It must be down already, or have just left."""
         self.departed |= {worker}
-        self._here = [each for each in self._here if each != worker]
+        self._present = None
 
     def readmit(self, worker: int) -> None:
         """Make the worker a member of the group again. It counts as down until it joins."""
         self.departed -= {worker}
-        self._here = sorted([*self._here, worker])
+        self._present = None
 
     def clock(self, worker: int) -> int:
         return self._clock[worker]
@@ -95,6 +95,12 @@ class WorkerProgress:
         version, count = self._pushes[worker]
         return count if version == self.version else 0
 
+    def present(self) -> list[int]:
+        """The workers that have not departed, in their order."""
+        if self._present is None:
+            self._present = [worker for worker in range(self.num_workers) if worker not in self.departed]
+        return self._present
+
     def received(self, worker: int) -> int:
         return self._received[worker]
 
@@ -103,7 +109,7 @@ class WorkerProgress:
 
     def partners(self, worker: int, number: int) -> tuple[int, ...]:
         """To whom the worker's exchange ``number`` goes; raises ``UserError`` if the rule names who cannot be one."""
-        exchange, members, streams = self._exchange, self._here, self._streams
+        exchange, members, streams = self._exchange, self.present(), self._streams
         assert exchange is not None, "workers exchange"
         assert streams is not None, "a rule may draw"
         partners = exchange.partners(worker, number, members, streams)
@@ -123,7 +129,7 @@ class WorkerProgress:
         found = self._hears.get((number, self.departed))
         if found is None:
             senders: dict[int, list[int]] = {}
-            for sender in self._here:
+            for sender in self.present():
                 for partner in self.partners(sender, number):
                     senders.setdefault(partner, []).append(sender)
             found = {receiver: tuple(heard) for receiver, heard in senders.items()}

@@ -141,8 +141,7 @@ class Mixed(Rows[Row]):
         self.matrix = gossip.matrix(len(rows))
 
     def state(self) -> dict[str, Any]:
-        halves = [row.half for row in self.rows]
-        return {"version": self.version, "samples": self.samples, "halves": halves, "rows": [row.state() for row in self.rows]}
+        return super().state() | {"halves": [row.half for row in self.rows]}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)

@@ -11,11 +11,11 @@ from asyncsim.messages import Push
 
 def kept(state: Any) -> Any:
     """A deep copy of a policy's state, without the pushes in it; a field that holds one becomes None."""
-    whole: Any = state
-    if is_dataclass(state) and not isinstance(state, Push):
-        return replace(whole, **{field.name: kept(getattr(state, field.name)) for field in fields(state)})
     if isinstance(state, Push):
         return None
+    if is_dataclass(state):
+        whole: Any = state
+        return replace(whole, **{field.name: kept(getattr(state, field.name)) for field in fields(state)})
     if isinstance(state, dict):
         return {key: kept(value) for key, value in state.items() if not isinstance(value, Push)}
     if type(state) in (list, tuple, set):

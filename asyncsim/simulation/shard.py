@@ -179,7 +179,7 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         if self.progress.sees_losses:
             self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, up, now)
-        gap = self._gap(snapshot, self.params)
+        gap = self._gap(snapshot)
         if not self.numeric:
             work = None
         push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Events = Generator[Any, Any, None]
 
 
-class Rounds(Protocol):
+class ProgramView(Protocol):
     """What workers do: the program."""
 
     @property
@@ -129,7 +129,7 @@ class SimulationView:
 
     env: Clock
     cluster: Cluster
-    program: Rounds
+    program: ProgramView
     consistency: Consistency
     server: Server
     engine: Engine | None
