@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncsim.cli.console import Console
 from asyncsim.records import Result
-from asyncsim.records.rows import OUTCOMES
+from asyncsim.records.rows import counts
 from asyncsim.scenario import Scenario
 from asyncsim.scenario.unreached import unreached
 from asyncsim.units import show_seconds
@@ -55,7 +55,7 @@ def told_by_theory(scenario: Scenario, planned: Result) -> str:
         return ""
     from asyncsim.standing import standing
 
-    counted = updates["staleness"][updates["outcome"] != OUTCOMES.index("dropped")]
+    counted = updates["staleness"][counts(updates["outcome"])]
     return standing(scenario.document(), counted, planned.summary["workers"])
 
 

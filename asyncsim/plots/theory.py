@@ -77,13 +77,13 @@ def _why_no_path(facts: Facts, metric: str, updates: int) -> str | None:
 
 def _path(facts: Facts, runs: list[Result], updates: int, metric: str) -> np.ndarray:
     """The metric after each update, ``(updates + 1,)``."""
-    from asyncsim.standing import law_of
+    from asyncsim.standing import law_of, weights_of
     from asyncsim.theory import mean_path, noise_path
 
     law = law_of(_staleness(runs), 0)
     together = sum(len(_counted(run)) for run in runs) / max(1, sum(int(run.summary.get("updates", 0)) for run in runs))
     noise = facts.noise / math.sqrt(max(1.0, together))
-    weights = 1 / np.maximum(1, np.arange(len(law))) if facts.by_staleness else None
+    weights = weights_of(facts, law)
     total = np.zeros(updates + 1)
     with np.errstate(over="ignore", invalid="ignore"):
         for h in np.unique(facts.curvatures):
@@ -174,13 +174,13 @@ def _why_no_best(every: list[Facts]) -> str | None:
     facts = every[0]
     if not facts.quadratic:
         return "its curvature is not known, as the task is not quadratic"
-    if facts.method != "asgd" or facts.momentum or not facts.constant_rate or not facts.alone:
+    if not facts.free_asgd or not facts.constant_rate:
         return "the best N is known for asgd without momentum, at a constant rate, on a fleet that only computes"
-    if facts.spread is None or facts.spread > 1:
+    if not facts.gamma_fleet:
         return "its workers differ, or their times are not gamma of CV up to 1"
     if len({(each.lr, each.spread) for each in every}) > 1:
         return "its runs have several learning rates or fleets"
-    if not facts.lr or not len(facts.moving) or facts.lr * float(facts.moving.min()) < 1e-8:
+    if facts.tiny_step:
         return "at so small a step more workers are always faster"
     return None
 
@@ -197,12 +197,10 @@ def _counted(run: Result) -> np.ndarray:
 
 
 def _staleness(runs: list[Result]) -> np.ndarray:
-    """Of all pushes of the runs, without the first of each worker where there are many more."""
-    kept = []
-    for run in runs:
-        counted, workers = _counted(run), workers_of(run) or 1
-        kept.append(counted[workers:] if len(counted) >= 4 * workers else counted)
-    return np.concatenate(kept)
+    """Of all `steady` pushes of the runs."""
+    from asyncsim.standing import steady
+
+    return np.concatenate([steady(_counted(run), workers_of(run) or 1) for run in runs])
 
 
 def _entry(ax: Axes) -> str:

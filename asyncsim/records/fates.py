@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asyncsim.records.rows import OUTCOMES
+from asyncsim.records.rows import counts
 
 
 class Fates:
@@ -12,7 +12,7 @@ class Fates:
     not dropped or lost."""
 
     def __init__(self, updates: dict[str, np.ndarray]) -> None:
-        used = updates["outcome"] != OUTCOMES.index("dropped")
+        used = counts(updates["outcome"])
         keys = updates["worker"][used].astype(np.int64) << 40 | updates["step"][used]
         self._keys = set(keys.tolist())
 

@@ -48,6 +48,11 @@ UPDATES = {
 }
 
 
+def counts(outcome: Any) -> Any:
+    """Which pushes count, of a column of outcomes (indices into ``OUTCOMES``): all but those that were dropped."""
+    return outcome != OUTCOMES.index("dropped")
+
+
 class SpanRow(NamedTuple):
     """A row of the events table, as observers see it. Times are nanoseconds; the columns are those of ``EVENTS``."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asyncsim.errors import UserError
-from asyncsim.records.rows import EVENT_KINDS, OUTCOMES, WORK
+from asyncsim.records.rows import EVENT_KINDS, OUTCOMES, WORK, counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def _where(rows: Arrays, chosen: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _arrivals(updates: Arrays) -> dict[str, Any]:
-    staleness = updates["staleness"][updates["outcome"] != OUTCOMES.index("dropped")]
+    staleness = updates["staleness"][counts(updates["outcome"])]
     none = not len(staleness)
     return {
         "updates": int(updates["version"].max(initial=0)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncsim.records.rows import COSTS, EVENT_KINDS, NOTHING_LOST, OUTCOMES, WORK
+from asyncsim.records.rows import COSTS, EVENT_KINDS, NOTHING_LOST, WORK, counts
 
 Arrays = dict[str, np.ndarray]
 
@@ -16,7 +16,7 @@ def staleness_summary(updates: Arrays, numeric: bool = True) -> dict[str, Any]:
     """Staleness, and if the run was ``numeric`` gap and penalty, of the pushes that counted (were applied, or buffered for an
     update). ``penalty_mean`` is what updates were divided by on average; gaps are L2 norms.
     """
-    counted = updates["outcome"] != OUTCOMES.index("dropped")
+    counted = counts(updates["outcome"])
     staleness = updates["staleness"][counted]
     return {
         "staleness_mean": _mean(staleness),

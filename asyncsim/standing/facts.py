@@ -54,6 +54,22 @@ class Facts(NamedTuple):
         """Curvatures above 0."""
         return self.curvatures[self.curvatures > 0]
 
+    @property
+    def free_asgd(self) -> bool:
+        """Plain ASGD on a fleet that only computes: of which the law of staleness is known for every number of workers, if it is
+        `gamma_fleet`."""
+        return self.method == "asgd" and not self.momentum and self.alone
+
+    @property
+    def gamma_fleet(self) -> bool:
+        """Do all workers share gamma compute times of CV up to 1?"""
+        return self.spread is not None and self.spread <= 1
+
+    @property
+    def tiny_step(self) -> bool:
+        """Is the step so small that more workers are always faster?"""
+        return not self.lr or not len(self.moving) or self.lr * float(self.moving.min()) < 1e-8
+
 
 def facts_of(document: Document, workers: int) -> Facts:
     """The facts of a resolved scenario (`Scenario.document`, or ``scenario`` in a run's manifest). Fields that an old or

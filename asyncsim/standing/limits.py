@@ -25,11 +25,20 @@ class Limits(NamedTuple):
 
 
 def law_of(staleness: np.ndarray, workers: int) -> np.ndarray:
-    """Shares ``(T + 1,)`` of the pushes with staleness 0 to T. The first push of each worker, which had read the start, is
-    left out where there are at least four times as many."""
-    steady = staleness[workers:] if len(staleness) >= 4 * workers else staleness
-    counts = np.bincount(np.asarray(steady, dtype=np.int64))
+    """Shares ``(T + 1,)`` of the `steady` pushes with staleness 0 to T."""
+    counts = np.bincount(np.asarray(steady(staleness, workers), dtype=np.int64))
     return counts / counts.sum()
+
+
+def steady(staleness: np.ndarray, workers: int) -> np.ndarray:
+    """The staleness of pushes without the first of each worker, which had read the start, where there are at least four times
+    as many."""
+    return staleness[workers:] if len(staleness) >= 4 * workers else staleness
+
+
+def weights_of(facts: Facts, law: np.ndarray) -> np.ndarray:
+    """What a gradient of each staleness is multiplied by."""
+    return 1 / np.maximum(1.0, np.arange(len(law))) if facts.by_staleness else np.ones(len(law))
 
 
 def limits_of(facts: Facts, law: np.ndarray) -> Limits:
@@ -42,7 +51,7 @@ def limits_of(facts: Facts, law: np.ndarray) -> Limits:
     momentum, nesterov = facts.momentum, facts.nesterov
     fresh = mean_limit(0, momentum, nesterov)
     width = math.ceil(len(law) / MOST_STALENESS)
-    weights = 1 / np.maximum(1.0, np.arange(len(law))) if facts.by_staleness else np.ones(len(law))
+    weights = weights_of(facts, law)
     scale = 1.0
     if width > 1:
         law, weights = _binned(law, weights, width, round(momentum / (1 - momentum) - momentum * nesterov))

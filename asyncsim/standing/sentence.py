@@ -59,10 +59,9 @@ def _verdict(facts: Facts, limits: Limits, steepest: float) -> str:
 
 def _best(facts: Facts) -> str:
     """The best number of workers at this step, where the law of staleness is known for every number of them."""
-    plain = facts.method == "asgd" and not facts.momentum and facts.alone
-    if not plain or facts.spread is None or facts.spread > 1:
+    if not facts.free_asgd or facts.spread is None or not facts.gamma_fleet:
         return "; the best N is not known for this method, step rule or fleet"
-    if facts.lr * float(facts.moving.min()) < 1e-8:
+    if facts.tiny_step:
         return "; at so small a step more workers are always faster"
     best = best_workers(facts.lr, facts.moving, facts.spread)
     if best.rate <= 0:

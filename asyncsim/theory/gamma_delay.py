@@ -15,6 +15,7 @@ import cmath
 import math
 
 from asyncsim.errors import UserError
+from asyncsim.theory.bisection import bisected
 from asyncsim.theory.checks import not_negative
 from asyncsim.theory.constant_delay import FASTEST, LARGEST_STABLE, delay_rate
 from asyncsim.theory.following import followed
@@ -80,15 +81,7 @@ def _check(cv: float) -> None:
 
 def _real_root(x: float, shape: float) -> float:
     """Bisection of ``r - x (1 - r / k)^-k``, r the rate, between 0 and the double root ``k / (k + 1)``."""
-    low, high = 0.0, shape / (shape + 1)
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if middle < x * math.exp(-shape * math.log1p(-middle / shape)):
-            low = middle
-        else:
-            high = middle
+    low, high = bisected(lambda rate: rate < x * math.exp(-shape * math.log1p(-rate / shape)), 0.0, shape / (shape + 1))
     return (low + high) / 2
 
 

@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.theory.bisection import bisected
 from asyncsim.theory.checks import counts, not_negative, positive
 
 
@@ -45,12 +46,7 @@ def memoryless_limit(workers: int) -> float:
     counts(workers=workers)
     if workers == 1:
         return 2.0  # its snapshot is x: the four moments are one
-    low, high = 0.0, 4.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        stable = np.max(np.abs(np.linalg.eigvals(_moments(middle, workers)))) < 1
-        low, high = (middle, high) if stable else (low, middle)
-    return low
+    return bisected(lambda a: bool(np.max(np.abs(np.linalg.eigvals(_moments(a, workers)))) < 1), 0.0, 4.0)[0]
 
 
 def memoryless_variance(step: float, workers: int, noise: float, curvature: float = 1.0) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.theory.bisection import crossing
 from asyncsim.theory.checks import all_positive, distribution, positive
 
 STARTS = 24
@@ -40,12 +41,7 @@ def random_delay_limit(delays: Sequence[float], shares: Sequence[float] | None =
     for part in np.array_split(frequencies, max(1, len(frequencies) * len(times) // 2_000_000)):
         values = step(part)
         for place in np.flatnonzero(np.sign(values.imag[:-1]) * np.sign(values.imag[1:]) < 0):
-            low, high = part[place], part[place + 1]
-            side = np.sign(values.imag[place])
-            for _ in range(80):
-                middle = (low + high) / 2
-                low, high = (middle, high) if np.sign(step(np.array([middle]))[0].imag) == side else (low, middle)
-            here = step(np.array([low]))[0]
+            here = crossing(step, part[place], part[place + 1])
             if here.real > 0 and abs(here.imag) < 1e-3 * abs(here):  # neither a pole nor a negative number
                 found.append(float(here.real))
     return min(found, default=math.inf)

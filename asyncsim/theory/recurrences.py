@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.theory.bisection import crossing
 from asyncsim.theory.checks import all_positive, counts, distribution, momentum_of, not_negative
 
 Staleness = int | Sequence[float] | np.ndarray
@@ -125,12 +126,7 @@ def limit_of(law: Recurrence) -> float:
     for place, size in sorted(zip(places, sizes, strict=True), key=lambda pair: pair[1]):
         if size > 4 * min((value for value in found if value > 0), default=math.inf):
             break  # the grid is so fine that the size at the crossing is near to this one
-        low, high = angles[place], angles[place + 1]
-        side = np.sign(values.imag[place])
-        for _ in range(80):
-            middle = (low + high) / 2
-            low, high = (middle, high) if np.sign(step(np.array([middle]))[0].imag) == side else (low, middle)
-        here = step(np.array([low]))[0]
+        here = crossing(step, angles[place], angles[place + 1])
         if abs(here.imag) < 1e-3 * abs(here):  # not a pole, where the sign changes as well
             found.append(float(here.real))
     return min(value for value in found if value > 0)

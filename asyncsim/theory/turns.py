@@ -10,6 +10,7 @@ from __future__ import annotations
 import cmath
 import math
 
+from asyncsim.theory.bisection import bisected
 from asyncsim.theory.checks import counts, not_negative
 from asyncsim.theory.following import followed
 from asyncsim.theory.recurrences import critical_step
@@ -39,10 +40,5 @@ def turns_rate(a: float, workers: int) -> float:
 
 def _real_root(a: float, tau: int) -> float:
     """The root between ``tau / (tau + 1)`` and 1, by bisection of ``z^tau (1 - z)``, which falls there."""
-    low, high = tau / (tau + 1), 1.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if math.exp(tau * math.log(middle)) * (1 - middle) > a else (low, middle)
+    low, high = bisected(lambda z: math.exp(tau * math.log(z)) * (1 - z) > a, tau / (tau + 1), 1.0)
     return (low + high) / 2
