@@ -75,6 +75,10 @@ def plan_is_run(subject: Subject) -> None:
     if subject.scenario.run.target is not None:
         return  # when it is reached depends on values
     planned, ran = subject.planned, subject.ran
+    if subject.scenario.bundle().decided_by_values:
+        if "cannot be planned" not in planned.refusal:
+            raise Finding("plan is run", "a timeline was planned that depends on values")
+        return
     if ran.refusal.startswith("task."):
         return  # something about the data, which a plan does not load
     same_end("plan is run", planned, ran)

@@ -16,7 +16,7 @@ from asyncsim.scenario import Scenario
 from torture.outcomes import Finding
 
 APPLIED, BUFFERED, DROPPED = (OUTCOMES.index(name) for name in ("applied", "buffered", "dropped"))
-DOWNLOAD, COMPUTE, DOWN = (EVENT_KINDS.index(name) for name in ("download", "compute", "down"))
+DOWNLOAD, COMPUTE, UPLOAD, QUEUE = (EVENT_KINDS.index(name) for name in ("download", "compute", "upload", "queue"))
 WORKING = [EVENT_KINDS.index(name) for name in WORK]
 NEAR = 1e-9
 
@@ -57,7 +57,7 @@ def staleness(facts: Facts) -> None:
     begun: dict[tuple[int, int], int] = {}
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
-        if kind in (DOWNLOAD, COMPUTE):
+        if kind in (DOWNLOAD, COMPUTE, UPLOAD, QUEUE):
             begun[worker, step] = min(start, begun.get((worker, step), start))
     columns = (facts.updates[name].tolist() for name in ("worker", "step", "read_version", "version", "staleness", "outcome"))
     for worker, step, read, version, stale, outcome in zip(*columns, strict=True):
@@ -75,9 +75,9 @@ def once(facts: Facts) -> None:
 
 
 def recalls(facts: Facts) -> None:
-    """Work that the rule calls back is not finished."""
+    """Work that the rule calls back is not finished, where it is for a push yet to come."""
     rule = facts.bundle.consistency
-    if not facts.replicas or Need.RECALLS not in rule.needs:
+    if not facts.replicas or Need.RECALLS not in rule.needs or facts.bundle.program.kind not in ("replica", "local_sgd"):
         return
     bound = 1 if rule.kind == "bsp" else rule.recall_after
     columns = (facts.events[name].tolist() for name in ("kind", "complete", "version", "end_ns", "worker", "step"))
