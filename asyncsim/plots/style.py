@@ -33,6 +33,8 @@ KNOWN = {
     "dc_asgd": "#332288",
 }  # fmt: skip
 RC: dict[RcKeyType, Any] = {
+    "text.usetex": False,  # labels are no TeX: a per cent sign would begin a comment in it
+    "axes.prop_cycle": f'cycler("color", {list(PALETTE)})', "image.cmap": "viridis", "savefig.format": "png",
     "figure.dpi": 110, "savefig.dpi": 200, "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "legend.fontsize": 7,
     "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "axes.linewidth": 0.7, "xtick.major.width": 0.7, "ytick.major.width": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,

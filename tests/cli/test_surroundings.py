@@ -65,3 +65,12 @@ def test_a_backend_for_windows_does_not_matter(command, tmp_path, backend):
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "convergence.png").stat().st_size > 3000
+
+
+def test_settings_of_matplotlib_that_fail_do_not_matter(command, tmp_path):
+    lines = ["text.usetex: True", 'axes.prop_cycle: cycler("color", [])', "savefig.format: none", "image.cmap: none"]
+    (tmp_path / "matplotlibrc").write_text("\n".join(lines))
+    done = command("run", "a.yaml", MATPLOTLIBRC=str(tmp_path / "matplotlibrc"))
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "convergence.png").stat().st_size > 3000
