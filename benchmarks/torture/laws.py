@@ -16,7 +16,7 @@ from asyncsim.scenario import Scenario
 from torture.outcomes import Finding
 
 APPLIED, BUFFERED, DROPPED = (OUTCOMES.index(name) for name in ("applied", "buffered", "dropped"))
-DOWNLOAD, COMPUTE, UPLOAD, QUEUE = (EVENT_KINDS.index(name) for name in ("download", "compute", "upload", "queue"))
+DOWNLOAD, COMPUTE, UPLOAD = (EVENT_KINDS.index(name) for name in ("download", "compute", "upload"))
 WORKING = [EVENT_KINDS.index(name) for name in WORK]
 NEAR = 1e-9
 
@@ -28,6 +28,7 @@ class Facts:
         self.scenario, self.bundle, self.summary = scenario, scenario.bundle(), result.summary
         self.updates, self.events, self.metrics = (result.tables[name] for name in ("updates", "events", "metrics"))
         self.replicas = not scenario.staged and self.bundle.exchange is None
+        self.pushes_last = self.bundle.program.kind in ("replica", "local_sgd")  # another computes after it has pushed
         self.times = self.updates["time_ns"].tolist()
         self.versions = self.updates["version"].tolist()
         self.outcomes = self.updates["outcome"].tolist()
@@ -57,7 +58,7 @@ def staleness(facts: Facts) -> None:
     begun: dict[tuple[int, int], int] = {}
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
-        if kind in (DOWNLOAD, COMPUTE, UPLOAD, QUEUE):
+        if kind in (DOWNLOAD, UPLOAD) or (kind == COMPUTE and facts.pushes_last):
             begun[worker, step] = min(start, begun.get((worker, step), start))
     columns = (facts.updates[name].tolist() for name in ("worker", "step", "read_version", "version", "staleness", "outcome"))
     for worker, step, read, version, stale, outcome in zip(*columns, strict=True):
@@ -77,7 +78,7 @@ def once(facts: Facts) -> None:
 def recalls(facts: Facts) -> None:
     """Work that the rule calls back is not finished, where it is for a push yet to come."""
     rule = facts.bundle.consistency
-    if not facts.replicas or Need.RECALLS not in rule.needs or facts.bundle.program.kind not in ("replica", "local_sgd"):
+    if not facts.replicas or Need.RECALLS not in rule.needs or not facts.pushes_last:
         return
     bound = 1 if rule.kind == "bsp" else rule.recall_after
     columns = (facts.events[name].tolist() for name in ("kind", "complete", "version", "end_ns", "worker", "step"))
