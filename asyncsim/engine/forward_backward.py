@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from asyncsim.engine.kernels import Kernel
+from asyncsim.engine.kernels import Kernel, flattened
 from asyncsim.messages import Future, Gradient
 
 if TYPE_CHECKING:
@@ -165,6 +165,6 @@ class Backward(Kernel):
             parts = torch.autograd.grad(output, wanted, signal if self.shrink == 1.0 else signal * self.shrink)
         if inner:
             parts, self.signals[self.key] = parts[:-1], parts[-1]
-        self.computed = Gradient(torch.cat([part.reshape(-1) for part in parts]), loss.detach(), forward.statistics)
+        self.computed = Gradient(flattened(parts), loss.detach(), forward.statistics)
         self.forward = self.upper = self.late = self.future = None
         return self.computed

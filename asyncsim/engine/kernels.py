@@ -3,11 +3,13 @@ together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch._utils import _flatten_dense_tensors
 
 from asyncsim.messages import Gradient
 
@@ -84,9 +86,19 @@ def batch_gradient(task: Task, params: Tensor, inputs: Tensor, targets: Tensor) 
     """The gradient of the mean loss of a given batch."""
     task.bind(params)
     loss = task.loss(task.module(inputs), targets)
-    parts = torch.autograd.grad(loss, task.parameters)
-    flat = torch.cat([part.reshape(-1) for part in parts])
-    return Gradient(flat, loss.detach(), task.read_statistics())
+    parts = torch.autograd.grad(loss, task.parameters, None if loss.ndim else _one(loss.dtype, loss.device))
+    return Gradient(flattened(parts), loss.detach(), task.read_statistics())
+
+
+@lru_cache(maxsize=8)
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The gradient of a loss with respect to itself. PyTorch would make one in every call."""
+    return torch.ones((), dtype=dtype, device=device)
+
+
+def flattened(parts: Sequence[Tensor]) -> Tensor:
+    """The elements of all ``parts`` in order, in a new vector of shape ``(P,)``."""
+    return _flatten_dense_tensors(parts) if len(parts) > 1 else parts[0].flatten().clone()
 
 
 def union_gradient(task: Task, params: Tensor, members: list[tuple[int, int]], most: int = 1024) -> Gradient:
