@@ -28,7 +28,7 @@ class Facts:
         self.scenario, self.bundle, self.summary = scenario, scenario.bundle(), result.summary
         self.updates, self.events, self.metrics = (result.tables[name] for name in ("updates", "events", "metrics"))
         self.replicas = not scenario.staged and self.bundle.exchange is None
-        self.pushes_last = self.bundle.program.kind in ("replica", "local_sgd")  # another computes after it has pushed
+        self.pushes_last = self.bundle.program.kind != "elastic"  # which computes after it has pushed
         self.times = self.updates["time_ns"].tolist()
         self.versions = self.updates["version"].tolist()
         self.outcomes = self.updates["outcome"].tolist()
@@ -58,7 +58,7 @@ def staleness(facts: Facts) -> None:
     begun: dict[tuple[int, int], int] = {}
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
-        if kind in (DOWNLOAD, UPLOAD) or (kind == COMPUTE and facts.pushes_last):
+        if kind in (DOWNLOAD, COMPUTE if facts.pushes_last else UPLOAD):
             begun[worker, step] = min(start, begun.get((worker, step), start))
     columns = (facts.updates[name].tolist() for name in ("worker", "step", "read_version", "version", "staleness", "outcome"))
     for worker, step, read, version, stale, outcome in zip(*columns, strict=True):
