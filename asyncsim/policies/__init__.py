@@ -10,6 +10,7 @@ from asyncsim.policies.accumulate import Accumulate
 from asyncsim.policies.chain import Policy, PolicyState
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
+from asyncsim.policies.gaussian_noise import GaussianNoise
 from asyncsim.policies.momentum import HeavyBall, Moments, Velocity
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
@@ -28,6 +29,7 @@ __all__ = [
     "Clip",
     "DataWeights",
     "DropStale",
+    "GaussianNoise",
     "HeavyBall",
     "Message",
     "Moments",

@@ -80,6 +80,11 @@ class Transform(Spec):
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those of its forward pass."""
         return params
 
+    def totals(self, updates: int) -> dict[str, float]:
+        """Numbers for the summary of a run with so many updates that follow from the settings of this transform alone, by
+        name."""
+        return {}
+
     def settle(self, state: Any, server: ServerView) -> Push | None:
         """Called when a worker has left for good, and at the time that ``closes`` gave: the push that a buffer passes on
         because of that, or None."""

@@ -31,6 +31,8 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
         values |= time_shares(recorder.events.arrays(), server.num_workers, sim.env.now)
     events, updates = (table.arrays() if table.keep else None for table in (recorder.events, recorder.updates))
     values |= stage_summary(events, updates, manifest, server.num_workers, values["time"])
+    for transform in scenario.bundle().transforms:
+        values |= transform.totals(server.updates)
     return rounded(values | {"wall_seconds": wall_seconds})
 
 

@@ -7,6 +7,7 @@ from asyncsim.theory.lambert import lambert_w
 from asyncsim.theory.mean_square import stable_step, stationary_variance
 from asyncsim.theory.memory_staleness import MemoryStaleness, memory_period, memory_staleness
 from asyncsim.theory.memoryless_workers import memoryless_limit, memoryless_rate, memoryless_variance
+from asyncsim.theory.momentum_weights import full_weights, light_weights, momentum_row
 from asyncsim.theory.paths import mean_path, noise_path
 from asyncsim.theory.random_delay import random_delay_limit, random_delay_rate
 from asyncsim.theory.recurrences import constant_staleness_limit, critical_step, mean_limit, spectral_radius, update_rate
@@ -36,11 +37,13 @@ __all__ = [
     "delay_rate",
     "delay_variance",
     "fleet_rate",
+    "full_weights",
     "gamma_fastest",
     "gamma_limit",
     "gamma_rate",
     "gamma_staleness",
     "lambert_w",
+    "light_weights",
     "m_synchronous_time",
     "mean_limit",
     "mean_path",
@@ -50,6 +53,7 @@ __all__ = [
     "memoryless_rate",
     "memoryless_staleness",
     "memoryless_variance",
+    "momentum_row",
     "most_workers",
     "noise_path",
     "optimal_time",

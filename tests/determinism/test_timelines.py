@@ -36,7 +36,7 @@ OTHERS = {
     "ad_psgd": {}, "sgp": {"lag": 1}, "delay_adaptive": {"rule": "koloskova", "after": 3, "drop": True},
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
-    "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2},
+    "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "momentum_approximation": {"local_steps": 2, "buffer": 3},
 }  # fmt: skip
 
 

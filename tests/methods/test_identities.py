@@ -101,7 +101,7 @@ ALONE = {
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
-ELSEWHERE |= {"qsgd", "easgd", "eamsgd"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation"}
 """Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 
@@ -338,7 +338,8 @@ EVERY = [
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
-        "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd")),
+        "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
+        "momentum_approximation")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -346,7 +347,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs"))
+                                                   "heloco", "dgc", "dgs", "momentum_approximation"))
 ]
 
 

@@ -133,8 +133,9 @@ def test_a_run_that_reaches_its_target_before_it_would_get_stuck():
     """A plan does not know of the target, and finds that the server comes to nothing: engines that compute ahead may not refuse
     what the others run."""
     cluster = {"workers": 3, "server": {"faults": {"up": 1.0, "down": 1.0}, "checkpoint": "4s"}}
-    runs = [asyncsim.simulate(scenario(cluster=cluster, method="ringmaster", engine=engine, run={
-        "updates": 15, "target": {"metric": "test_accuracy", "at_least": 0.0}})) for engine in ("serial", "threaded")]  # fmt: skip
+    length = {"updates": 15, "target": {"metric": "test_accuracy", "at_least": 0.0}}
+    runs = [asyncsim.simulate(scenario(cluster=cluster, method="ringmaster", engine=engine, run=length))
+            for engine in ("serial", "threaded")]  # fmt: skip
     assert runs[0].fingerprints == runs[1].fingerprints
     with pytest.raises(UserError, match="deadlock"):
         asyncsim.plan(scenario(cluster=cluster, method="ringmaster", run={"updates": 15}))

@@ -252,7 +252,8 @@ def test_fadas_without_a_late_push_is_fedamsgrad(make):
 
 
 @pytest.mark.parametrize(
-    "name", ["delayed_nesterov", "smega2", "momentum_look_ahead", "ormo", "fadas", "heloco", "dana_slim", "dana_dc"]
+    "name", ["delayed_nesterov", "smega2", "momentum_look_ahead", "ormo", "fadas", "heloco", "dana_slim", "dana_dc",
+             "momentum_approximation"]
 )
 def test_another_momentum_is_refused(make, name):
     """Each has the one momentum that it takes from ``sgd``."""

@@ -53,6 +53,8 @@ POLICIES: dict[str, list[Row]] = {
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
+    # It adds noise, whatever the staleness.
+    "gaussian_noise": [Row({"norm": 100, "multiplier": 0.01}, identity=False)],
     # It buffers; a buffer of one cuts the rate only where that is above 1 / tau.
     "late_groups": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False)],
     # It sends some entries only, whatever the staleness, unless it sends all.
@@ -77,6 +79,8 @@ POLICIES: dict[str, list[Row]] = {
 OPTIMIZERS: dict[str, list[Row]] = {
     "adam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
+    "approximate_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "form": "full", "history": 3}),
+                             Row({"momentum": 0.0})],
     "averaged_look_ahead": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "keep": "look_ahead"}),
                             Row({"momentum": 0.0})],
     "cyclic_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "estimate": "naive", "cycle": 2}),
@@ -294,8 +298,8 @@ def test_a_gradient_is_over_when_it_has_been_applied(chain):
 
 
 def test_state_can_be_written_to_disk(chain):
-    """A checkpoint holds states, dictionaries, lists, tensors, numbers and None. The one exception are pushes that wait in a
-    buffer: their own fields must be such things, and their gradient a future."""
+    """A checkpoint holds states, dictionaries, lists, tuples, tensors, numbers and None. The one exception are pushes that wait
+    in a buffer: their own fields must be such things, and their gradient a future."""
     server = toy(chain)
     for worker, gradient in list(zip(ORDER, arrivals(6, len(ORDER)), strict=True))[:7]:
         server.arrive(worker, gradient)
@@ -311,11 +315,11 @@ def _check(value: Any, where: str) -> None:
         for key, item in value.items():
             assert isinstance(key, str | int), f"{where}: key {key!r}"
             _check(item, f"{where}[{key!r}]")
-    elif isinstance(value, list):
+    elif type(value) in (list, tuple):
         for index, item in enumerate(value):
             _check(item, f"{where}[{index}]")
     elif type(value) is Push:
-        for name in ("worker", "step", "staleness", "time", "samples", "penalty", "replaced"):
+        for name in ("worker", "step", "staleness", "time", "samples", "penalty", "replaced", "merged"):
             _check(getattr(value, name), f"{where}.{name}")
     else:
         assert value is None or type(value) in (int, float, str, bool, Tensor), f"{where}: {type(value).__name__}"
