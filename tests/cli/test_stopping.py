@@ -223,7 +223,8 @@ def test_a_pool_ends_with_its_parent(tmp_path, start, number):
 DEADLY = """
 import os
 import numpy as np
-from asyncsim import Delay, delays, load_study
+from asyncsim import Delay, load_study
+from asyncsim.registries import delays
 from asyncsim.sweep import Executor, simulate_sweep
 
 @delays.register("deadly")
