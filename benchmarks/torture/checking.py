@@ -189,7 +189,7 @@ def lively(subject: Subject) -> None:
     attempt("plan of a longer run", lambda: asyncsim.plan(longer))
 
 
-DATA = re.compile("training samples|samples are more than")
+DATA = re.compile("training samples|samples are more than|the privacy that is told")
 """In a refusal that only a run can come to."""
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
