@@ -261,6 +261,16 @@ class ServerView(Protocol):
         """
         ...
 
+    @property
+    def waiting(self) -> list[Push]:
+        """The pushes that transforms keep until others have come, in the order of their arrival."""
+        ...
+
+    def rate_ahead(self, updates: int, pushes: int) -> float:
+        """The learning rate of the update that is ``updates`` from now (1: the next), when ``pushes`` more will have come. A
+        schedule that goes by virtual time is asked at the time of the last update."""
+        ...
+
     def data_weight(self, worker: int) -> float:
         """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
         ...
