@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
+from asyncsim.needs import Need
 from asyncsim.policies.momentum import HeavyBall, Velocity
-from asyncsim.policies.step_rule import optimizers
+from asyncsim.policies.step_rule import StepRule, optimizers
+from asyncsim.registry import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,3 +73,51 @@ class WeightPrediction(HeavyBall):
         if not steps or not self.momentum or state.velocity is None:
             return params
         return params.add(state.velocity, alpha=-steps * server.lr)
+
+
+class AheadSettings(Spec):
+    """The fields of step rules that take steps ahead without gradients, and of methods that hold one.
+
+    - ``predict``: ``msnag``, as many steps as there are updates among the batches in flight, or ``aggmsnag``, the first of them
+      with the gradient that has been accumulated so far.
+    - ``scheduler_aware``: by the learning rates that the schedule will have; otherwise by that of the next update.
+    - ``step_every``: backward passes an update.
+    """
+
+    predict: Literal["none", "msnag", "aggmsnag"] = "none"
+    scheduler_aware: bool = False
+    step_every: int = Field(default=1, ge=1)
+
+
+class StepsAhead(AheadSettings, StepRule):
+    """A step rule whose workers may be handed the parameters some steps ahead, in the order one forward, one backward."""
+
+    @property
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
+        """Between two updates the prediction moves with every gradient that is accumulated."""
+        return Need.WORKER_VIEW if self.predict != "none" and self.step_every > 1 else Need.NOTHING
+
+    def rates(self, server: ServerView, worker: int) -> list[float]:
+        """The learning rates of the steps to look ahead: those among the batches that the worker has in flight in a full
+        pipeline; none before the first gradient."""
+        waiting = server.waiting
+        if not server.version and not waiting:
+            return []
+        every, lag = self.step_every, server.num_stages - 1 - server.stage
+        done = sum(push.worker == worker for push in waiting) if every > 1 else 0
+        steps = (done + lag) // every
+        if self.scheduler_aware:
+            return [server.rate_ahead(step, step * every - done) for step in range(1, steps + 1)]
+        return [server.rate_ahead(1, every - done)] * steps
+
+    def partial(self, server: ServerView, worker: int) -> Tensor | None:
+        """What the worker's gradients since the last update add to the next one's mean, shape ``(P,)``; None if there are none,
+        or the prediction leaves them out."""
+        if self.predict != "aggmsnag" or self.step_every == 1:
+            return None
+        total: Tensor | None = None
+        for push in server.waiting:
+            if push.worker == worker and push.payload is not None:
+                share = push.gradient / self.step_every
+                total = share if total is None else total.add_(share)
+        return total

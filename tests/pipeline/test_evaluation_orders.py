@@ -43,6 +43,9 @@ CASES: dict[str, dict[str, Any]] = {
     "pipedream_2bw": {"method": "pipedream_2bw"},
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", **MOMENTUM},
+    "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},
+    "ftpipe, accumulated": {
+        "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3, "recompute": True}, **MOMENTUM},
     "nesterov_pipeline": {"method": "nesterov_pipeline", **MOMENTUM},
     "decoupled_data_parallel": {"method": "decoupled_data_parallel", **GROUPS},
     "asynchronous groups, replayed": {"method": {"kind": "features_replay", "sharing": "asynchronous"}, **GROUPS},

@@ -40,6 +40,9 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "spectrain, predicting once": {"method": {"kind": "spectrain", "horizon": "1f1b"}, **MOMENTUM},
+    "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},
+    "ftpipe, accumulated": {
+        "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3}, **MOMENTUM},
     "nesterov_pipeline": {"method": "nesterov_pipeline", **MOMENTUM},
     "decoupled_data_parallel": {"method": "decoupled_data_parallel", "cluster": {"workers": 6}},
     "asynchronous groups, replayed": {
