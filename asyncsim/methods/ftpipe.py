@@ -5,7 +5,7 @@
     prediction:   forward passes are handed the parameters after n steps without gradients
                   n: updates until the gradient arrives, the steps among the batches in flight
 
-A. Eliad, I. Hakimi, A. De Jagger, M. Silberstein, A. Schuster, "FTPipe", USENIX ATC 2021. The rules are those of the public code
+Eliad, Hakimi, De Jagger, Silberstein, Schuster, "FTPipe", USENIX ATC 2021. The rules are those of the public code
 saareliad/FTPipe; of the paper only the abstract was at hand. Equations: `asyncsim.methods.ftpipe_sgd`, `ftpipe_adam`.
 
 Order: a ``stash`` holds what the forward pass was handed, a prediction included. The backward pass uses it, and with

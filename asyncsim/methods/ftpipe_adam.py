@@ -9,7 +9,7 @@
     msnag:     for s = 1..n:  theta <- theta * (1 - a) - lr / (1 - beta1^(t+s)) * beta1^s m / (sqrt(v / (1 - beta2^(t+s))) + eps)
     aggmsnag:  the same, and m and v of the first step have the gradient accumulated so far
 
-A. Eliad et al., "FTPipe", USENIX ATC 2021, by its public code saareliad/FTPipe: see `asyncsim.methods.ftpipe`.
+Eliad et al., "FTPipe", USENIX ATC 2021, by its public code saareliad/FTPipe: see `asyncsim.methods.ftpipe`.
 
 Order: ``G`` is computed with the ``E`` that the gradient finds, and ``E`` takes in the update just made, also where nothing is
 divided. ``E`` is not corrected for its start at zero, so the first steps count as longer gaps than they are.

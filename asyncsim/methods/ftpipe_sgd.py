@@ -9,7 +9,7 @@
     msnag:     theta - lr * (momentum + ... + momentum^n) * v
     aggmsnag:  n steps of the rule, weight decay included, the first with the gradient accumulated so far
 
-A. Eliad et al., "FTPipe", USENIX ATC 2021, by its public code saareliad/FTPipe: see `asyncsim.methods.ftpipe`.
+Eliad et al., "FTPipe", USENIX ATC 2021, by its public code saareliad/FTPipe: see `asyncsim.methods.ftpipe`.
 
 Order: ``B`` takes in ``u`` at every gradient, also where nothing is divided, before ``G`` is computed.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -33,6 +34,13 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
     return horizon, 0
 
 
+@dataclass(slots=True)
+class LastMove(Velocity):
+    """The momentum buffer, and what the last update added to the parameters, shape ``(P,)``; None where nobody asks for it."""
+
+    move: Tensor | None = None
+
+
 @optimizers.register("weight_prediction")
 class WeightPrediction(HeavyBall):
     """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
@@ -52,25 +60,40 @@ class WeightPrediction(HeavyBall):
     a number            that many updates                   by hand
     ==================  ==================================  ============================================================
 
+    ``form: weights`` takes the last movement of the parameters for the velocity, ``theta + s * (theta_t - theta_(t-1))`` (Kosson
+    et al., LWPw): the same where the update is ``lr * v`` at a rate that stays, not with spike compensation.
+
     ``spectrain`` predicts the parameters of the backward pass too, ``floor(r / 2)`` updates ahead: it wants a stage program with
     ``backward: current``. The others predict once, and a ``stashed`` backward pass uses the forward pass's prediction.
-    Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
+    Without momentum the form ``velocity`` predicts nothing. Exact for a constant gradient once the velocity is steady.
     """
 
     horizon: Horizon = "1f1b"
+    form: Literal["velocity", "weights"] = "velocity"
 
-    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
+    def init(self, params: Tensor | None, num_workers: int) -> LastMove:
+        return LastMove()
+
+    def direction(self, push: Push, state: LastMove, server: ServerView) -> Tensor:
+        direction = super().direction(push, state, server)
+        if self.form == "weights":
+            state.move = direction * -server.lr
+        return direction
+
+    def momentum_step(self, d: Tensor, push: Push, state: LastMove, server: ServerView) -> Tensor:
         return state.accumulate(self.momentum, d)
 
-    def view(self, params: Tensor, state: Velocity, server: ServerView, worker: int) -> Tensor:
+    def view(self, params: Tensor, state: LastMove, server: ServerView, worker: int) -> Tensor:
         return self._predicted(params, state, server, late=False)
 
-    def late_view(self, params: Tensor, state: Velocity, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: LastMove, server: ServerView) -> Tensor:
         return self._predicted(params, state, server, late=True)
 
-    def _predicted(self, params: Tensor, state: Velocity, server: ServerView, late: bool) -> Tensor:
+    def _predicted(self, params: Tensor, state: LastMove, server: ServerView, late: bool) -> Tensor:
         steps = ahead(self.horizon, server.stage, server.num_stages)[late]
-        if not steps or not self.momentum or state.velocity is None:
+        if self.form == "weights" and steps and state.move is not None:
+            return params.add(state.move, alpha=steps)
+        if not steps or self.form == "weights" or not self.momentum or state.velocity is None:
             return params
         return params.add(state.velocity, alpha=-steps * server.lr)
 

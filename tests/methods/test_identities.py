@@ -93,7 +93,8 @@ ALONE = {
     "ringmaster/stops": {"threshold": 1, "stops": True},
     "fdg": {}, "fdg/forward_first": {"update_first": False}, "fdg/current": {"backward_weights": "current", "beta": 0.5},
     "adl": {"accumulate": 1}, "ddg": {}, "features_replay": {}, "pipedream": {}, "pipedream/sync": {"vertical_sync": True},
-    "pipemare": {}, "spectrain": {}, "ftpipe": {}, "bp": {}, "gpipe": {"micro_batches": 1},
+    "pipemare": {}, "spectrain": {}, "ftpipe": {}, "pipeoptim": {}, "pipelined_backprop": {}, "bp": {},
+    "gpipe": {"micro_batches": 1},
     "gpipe/interleaved": {"micro_batches": 1, "interleaved": True},
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
@@ -337,6 +338,7 @@ EVERY = [
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "ftpipe", "gpipe", "bp", "nesterov_pipeline",
+        "pipeoptim", "pipelined_backprop",
         "decoupled_data_parallel", "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc",
         "smega2", "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd",
         "eamsgd")),
@@ -347,7 +349,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs"))
+                                                   "heloco", "dgc", "dgs", "pipelined"))
 ]
 
 

@@ -43,6 +43,8 @@ CASES: dict[str, dict[str, Any]] = {
     "pipedream_2bw": {"method": "pipedream_2bw"},
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", **MOMENTUM},
+    "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
+    "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},
     "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},
     "ftpipe, accumulated": {
         "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3, "recompute": True}, **MOMENTUM},

@@ -77,6 +77,7 @@ POLICIES: dict[str, list[Row]] = {
 OPTIMIZERS: dict[str, list[Row]] = {
     "adam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
              Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
+    "adam_prediction": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True, "horizon": 2})],
     "averaged_look_ahead": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "keep": "look_ahead"}),
                             Row({"momentum": 0.0})],
     "cyclic_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "estimate": "naive", "cycle": 2}),
@@ -100,7 +101,8 @@ OPTIMIZERS: dict[str, list[Row]] = {
     "spike_compensation": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "delay": 3, "horizon": 3}),
                            Row({"momentum": 0.0})],
     "weight_prediction": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "horizon": "spectrain_v2"}),
-                          Row({"lr": 0.05, "horizon": 2.5}), Row({"momentum": 0.0, "horizon": 2})],
+                          Row({"lr": 0.05, "horizon": 2.5}),
+                          Row({"lr": 0.05, "horizon": 2, "form": "weights"}), Row({"momentum": 0.0, "horizon": 2})],
     "worker_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "look_ahead": False}), Row({"momentum": 0.0})],
 }  # fmt: skip
 

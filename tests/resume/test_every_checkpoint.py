@@ -40,6 +40,8 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "spectrain, predicting once": {"method": {"kind": "spectrain", "horizon": "1f1b"}, **MOMENTUM},
+    "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
+    "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},
     "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},
     "ftpipe, accumulated": {
         "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3}, **MOMENTUM},
