@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pipedream, vertical sync": {"method": {"kind": "pipedream", "vertical_sync": True}},
     "pipedream_2bw": {"method": "pipedream_2bw"},
     "pipemare": {"method": "pipemare"},
+    "pipemare, warmed up": {"method": {"kind": "pipemare", "warmup": 5}},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
     "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},

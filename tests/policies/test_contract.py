@@ -64,7 +64,7 @@ POLICIES: dict[str, list[Row]] = {
     "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
     # It rounds at random, whatever the staleness.
     "qsgd": [Row({}, identity=False), Row({"levels": 1, "bucket": 4, "norm": "max"}, identity=False)],
-    "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
+    "rescheduling": [Row({}, numeric=False), Row({"updates": 40, "after": 1}, numeric=False)],
     "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
     # It changes what workers are handed, never a push.
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],

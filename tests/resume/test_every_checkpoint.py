@@ -38,6 +38,7 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipedream, vertical sync": {"method": {"kind": "pipedream", "vertical_sync": True}},
     "pipedream_2bw": {"method": "pipedream_2bw"},
     "pipemare": {"method": "pipemare"},
+    "pipemare, warmed up": {"method": {"kind": "pipemare", "warmup": 5}},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "spectrain, predicting once": {"method": {"kind": "spectrain", "horizon": "1f1b"}, **MOMENTUM},
     "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
