@@ -232,6 +232,7 @@ class ServerView(Protocol):
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+    shapes: tuple[tuple[int, ...], ...]  # of each of them
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int

@@ -25,7 +25,7 @@ STEADY = {
     "delay_adaptive": {}, "adadelay": {}, "dana_slim": {}, "dana_dc": {}, "smega2": {}, "ormo": {},
     **{kind: {"sharing": "asynchronous"} for kind in
        ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "ftpipe", "bp", "nesterov_pipeline", "pipeoptim",
-        "pipelined_backprop")},
+        "pipelined_backprop", "basis_rotation")},
 }  # fmt: skip
 """Methods where nobody waits, every push is an update, and a round is one batch."""
 

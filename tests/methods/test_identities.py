@@ -102,7 +102,7 @@ ALONE = {
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
-ELSEWHERE |= {"qsgd", "easgd", "eamsgd"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "basis_rotation"}
 """Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 
@@ -338,7 +338,7 @@ EVERY = [
         "asgd", "custom", "staleness_aware", "gap_aware", "dana", "dana_gap_aware", "dc_asgd", "ssp", "bsp", "rennala",
         "ringmaster", "softsync", "backup_workers", "local_sgd", "fedbuff", "fedasync", "fdg", "adl", "ddg", "features_replay",
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "ftpipe", "gpipe", "bp", "nesterov_pipeline",
-        "pipeoptim", "pipelined_backprop",
+        "pipeoptim", "pipelined_backprop", "basis_rotation",
         "decoupled_data_parallel", "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc",
         "smega2", "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd",
         "eamsgd")),
@@ -349,7 +349,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs", "pipelined"))
+                                                   "heloco", "dgc", "dgs", "pipelined", "basis"))
 ]
 
 

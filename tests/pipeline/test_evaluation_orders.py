@@ -44,6 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pipemare": {"method": "pipemare"},
     "pipemare, warmed up": {"method": {"kind": "pipemare", "warmup": 5}},
     "spectrain": {"method": "spectrain", **MOMENTUM},
+    "basis_rotation": {"method": {"kind": "basis_rotation", "refresh": 3}, "optimizer": "basis_rotation"},
     "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
     "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},
     "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},

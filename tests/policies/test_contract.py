@@ -80,6 +80,8 @@ OPTIMIZERS: dict[str, list[Row]] = {
     "adam_prediction": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True, "horizon": 2})],
     "averaged_look_ahead": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "keep": "look_ahead"}),
                             Row({"momentum": 0.0})],
+    "basis_rotation": [Row({"lr": 0.05}), Row({"lr": 0.05, "refresh": 2, "weight_decay": 0.25, "sides": "left"}),
+                       Row({"lr": 0.05, "refresh": 1, "largest": 2})],
     "cyclic_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "estimate": "naive", "cycle": 2}),
                         Row({"momentum": 0.0})],
     "delayed_nesterov": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "period": 2, "c": 0.25}),
@@ -182,7 +184,8 @@ def chain(request: pytest.FixtureRequest) -> tuple[tuple[Transform, ...], Any]:
 
 def toy(chain: tuple[tuple[Transform, ...], Any], size: int = 6, dtype: torch.dtype = torch.float64) -> Toy:
     start = torch.linspace(-1.0, 2.0, size, dtype=dtype)
-    return Toy(*chain, start, layers=(slice(0, size // 2), slice(size // 2, size)))
+    half = size // 2
+    return Toy(*chain, start, layers=(slice(0, half), slice(half, size)), shapes=((half,), (size - half, 1)))
 
 
 def drive(server: Toy, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:

@@ -41,6 +41,7 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipemare, warmed up": {"method": {"kind": "pipemare", "warmup": 5}},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "spectrain, predicting once": {"method": {"kind": "spectrain", "horizon": "1f1b"}, **MOMENTUM},
+    "basis_rotation": {"method": {"kind": "basis_rotation", "refresh": 3}, "optimizer": "basis_rotation"},
     "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
     "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},
     "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},

@@ -36,6 +36,7 @@ FAMILIES = {
     "gap-aware shards": {"method": {"kind": "gap_aware", "program": {"kind": "stage", "order": "1f1b"}}},
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}},
+    "basis rotation": {"method": {"kind": "basis_rotation", "refresh": 3}, "optimizer": "basis_rotation"},
     "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
     "pipelined backprop": {
         "method": {"kind": "pipelined_backprop", "predict": "weights"}, "optimizer": {"kind": "sgd", "lr": 0.02, "momentum": 0.9}
