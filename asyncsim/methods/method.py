@@ -66,7 +66,7 @@ class Bundle(NamedTuple):
     @property
     def amplifies_rounding(self) -> bool:
         """Does a part say that runs on different engines, devices or builds part exponentially?"""
-        return any(transform.amplifies_rounding(self.step) for transform in self.transforms)
+        return self.step.amplifies_rounding or any(each.amplifies_rounding(self.step) for each in self.transforms)
 
 
 class Method(Spec):

@@ -23,6 +23,7 @@ class Parameters:
     ``numeric`` any more. ``statistics`` (B,) are the running ones of batch norm, where those are kept.
     """
 
+    shapes: tuple[tuple[int, ...], ...] = ()  # of each parameter tensor in the flat vector, in order
     streams: Streams  # of the run's seed, for what transforms draw
 
     def __init__(self, params: Tensor | None) -> None:

@@ -24,7 +24,8 @@ STEADY = {
     "dana_gap_aware": {}, "dc_asgd": {}, "ssp": {"bound": None}, "ringmaster": {"threshold": 100_000},
     "delay_adaptive": {}, "adadelay": {}, "dana_slim": {}, "dana_dc": {}, "smega2": {}, "ormo": {},
     **{kind: {"sharing": "asynchronous"} for kind in
-       ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "bp", "nesterov_pipeline")},
+       ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "ftpipe", "bp", "nesterov_pipeline", "pipeoptim",
+        "pipelined_backprop", "basis_rotation")},
 }  # fmt: skip
 """Methods where nobody waits, every push is an update, and a round is one batch."""
 

@@ -26,18 +26,23 @@ class View:
     lr: float = 0.1
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
     look: Tensor | None = field(default=None, repr=False)
     now: int = 0
     stage: int = 0
     num_stages: int = 1
     streams: Streams = field(default_factory=lambda: Streams(0), repr=False)
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
+    waiting: tuple[Push, ...] = ()
 
     def view(self, worker: int = 0) -> Tensor | None:
         return self.params if self.look is None else self.look
 
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
+
+    def rate_ahead(self, updates: int, pushes: int) -> float:
+        return self.lr
 
     def data_weight(self, worker: int) -> float:
         return (2.0, 0.5, 0.5)[worker % 3]

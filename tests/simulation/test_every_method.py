@@ -23,6 +23,8 @@ SETTINGS = {
     "heloco": {"local_steps": 2}, "diloco": {"local_steps": 2},
     "momentum_approximation": {"local_steps": 2, "buffer": 3, "clip": 1.0, "noise": 0.1},
 }  # fmt: skip
+STANDING_STILL = ("basis_rotation",)
+"""Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
 NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
 """Their groups go through numbered batches together, or hold the parameters, so nobody can join in the middle: refused."""
@@ -113,7 +115,7 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
     assert run.summary["gradients_computed"] <= (run.updates["outcome"] != "dropped").sum()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", [each for each in METHODS if each["kind"] not in STANDING_STILL], ids=name)
 def test_divergence_is_a_result(make, method):
     """A learning rate of 1e30: the first or second update is not finite any more, in whatever way the method scales gradients. No
     error, nothing more is computed, the timeline is the plan's, and metrics are NaN from there on."""
