@@ -188,6 +188,8 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         if self.uplink is not None:
             push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
+        if noted is not None:
+            noted |= self.progress.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
