@@ -77,9 +77,9 @@ def once(facts: Facts) -> None:
 def recalls(facts: Facts) -> None:
     """Work that the rule calls back is not finished."""
     rule = facts.bundle.consistency
-    if not facts.replicas or Need.RECALLS not in rule.needs:
+    bound = 1 if rule.kind == "bsp" else getattr(rule, "recall_after", None)  # another rule's bound may change on the way
+    if not facts.replicas or Need.RECALLS not in rule.needs or bound is None:
         return
-    bound = 1 if rule.kind == "bsp" else rule.recall_after
     columns = (facts.events[name].tolist() for name in ("kind", "complete", "version", "end_ns", "worker", "step"))
     for kind, complete, version, end, worker, step in zip(*columns, strict=True):
         if kind == COMPUTE and complete and facts.least(end) - version >= bound:
@@ -98,7 +98,7 @@ def drops(facts: Facts) -> None:
 
 def buffers(facts: Facts) -> None:
     """Every push that is kept is in one update, in a buffer at the end, or lost with the server."""
-    chain = [transform for transform in facts.bundle.transforms if Need.MEANS in transform.needs]
+    chain = [transform for transform in facts.bundle.transforms if Need.BUFFERS in transform.needs]
     known = all(t.kind == "accumulate" and Need.CLOSES not in t.needs for t in chain) and len(chain) <= 1
     if not facts.replicas or not known or (chain and (chain[0].count is None or chain[0].members)):
         return

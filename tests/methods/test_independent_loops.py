@@ -71,6 +71,10 @@ class Fleet:
 
     def gradient(self, params: Tensor, worker: int, step: int) -> Tensor:
         """Of the mean cross-entropy of the batch, by autograd on the task's module."""
+        return self.loss_and_gradient(params, worker, step)[1]
+
+    def loss_and_gradient(self, params: Tensor, worker: int, step: int) -> tuple[float, Tensor]:
+        """The mean cross-entropy of the batch, and its gradient."""
         inputs, targets = self.task.batch(worker, step)
         pieces = params.clone().requires_grad_()
         sizes = [parameter.numel() for _, parameter in self.layers]
@@ -78,9 +82,9 @@ class Fleet:
             name: piece.reshape(parameter.shape)
             for (name, parameter), piece in zip(self.layers, pieces.split(sizes), strict=True)
         }
-        outputs = torch.func.functional_call(self.task.module, named, (inputs,))
-        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(outputs, targets), pieces)
-        return gradient
+        loss = torch.nn.functional.cross_entropy(torch.func.functional_call(self.task.module, named, (inputs,)), targets)
+        (gradient,) = torch.autograd.grad(loss, pieces)
+        return loss.item(), gradient
 
     def local_model(self, start: Tensor, worker: int, round_: int, steps: int, lr: float, momentum: float) -> Tensor:
         """What a worker comes to after ``steps`` SGD steps of its own from ``start``, its momentum starting at 0."""

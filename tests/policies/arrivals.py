@@ -56,11 +56,19 @@ def future(gradient: Tensor, by: SerialEngine | None = None) -> Future:
     return (by or engine()).submit(lambda *_: Gradient(known.clone(), known.new_zeros(()), None), known, 0, 0)
 
 
+class Anything(dict[str, float]):
+    """Takes notes of whatever name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
 def push(
     gradient: Tensor | None, snapshot: Tensor | None, staleness: int = 0, worker: int = 0, by: SerialEngine | None = None
 ) -> Push:
     read = Snapshot(snapshot, 0, 0, 1.0)
-    return Push(worker, 0, read, staleness, 0, 1, None if gradient is None else future(gradient, by))
+    payload = None if gradient is None else future(gradient, by)
+    return Push(worker, 0, read, staleness, 0, 1, payload, noted=Anything())
 
 
 class Toy:
