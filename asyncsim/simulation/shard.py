@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "_view", "_updated", "_unchecked", "saved", "lost_pushes",
+    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
 """The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
 SAVED = ("params", "statistics", "samples", "lr_max")
@@ -80,7 +80,7 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         self.stage = stage
         self.num_stages = num_stages
         self.now = 0  # of the arrival or settlement that is looked at
-        self.pushes = 0
+        self.reads = self.pushes = 0
         self.samples = 0
         self.lr = policy.step.lr
         self.lr_max = 0.0
@@ -151,19 +151,20 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
+        order, self.reads = self.reads, self.reads + 1
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
             view = self.view(member)
             if self.policy.worker_view and view is not None and self.numeric:
                 self.policy.handed(view, self, member)
-            return Snapshot(view, self.version, now, factor)
+            return Snapshot(view, self.version, now, factor, order)
         if not 0 < self.version - version <= len(self.older):
             raise UserError(
                 f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
                 f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
                 "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
-        return Snapshot(self.older[version - self.version], version, now, factor)
+        return Snapshot(self.older[version - self.version], version, now, factor, order)
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
@@ -291,9 +292,7 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         lr = self.policy.step.lr
         if self._varies:
             lr *= self._factor(self.version + 1, self.samples + samples, now)
-        self.lr = lr
-        if lr > self.lr_max:
-            self.lr_max = lr
+        self.lr, self.lr_max = lr, max(self.lr_max, lr)
 
     def _factor(self, updates: int, samples: int, now: int) -> float:
         updates -= self.progress.undone

@@ -37,7 +37,7 @@ OTHERS = {
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2},
-    "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0},
+    "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},
 }  # fmt: skip
 
 

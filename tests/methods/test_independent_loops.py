@@ -51,18 +51,19 @@ class Fleet:
         self.handed = self.theta
         self.version = 0
 
-    def walk(self) -> Iterator[Arrival]:
+    def walk(self, stale: int = WORKERS) -> Iterator[Arrival]:
+        """The arrivals; one of them, at least, is staler than ``stale``."""
         reads, versions = [self.handed] * WORKERS, [0] * WORKERS
-        stale = 0
+        stalest = 0
         for row in self.result.updates.itertuples():
             assert versions[row.worker] == row.read_version
             tau = self.version - versions[row.worker]
-            stale = max(stale, tau)
+            stalest = max(stalest, tau)
             yield Arrival(row.worker, row.step, tau, reads[row.worker], LR * factor(self.version + 1))
             reads[row.worker], versions[row.worker] = self.handed, self.version
             assert self.version == row.version
         assert self.version == UPDATES
-        assert stale > WORKERS
+        assert stalest > stale
 
     def applied(self, theta: Tensor, handed: Tensor | None = None) -> None:
         self.version += 1

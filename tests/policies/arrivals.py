@@ -82,7 +82,8 @@ class Toy:
         self.server = View(
             start, num_workers=num_workers, members=num_workers, lr=step.lr, lr_max=step.lr, policy=self.policy, **view
         )  # fmt: skip
-        self.reads = [Snapshot(start, 0, 0, 1.0)] * num_workers
+        self.reads = [Snapshot(start, 0, 0, 1.0, order) for order in range(num_workers)]
+        self.asked = num_workers  # reads so far
         self.pushes: list[Push] = []
 
     def read(self, worker: int) -> None:
@@ -90,7 +91,8 @@ class Toy:
         self.server.look = self.policy.view(self.server.params, self.server, worker)
         if self.policy.worker_view:
             self.policy.handed(self.server.look, self.server, worker)
-        self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
+        self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0, self.asked)
+        self.asked += 1
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:
         """One push, and the update if there is one. Returns what came out of the chain."""
