@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class Verbs(SimulationView):
     """Read, compute, upload, push, in the order that a program gives them; ``Simulation`` has the parts that they act on."""
 
-    def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
+    def read(self, worker: Worker, version: int | None = None, again: bool = False) -> Generator[Any, Any, Snapshot]:
         """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
-        and carry it over the downlink."""
+        and carry it over the downlink; ``again``: the worker has this version still, and nothing travels."""
         admitted = self.admission.join(worker) if self.admission.asks else None
         if admitted is not None:
             self.spans.begin(worker, WAIT)
             yield admitted
             self.spans.end(worker)
-        if self.restarts is not None:
+        if self.restarts is not None and not again:
             yield from self.restarts.wait(worker)
         index = worker.index
         snapshot = self.server.read(index, self.env.now, version)
@@ -39,7 +39,7 @@ class Verbs(SimulationView):
         worker.version = snapshot.version
         observers = self.observers
         observers.read(worker, snapshot)
-        if self.transport.free and observers.sent is nobody:
+        if again or (self.transport.free and observers.sent is nobody):
             return snapshot
         nbytes = self.costs.message_bytes[worker.stage] or 0.0
         passage = self.transport.carry(worker, worker.step, DOWN, nbytes)

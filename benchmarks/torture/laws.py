@@ -55,6 +55,7 @@ def staleness(facts: Facts) -> None:
     if not facts.replicas:
         return
     begun: dict[tuple[int, int], int] = {}
+    older = Need.OLD_VERSIONS in facts.bundle.needs
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
         if kind in (DOWNLOAD, COMPUTE):
@@ -64,7 +65,7 @@ def staleness(facts: Facts) -> None:
         if stale != version - (outcome == APPLIED) - read:
             raise Finding("tables", "staleness is not the versions since the read", f"worker {worker}, step {step}")
         now = begun.get((worker, step))
-        if now is not None and not facts.least(now) <= read <= facts.most(now):
+        if now is not None and not (0 if older else facts.least(now)) <= read <= facts.most(now):
             raise Finding("tables", "a version was read that was not there", f"worker {worker}, step {step}: {read} at {now} ns")
 
 

@@ -17,7 +17,7 @@ METHODS = [
     {"kind": "local_sgd", "local_momentum": 0.5}, {"kind": "fedbuff"}, {"kind": "fedasync"}, {"kind": "rennala"},
     {"kind": "asgd", "before": [{"kind": "clip", "max_norm": 0.5}]}, {"kind": "dana_slim"}, {"kind": "smega2"}, {"kind": "ormo"},
     {"kind": "delayed_nesterov"}, {"kind": "momentum_look_ahead"}, {"kind": "heloco"}, {"kind": "fadas"},
-    {"kind": "abs"}, {"kind": "adasync"}, {"kind": "gba", "threshold": 0},
+    {"kind": "abs"}, {"kind": "adasync"}, {"kind": "gba", "threshold": 0}, {"kind": "ringleader"},
 ]  # fmt: skip
 
 

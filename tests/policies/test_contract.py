@@ -52,6 +52,8 @@ POLICIES: dict[str, list[Row]] = {
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "delay_threshold": [Row({"after": 1}, numeric=False), Row({"drop": True}, numeric=False)],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
+    # It buffers until it has a gradient of each, and applies means of them.
+    "gradient_table": [Row({}, identity=None, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
