@@ -54,6 +54,10 @@ class Progress(Protocol):
         """The smallest clock among the workers that are up."""
         ...
 
+    def fastest(self) -> int:
+        """The largest clock among the workers that are up."""
+        ...
+
     def delivered(self, worker: int) -> int:
         """The version on which the worker's last delivered push was computed; -1 before the first."""
         ...

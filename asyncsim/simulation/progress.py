@@ -92,6 +92,9 @@ class WorkerProgress:
     def slowest(self) -> int:
         return self._slowest
 
+    def fastest(self) -> int:
+        return max(self._up, default=self._slowest)
+
     def delivered(self, worker: int) -> int:
         return self._delivered[worker]
 
