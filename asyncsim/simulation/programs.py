@@ -27,6 +27,8 @@ class Program(Spec):
     """
 
     needs: ClassVar[Need] = Need.NOTHING
+    computes_at_once: ClassVar[bool] = True
+    """Is all that a round of a whole model computes one span of time, of as many draws as it has ``batches``?"""
 
     @property
     def num_micro_batches(self) -> int:

@@ -60,15 +60,20 @@ class Verbs(SimulationView):
             work.snapshot = snapshot
         return work
 
-    def compute(self, worker: Worker, seconds: float | Fraction, kind: int = COMPUTE) -> Generator[Any, Any, None]:
-        """Be busy for that many seconds of full speed."""
+    def compute(
+        self, worker: Worker, seconds: float | Fraction, kind: int = COMPUTE, limit: int | None = None
+    ) -> Generator[Any, Any, bool]:
+        """Be busy for that many seconds of full speed, but not longer than ``limit`` (ns). Returns whether it is done."""
         env = self.env
         start = env.now
         end = worker.finish(start, seconds)
+        done = limit is None or end - start <= limit
+        end = end if done else start + limit  # type: ignore[operator]  # there is one
         worker.activity, worker.since = kind, start
         yield env.timeout(end - start)
-        self.observers.span((kind, worker.index, worker.step, worker.version, start, end, True))
+        self.observers.span((kind, worker.index, worker.step, worker.version, start, end, done))
         worker.activity = IDLE
+        return done
 
     def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:
         """Be idle until something happens."""

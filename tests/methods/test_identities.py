@@ -98,7 +98,9 @@ ALONE = {
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
-    "gba": {"buffer": 1}, "dssp": {"least": 0}, "ringleader": {}, "adasync": {}, "adasync/staleness_aware": {"staleness_aware": True},
+    "gba": {"buffer": 1}, "dssp": {"least": 0}, "ringleader": {}, "adasync": {}, "mindflayer": {},
+    "mindflayer/limit": {"limit": "99s"},
+    "adasync/staleness_aware": {"staleness_aware": True},
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}

@@ -21,7 +21,7 @@ SETTINGS = {
     "fedasync": {"local_steps": 1}, "dana": {"compensate": 0.5}, "gpipe": {"micro_batches": 1}, "adl": {"accumulate": 2},
     "fadas": {"buffer": 3, "local_steps": 2}, "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2},
     "heloco": {"local_steps": 2}, "abs": {"k": 2, "weight": 0, "local_steps": 2}, "adasync": {"k": 2, "weight": 0},
-    "dssp": {"least": 0, "most": 3},
+    "dssp": {"least": 0, "most": 3}, "mindflayer": {"trials": 2, "limit": "900ms", "share": 0.5},
 }  # fmt: skip
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
 NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
