@@ -37,6 +37,10 @@ class Progress(Protocol):
         """The number of workers that have not stopped or left; one that has crashed will be back, and is a member."""
         ...
 
+    def present(self) -> list[int]:
+        """The workers that have not stopped or left, in their order."""
+        ...
+
     def note(self, name: str, value: float) -> None:
         """Record a number of the push that has arrived, in the rule's ``arrived``: the column ``name`` of the updates table,
         which the rule has declared in its ``notes``."""

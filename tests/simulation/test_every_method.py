@@ -29,6 +29,7 @@ NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
 METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
 METHODS += [{"kind": "ad_psgd", "form": "adapt_then_combine"}, {"kind": "sgp", "lag": 2}, {"kind": "sgp", "peers": 2}]
 METHODS += [{"kind": "abs", "weight": 0.1, "local_steps": 2}, {"kind": "adasync", "weight": 0.1, "staleness_aware": True}]
+METHODS += [{"kind": "fedbuff", "buffer": 3, "local_steps": 2, "concurrency": 2}]
 METHODS += [{"kind": "ad_psgd", "program": {"kind": "replica", "overlap": True}}]
 
 GAMMA = {"kind": "gamma_heterogeneous", "mean": 1.0}
@@ -94,7 +95,7 @@ def planned(scenario, run) -> asyncsim.Result:
 
 
 def name(method: dict) -> str:
-    told = ("cancel", "per", "form", "lag", "peers", "program", "weight")
+    told = ("cancel", "per", "form", "lag", "peers", "program", "weight", "concurrency")
     return "-".join([method["kind"], *(key for key in told if key in method)])
 
 
