@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ROUNDING = 1e-9
+"""How far above a whole number counts as that number: a loss that is constant but for rounding leaves it as it is."""
+
+
 @dataclass(slots=True)
 class GrowingGroup(Group):
     """The group, how many pushes complete it, the training loss at the start and now, and how many losses the start's is the mean
@@ -80,7 +84,7 @@ class AccumulateByLoss(Accumulate):
         if not (state.first > 0 and state.loss > 0):
             return state.count
         wanted = self.count * math.sqrt(state.first / state.loss)
-        return max(state.count, math.ceil(min(wanted, num_workers)))
+        return max(state.count, math.ceil(min(wanted, num_workers) - ROUNDING))
 
     def wanted(self, state: Group) -> int:
         assert isinstance(state, GrowingGroup)
