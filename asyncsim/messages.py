@@ -26,6 +26,7 @@ class Snapshot(NamedTuple):
     version: int  # updates the server had applied
     time: int  # virtual nanoseconds of the read
     lr_factor: float  # of the schedule, for programs that take steps of their own
+    order: int = 0  # how many reads the shard had answered before, whoever read
 
 
 class Gradient(NamedTuple):

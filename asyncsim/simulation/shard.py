@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "_view", "_updated", "_unchecked", "saved", "lost_pushes",
+    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
 """The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
 SAVED = ("params", "statistics", "samples", "lr_max")
@@ -74,7 +74,7 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
         self.stage = stage
         self.num_stages = num_stages
         self.now = 0  # of the arrival or settlement that is looked at
-        self.pushes = 0
+        self.reads = self.pushes = 0
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
@@ -142,19 +142,20 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
+        order, self.reads = self.reads, self.reads + 1
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
             view = self.view(member)
             if self.policy.worker_view and view is not None and self.numeric:
                 self.policy.handed(view, self, member)
-            return Snapshot(view, self.version, now, factor)
+            return Snapshot(view, self.version, now, factor, order)
         if not 0 < self.version - version <= len(self.older):
             raise UserError(
                 f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
                 f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
                 "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
-        return Snapshot(self.older[version - self.version], version, now, factor)
+        return Snapshot(self.older[version - self.version], version, now, factor, order)
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
@@ -179,6 +180,8 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
         if self.uplink is not None:
             push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
+        if noted is not None:
+            noted |= self.progress.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)

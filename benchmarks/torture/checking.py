@@ -135,6 +135,8 @@ def batched(subject: Subject) -> None:
     if one.result is None or other.result is None:
         return
     if one.result.fingerprints["timeline"] != other.result.fingerprints["timeline"]:
+        if double.bundle().decided_by_values:
+            return  # by numbers that agree only within rounding
         raise Finding("batched", "another timeline")
     mine, theirs = (each.result.updates["loss"].to_numpy()[:EARLY] for each in (one, other))
     known = ~(np.isnan(mine) | np.isnan(theirs))

@@ -39,6 +39,8 @@ OTHERS = {
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "momentum_approximation": {"local_steps": 2, "buffer": 3},
     "diloco": {"local_steps": 2},
+    "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},
+    "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
 }  # fmt: skip
 
 

@@ -99,10 +99,13 @@ ALONE = {
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
+    "gba": {"buffer": 1}, "dssp": {"least": 0}, "ringleader": {}, "adasync": {}, "mindflayer": {},
+    "mindflayer/limit": {"limit": "99s"},
+    "adasync/staleness_aware": {"staleness_aware": True},
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
-ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
 """Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 

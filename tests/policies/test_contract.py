@@ -26,11 +26,11 @@ from asyncsim.registries import optimizers, policies
 @dataclass(frozen=True)
 class Row:
     """Settings with the required fields filled. ``identity``: at staleness 0 on the current parameters it does nothing, and what
-    is stale is treated; None: nothing is said of either."""
+    is stale is treated; None: nothing is said of either. ``numeric`` None: it decides by numbers, and cannot be planned."""
 
     settings: dict[str, Any]
     identity: bool | None = True
-    numeric: bool = True
+    numeric: bool | None = True
 
 
 POLICIES: dict[str, list[Row]] = {
@@ -38,6 +38,8 @@ POLICIES: dict[str, list[Row]] = {
     "adadelay": [Row({}, identity=False, numeric=False), Row({"offset": 1.0}, identity=False, numeric=False)],
     # A buffer of several passes nothing on by itself; a buffer of one is the identity.
     "accumulate": [Row({"count": 2}, identity=False, numeric=False), Row({"count": 1}, numeric=False)],
+    "accumulate_by_loss": [Row({"count": 2, "weight": 0}, identity=False, numeric=False),
+                           Row({"count": 2}, identity=False, numeric=None)],
     # Clipping looks at the length alone: the identity for gradients within the bound.
     "clip": [Row({"max_norm": 1e6}), Row({"max_norm": 0.5}, identity=False)],
     # It looks at the worker's share of the data, never at staleness.
@@ -50,6 +52,8 @@ POLICIES: dict[str, list[Row]] = {
     "discrepancy_correction": [Row({}), Row({"delay": 2.5})],
     "delay_threshold": [Row({"after": 1}, numeric=False), Row({"drop": True}, numeric=False)],
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
+    # It buffers until it has a gradient of each, and applies means of them.
+    "gradient_table": [Row({}, identity=None, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
@@ -72,6 +76,9 @@ POLICIES: dict[str, list[Row]] = {
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
+    # It buffers, and looks at the order of the reads, not at staleness.
+    "token_buffer": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False),
+                     Row({"buffer": 2, "threshold": 0}, identity=None, numeric=False)],
     # A worker's momentum, which every push of it carries.
     "worker_nesterov": [Row({}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
 }  # fmt: skip
@@ -127,7 +134,7 @@ def own(registry: Any) -> dict[str, Any]:
 def told(cls: Any) -> Row:
     """The row of another package's plugin: its default settings, and of its kind what it has declared."""
     needs = cls().needs
-    return Row({}, identity=None, numeric=needs.numeric)
+    return Row({}, identity=None, numeric=None if needs.decides_by_values else needs.numeric)
 
 
 if OWNER != "asyncsim":
@@ -151,8 +158,8 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference",
-              "qsgd")  # fmt: skip
+    others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
+              "sparse_difference", "qsgd")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
@@ -163,7 +170,12 @@ def said(cases: list) -> list:
 
 def counting(cases: list) -> list:
     """Cases whose policy decides on counts alone."""
-    return [case for case in cases if case.values[0][1] is not None and not case.values[0][1].numeric]
+    return [case for case in cases if case.values[0][1] is not None and case.values[0][1].numeric is False]
+
+
+def planned(cases: list) -> list:
+    """Cases whose policy does not decide by numbers."""
+    return [case for case in cases if case.values[0][1] is None or case.values[0][1].numeric is not None]
 
 
 @pytest.fixture(params=rows(policies, POLICIES))
@@ -395,6 +407,7 @@ def test_stale_gradients_are_treated(policy):
         assert (torch.as_tensor(result.penalty) > 1.0).any() or not torch.equal(result.gradient, gradient)
 
 
+@pytest.mark.parametrize("policy", planned(rows(policies, POLICIES)), indirect=True)
 def test_numeric_policies_are_left_out_of_plans(policy):
     """Without tensors a numeric transform is passed by, and one that buffers or drops decides on counts alone: the verdicts of a
     timeline without gradients are those of the run with them."""
@@ -419,14 +432,15 @@ def test_numeric_policies_are_left_out_of_plans(policy):
 
 def test_what_a_policy_does_to_pushes_is_declared(policy):
     """Engines that compute ahead ask what is declared before the run: a policy that ever drops a push, or passes on a mean of
-    several, must declare it, and one that declares it must be seen to do it."""
-    transform, _ = policy
+    several, must declare it, and one that declares it must be seen to do it. (One that looks at every loss computes each.)"""
+    transform, row = policy
     server = toy(((transform,), SGD(lr=0.05)))
     results = [server.arrive(worker, gradient) for worker, gradient in zip(ORDER, arrivals(6, len(ORDER)), strict=True)]
     dropped = any(result is Verdict.DROPPED for result in results)
     averaged = any(isinstance(result, Push) and all(result is not each for each in server.pushes) for result in results)
     assert (Need.DROPS in transform.needs) is dropped
-    assert Need.MEANS in transform.needs or not averaged
+    assert Need.MEANS in transform.needs or not averaged or transform.needs.decides_by_values
+    assert transform.needs.decides_by_values is (row.numeric is None)
 
 
 @pytest.mark.parametrize("policy", counting(rows(policies, POLICIES)), indirect=True)
