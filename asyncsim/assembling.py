@@ -78,14 +78,16 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
     """The shard of one stage, or of a whole model."""
     program, count, groups = bundle.program, scenario.stages.count, scenario.groups
     layers: tuple[slice, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
     params: Tensor | None = None
     statistics: Tensor | None = None
     if task is not None:
-        params, layers, statistics = task.init(), task.layout.layers, task.init_statistics()
+        params, layout, statistics = task.init(), task.layout, task.init_statistics()
         if count > 1:
             piece = task.stages[stage]
-            params, layers = params[piece.parameters].clone(), piece.layout.layers
+            params, layout = params[piece.parameters].clone(), piece.layout
             statistics = None if statistics is None else statistics[piece.statistics]
+        layers, shapes = layout.layers, layout.shapes
         if task.batch_norm != "running":
             statistics = None
     messages = None if scenario.push is not None or _alone(scenario) else untreated(scenario, scenario.cut(), bundle)
@@ -104,6 +106,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         )  # fmt: skip
         one.statistics = statistics
         one.average = None if task is None else task.average_statistics
+        one.shapes = shapes
         one.streams = Streams(scenario.seed)  # for what transforms draw
         return one
 

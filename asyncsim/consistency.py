@@ -37,6 +37,15 @@ class Progress(Protocol):
         """The number of workers that have not stopped or left; one that has crashed will be back, and is a member."""
         ...
 
+    def present(self) -> list[int]:
+        """The workers that have not stopped or left, in their order."""
+        ...
+
+    def note(self, name: str, value: float) -> None:
+        """Record a number of the push that has arrived, in the rule's ``arrived``: the column ``name`` of the updates table,
+        which the rule has declared in its ``notes``."""
+        ...
+
     def rate(self, worker: int) -> float:
         """Pushes that the worker has delivered per virtual second, from time 0 to its last one; 0 before the first."""
         ...
@@ -47,6 +56,10 @@ class Progress(Protocol):
 
     def slowest(self) -> int:
         """The smallest clock among the workers that are up."""
+        ...
+
+    def fastest(self) -> int:
+        """The largest clock among the workers that are up."""
         ...
 
     def delivered(self, worker: int) -> int:
@@ -94,6 +107,8 @@ class Consistency(Spec):
     """
 
     needs: ClassVar[Need] = Need.WAITS
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers that it notes for each push as it arrives (``progress.note``): columns of the updates table."""
 
     def init(self, num_workers: int, streams: Streams) -> Any:
         """Fresh state for workers that share a shard. ``streams("purpose", *key)`` gives NumPy generators that depend on the

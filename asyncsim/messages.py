@@ -26,6 +26,7 @@ class Snapshot(NamedTuple):
     version: int  # updates the server had applied
     time: int  # virtual nanoseconds of the read
     lr_factor: float  # of the schedule, for programs that take steps of their own
+    order: int = 0  # how many reads the shard had answered before, whoever read
 
 
 class Gradient(NamedTuple):
@@ -238,6 +239,7 @@ class ServerView(Protocol):
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+    shapes: tuple[tuple[int, ...], ...]  # of each of them
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int
@@ -265,6 +267,16 @@ class ServerView(Protocol):
 
         Not to be written to. Not every step rule has one.
         """
+        ...
+
+    @property
+    def waiting(self) -> list[Push]:
+        """The pushes that transforms keep until others have come, in the order of their arrival."""
+        ...
+
+    def rate_ahead(self, updates: int, pushes: int) -> float:
+        """The learning rate of the update that is ``updates`` from now (1: the next), when ``pushes`` more will have come. A
+        schedule that goes by virtual time is asked at the time of the last update."""
         ...
 
     def data_weight(self, worker: int) -> float:

@@ -41,6 +41,10 @@ VIEWS = Exclusion(
     Need.NOTHING, Need.WORKER_VIEW,
     "older versions are kept once for all workers, so none can be handed a view of its own of one (`versions: latest` can)",
 )  # fmt: skip
+OLDER = Exclusion(
+    Need.NOTHING, Need.RECALLS,
+    "work goes on for long on the version that its worker has, so nothing is called back for its age in `{method}`",
+)  # fmt: skip
 UPLINK = Exclusion(
     Need.NOTHING, Need.DROPS | Need.BUFFERS,
     "only the server drops or buffers a push, so `{method}` cannot be part of an `uplink`",

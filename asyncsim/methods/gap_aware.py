@@ -22,7 +22,7 @@ Order, by ``step_length``:
 
 The first non-zero gap meets a ``C`` of about one step (``code`` with momentum: ``1 / sqrt(2)`` of it). Before the first step
 ``G`` is 1, also where others have moved the parameters (gossip). Differs from FTPipe: by default in ``u`` and its count; it skips
-the first batch, and divides by its pipeline's delay where it compares with stashed parameters; its Adam variant is not included,
+the first batch, and divides by its pipeline's delay where it compares with stashed parameters; its Adam variant is in `ftpipe`,
 here the penalty divides Adam's finished update. ``layer`` and ``model`` are offered here; that the paper tried them is recalled.
 """
 

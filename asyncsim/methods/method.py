@@ -11,6 +11,7 @@ from asyncsim.methods.fitting import (
     AT_HOME,
     HEARING,
     IN_ROUNDS,
+    OLDER,
     PEERS,
     PIPELINE,
     SIZED_RECALLS,
@@ -66,7 +67,7 @@ class Bundle(NamedTuple):
     @property
     def amplifies_rounding(self) -> bool:
         """Does a part say that runs on different engines, devices or builds part exponentially?"""
-        return any(transform.amplifies_rounding(self.step) for transform in self.transforms)
+        return self.step.amplifies_rounding or any(each.amplifies_rounding(self.step) for each in self.transforms)
 
 
 class Method(Spec):
@@ -93,7 +94,8 @@ class Method(Spec):
                 f"or take a method of pipelines: {pipelines}"
             )
         consistency = self.consistency or parts.consistency
-        for exclusion in (STAGES, PIPELINE) if stages > 1 else ():
+        excluded = (STAGES, PIPELINE) if stages > 1 else (OLDER,) if Need.OLD_VERSIONS in program.needs else ()
+        for exclusion in excluded:
             if exclusion.missed(consistency.needs):
                 raise ValueError(exclusion.sentence(self.kind, consistency.needs))
         uplink, downlink = parts.uplink + self.uplink, parts.downlink + self.downlink

@@ -7,6 +7,7 @@ paper's file, in `asyncsim.methods`.
 
 from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.policies.accumulate import Accumulate
+from asyncsim.policies.accumulate_by_loss import AccumulateByLoss
 from asyncsim.policies.chain import Policy, PolicyState
 from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
@@ -25,6 +26,7 @@ from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
 __all__ = [
     "SGD",
     "Accumulate",
+    "AccumulateByLoss",
     "Adam",
     "Clip",
     "DataWeights",

@@ -64,7 +64,7 @@ class Accumulate(Transform):
     def settle(self, state: Group, server: ServerView) -> Push | None:
         buffer = state.buffer
         closed = state.closes is not None and server.now >= state.closes
-        if not buffer or not (closed or self.complete(buffer, server)):
+        if not buffer or not (closed or self.complete(state, server)):
             return None
         state.buffer, state.closes = [], None
         if len(buffer) == 1:
@@ -77,11 +77,16 @@ class Accumulate(Transform):
     def closes(self, state: Group) -> int | None:
         return state.closes if state.buffer else None
 
-    def complete(self, buffer: list[Push], server: ServerView) -> bool:
+    def wanted(self, state: Group) -> int | None:
+        """How many pushes complete the group, whoever sent them; None: that depends on the members alone."""
+        return self.count
+
+    def complete(self, state: Group, server: ServerView) -> bool:
         """Have all pushes come that this group waits for?"""
-        if self.count is not None and len(buffer) >= self.count:
+        buffer, count = state.buffer, self.wanted(state)
+        if count is not None and len(buffer) >= count:
             return True
-        if self.count is not None and not self.members:
+        if count is not None and not self.members:
             return False
         needed = self.each * server.members
         if len(buffer) < needed:  # spares the count below for most pushes of a large fleet

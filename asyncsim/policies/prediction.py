@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
+from asyncsim.needs import Need
 from asyncsim.policies.momentum import HeavyBall, Velocity
-from asyncsim.policies.step_rule import optimizers
+from asyncsim.policies.step_rule import StepRule, optimizers
+from asyncsim.registry import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +34,13 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
     return horizon, 0
 
 
+@dataclass(slots=True)
+class LastMove(Velocity):
+    """The momentum buffer, and what the last update added to the parameters, shape ``(P,)``; None where nobody asks for it."""
+
+    move: Tensor | None = None
+
+
 @optimizers.register("weight_prediction")
 class WeightPrediction(HeavyBall):
     """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
@@ -50,24 +60,87 @@ class WeightPrediction(HeavyBall):
     a number            that many updates                   by hand
     ==================  ==================================  ============================================================
 
+    ``form: weights`` takes the last movement of the parameters for the velocity, ``theta + s * (theta_t - theta_(t-1))`` (Kosson
+    et al., LWPw): the same where the update is ``lr * v`` at a rate that stays, not with spike compensation.
+
     ``spectrain`` predicts the parameters of the backward pass too, ``floor(r / 2)`` updates ahead: it wants a stage program with
     ``backward: current``. The others predict once, and a ``stashed`` backward pass uses the forward pass's prediction.
-    Without momentum nothing is predicted. Exact for a constant gradient once the velocity is steady.
+    Without momentum the form ``velocity`` predicts nothing. Exact for a constant gradient once the velocity is steady.
     """
 
     horizon: Horizon = "1f1b"
+    form: Literal["velocity", "weights"] = "velocity"
 
-    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
+    def init(self, params: Tensor | None, num_workers: int) -> LastMove:
+        return LastMove()
+
+    def direction(self, push: Push, state: LastMove, server: ServerView) -> Tensor:
+        direction = super().direction(push, state, server)
+        if self.form == "weights":
+            state.move = direction * -server.lr
+        return direction
+
+    def momentum_step(self, d: Tensor, push: Push, state: LastMove, server: ServerView) -> Tensor:
         return state.accumulate(self.momentum, d)
 
-    def view(self, params: Tensor, state: Velocity, server: ServerView, worker: int) -> Tensor:
+    def view(self, params: Tensor, state: LastMove, server: ServerView, worker: int) -> Tensor:
         return self._predicted(params, state, server, late=False)
 
-    def late_view(self, params: Tensor, state: Velocity, server: ServerView) -> Tensor:
+    def late_view(self, params: Tensor, state: LastMove, server: ServerView) -> Tensor:
         return self._predicted(params, state, server, late=True)
 
-    def _predicted(self, params: Tensor, state: Velocity, server: ServerView, late: bool) -> Tensor:
+    def _predicted(self, params: Tensor, state: LastMove, server: ServerView, late: bool) -> Tensor:
         steps = ahead(self.horizon, server.stage, server.num_stages)[late]
-        if not steps or not self.momentum or state.velocity is None:
+        if self.form == "weights" and steps and state.move is not None:
+            return params.add(state.move, alpha=steps)
+        if not steps or self.form == "weights" or not self.momentum or state.velocity is None:
             return params
         return params.add(state.velocity, alpha=-steps * server.lr)
+
+
+class AheadSettings(Spec):
+    """The fields of step rules that take steps ahead without gradients, and of methods that hold one.
+
+    - ``predict``: ``msnag``, as many steps as there are updates among the batches in flight, or ``aggmsnag``, the first of them
+      with the gradient that has been accumulated so far.
+    - ``scheduler_aware``: by the learning rates that the schedule will have; otherwise by that of the next update.
+    - ``step_every``: backward passes an update.
+    """
+
+    predict: Literal["none", "msnag", "aggmsnag"] = "none"
+    scheduler_aware: bool = False
+    step_every: int = Field(default=1, ge=1)
+
+
+class StepsAhead(AheadSettings, StepRule):
+    """A step rule whose workers may be handed the parameters some steps ahead, in the order one forward, one backward."""
+
+    @property
+    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
+        """Between two updates the prediction moves with every gradient that is accumulated."""
+        return Need.WORKER_VIEW if self.predict != "none" and self.step_every > 1 else Need.NOTHING
+
+    def rates(self, server: ServerView, worker: int) -> list[float]:
+        """The learning rates of the steps to look ahead: those among the batches that the worker has in flight in a full
+        pipeline; none before the first gradient."""
+        waiting = server.waiting
+        if not server.version and not waiting:
+            return []
+        every, lag = self.step_every, server.num_stages - 1 - server.stage
+        done = sum(push.worker == worker for push in waiting) if every > 1 else 0
+        steps = (done + lag) // every
+        if self.scheduler_aware:
+            return [server.rate_ahead(step, step * every - done) for step in range(1, steps + 1)]
+        return [server.rate_ahead(1, every - done)] * steps
+
+    def partial(self, server: ServerView, worker: int) -> Tensor | None:
+        """What the worker's gradients since the last update add to the next one's mean, shape ``(P,)``; None if there are none,
+        or the prediction leaves them out."""
+        if self.predict != "aggmsnag" or self.step_every == 1:
+            return None
+        total: Tensor | None = None
+        for push in server.waiting:
+            if push.worker == worker and push.payload is not None:
+                share = push.gradient / self.step_every
+                total = share if total is None else total.add_(share)
+        return total

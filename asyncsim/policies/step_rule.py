@@ -28,6 +28,12 @@ class StepRule(Spec):
     lr: float = Field(default=0.1, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
 
+    @property
+    def amplifies_rounding(self) -> bool:
+        """Does the rule make differences as small as a rounding grow exponentially along a run, whatever the task? As for a
+        transform: runs on different engines, devices or builds are then comparable by statistics over seeds only."""
+        return False
+
     def init(self, params: Tensor | None, num_workers: int) -> State:
         """Fresh state for parameters of shape ``(P,)``."""
         return State()

@@ -30,7 +30,7 @@ EVENTS = {
     "version": "int64",  # of the snapshot it works on; -1 where there is none
     "start_ns": "int64",
     "end_ns": "int64",
-    "complete": "bool",  # False: cut short by a crash, a recall or a stop
+    "complete": "bool",  # False: cut short by a crash, a recall or a stop, or given up
 }
 
 UPDATES = {

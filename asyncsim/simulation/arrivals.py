@@ -88,6 +88,7 @@ class Arrivals:
         version = sim.progress[worker.stage].version
         sim.observers.arriving(worker, step, snapshot)
         sim.server.receive(worker.index, step, snapshot, work, sim.env.now, worker.up)
+        worker.due = worker.due or sim.progress[worker.stage].version != version
         self.changed(worker.stage, version)
         if self.closings is not None:
             self.closings.look(worker.stage)

@@ -93,6 +93,7 @@ class Lives:
         """Record what was done of the current activity; the program says what becomes of the work in flight."""
         if worker.activity != IDLE:
             self._sim.spans.end(worker, complete=False)
+        worker.due = True
         self._sim.admission.leave(worker)
         self._sim.program.abandon(self._sim, worker)
 

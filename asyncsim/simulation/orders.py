@@ -154,3 +154,24 @@ class Flush(Order):
                     yield Action(Pass.FORWARD, first + batch)
                 if batch >= ahead:
                     yield Action(Pass.BACKWARD, first + batch - ahead)
+
+
+@orders.register("flush_first")
+class FlushFirst(Order):
+    """A synchronous warm-up: the first ``batches`` batches as in ``flush``, then ``1f1b`` (technique T3 of PipeMare, Yang et al.
+    2021, arXiv 1910.05124)."""
+
+    batches: int = Field(default=100, ge=0)
+
+    def lag(self, stage: int, num_stages: int) -> int:
+        return OneForwardOneBackward().lag(stage, num_stages)
+
+    def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
+        done, first = 0, self.batches * micro_batches
+        for action in Flush().actions(stage, num_stages, micro_batches):
+            if done == first:
+                break
+            done += action.what in (Pass.BACKWARD, Pass.BOTH)
+            yield action
+        for action in OneForwardOneBackward().actions(stage, num_stages, micro_batches):
+            yield action._replace(batch=first + action.batch)

@@ -23,6 +23,7 @@ class Parameters:
     ``numeric`` any more. ``statistics`` (B,) are the running ones of batch norm, where those are kept.
     """
 
+    shapes: tuple[tuple[int, ...], ...] = ()  # of each parameter tensor in the flat vector, in order
     streams: Streams  # of the run's seed, for what transforms draw
 
     def __init__(self, params: Tensor | None) -> None:
@@ -69,8 +70,8 @@ class Parameters:
         """Average the batch-norm statistics of an applied gradient into the running ones, where those are wanted."""
         if self.statistics is not None and self.average is not None:
             arrived = payload.result().statistics
-            assert arrived is not None, "a model with batch norm has some"
-            self.statistics = self.average(self.statistics, arrived)
+            if arrived is not None:  # else no batch went into it
+                self.statistics = self.average(self.statistics, arrived)
 
     def _gap(self, snapshot: Snapshot) -> Tensor | float:
         """L2 distance that the parameters have moved since the read. What it costs also tells whether they are still finite."""

@@ -27,6 +27,8 @@ class Program(Spec):
     """
 
     needs: ClassVar[Need] = Need.NOTHING
+    computes_at_once: ClassVar[bool] = True
+    """Is all that a round of a whole model computes one span of time, of as many draws as it has ``batches``?"""
 
     @property
     def num_micro_batches(self) -> int:
@@ -49,7 +51,7 @@ class Program(Spec):
         return gradient
 
     def round(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, None]:
-        snapshot = yield from sim.read(worker)
+        snapshot = yield from self.begin(sim, worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
         if sim.overlapping and sim.exchanging is None:
@@ -57,6 +59,10 @@ class Program(Spec):
         else:
             yield from sim.upload(worker)
             yield from sim.push(worker, snapshot, work)
+
+    def begin(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, Snapshot]:
+        """The snapshot on which the worker computes in this round."""
+        return sim.read(worker)
 
     def abandon(self, sim: Verbs, worker: Worker) -> None:
         """Give up the work of a round that has been interrupted."""

@@ -34,6 +34,8 @@ class WorkerProgress:
         if rule is not None:
             assert streams is not None, "a rule may draw"
             self.state = rule.init(num_workers, streams)
+        self.noted: dict[str, float] = {}  # what the rule has noted of the push that arrived last
+        self._notes = () if rule is None else rule.notes
         self._arrived = None if rule is None or type(rule).arrived is Consistency.arrived else rule.arrived
         self._received = [0] * num_workers  # pushes of a worker; its clock may skip some when it comes back
         self._last = [0] * num_workers  # when its last push came (ns)
@@ -60,6 +62,11 @@ class WorkerProgress:
         last = self._last[worker]
         return self._received[worker] * NANOSECONDS / last if last else 0.0
 
+    def note(self, name: str, value: float) -> None:
+        if name not in self._notes:
+            raise UserError(f"a consistency rule noted {name!r}; give its class `notes = ({name!r},)`")
+        self.noted[name] = value
+
     @property
     def members(self) -> int:
         return self.num_workers - len(self.departed)
@@ -84,6 +91,9 @@ class WorkerProgress:
 
     def slowest(self) -> int:
         return self._slowest
+
+    def fastest(self) -> int:
+        return max(self._up, default=self._slowest)
 
     def delivered(self, worker: int) -> int:
         return self._delivered[worker]
@@ -168,6 +178,7 @@ class WorkerProgress:
         self._received[worker] += 1
         self._last[worker] = now
         if self._arrived is not None:
+            self.noted = {}
             self._arrived(worker, self)
 
     def leave(self, worker: int) -> None:

@@ -32,9 +32,9 @@ def discard(state: Any) -> int:
     return sum(map(discard, contents(state)))
 
 
-def count_pushes(state: Any) -> int:
-    """The number of pushes in a policy's state."""
-    return 1 if isinstance(state, Push) else sum(map(count_pushes, contents(state)))
+def pushes_in(state: Any) -> list[Push]:
+    """The pushes in a policy's state, in the order in which it holds them."""
+    return [state] if isinstance(state, Push) else [push for part in contents(state) for push in pushes_in(part)]
 
 
 def contents(state: Any) -> Collection[Any]:

@@ -10,9 +10,10 @@ from asyncsim.messages import Push, ServerView, Snapshot, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
-from asyncsim.simulation.parameters import NAN, Parameters
+from asyncsim.simulation.parameters import NAN
 from asyncsim.simulation.progress import WorkerProgress
-from asyncsim.simulation.saving import count_pushes, discard, kept
+from asyncsim.simulation.rates import Rated
+from asyncsim.simulation.saving import discard, kept, pushes_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "_view", "_updated", "_unchecked", "saved", "lost_pushes",
+    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes",
 )  # fmt: skip
 """The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
 SAVED = ("params", "statistics", "samples", "lr_max")
@@ -40,7 +41,7 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
+class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
@@ -65,25 +66,15 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         stage: int = 0,
         num_stages: int = 1,
     ) -> None:
-        super().__init__(params)
-        self.policy = policy
+        super().__init__(params, policy, schedule, length, progress, samples, scheduled)
         self.uplink = uplink  # what the workers do to a push before they send it
         self.shard_sizes = shard_sizes  # training samples of each worker, where each has a shard of its own
         self.notes = notes  # names of the numbers that the method notes of every push
         self.layers = layers
-        self.schedule = schedule
-        self.scheduled = scheduled  # False: the schedule drives the workers' local learning rate, not the server's
-        self._varies = scheduled and not schedule.constant  # the server's learning rate
-        self.length = length
-        self.progress = progress
-        self.samples_per_push = samples
         self.stage = stage
         self.num_stages = num_stages
         self.now = 0  # of the arrival or settlement that is looked at
-        self.pushes = 0
-        self.samples = 0
-        self.lr = policy.step.lr
-        self.lr_max = 0.0
+        self.reads = self.pushes = 0
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
@@ -113,10 +104,6 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         return any(Need.CLOSES in transform.needs for transform in self.policy.transforms)
 
     @property
-    def num_workers(self) -> int:
-        return self.progress.num_workers
-
-    @property
     def members(self) -> int:
         return self.progress.members
 
@@ -127,7 +114,11 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
     @property
     def buffered(self) -> int:
         """The number of pushes that wait in a buffer for others."""
-        return sum(map(count_pushes, self.policy.state.transforms))
+        return len(self.waiting)
+
+    @property
+    def waiting(self) -> list[Push]:
+        return pushes_in(self.policy.state.transforms)
 
     def view(self, worker: int = -1) -> Tensor | None:  # type: ignore[override]  # the same
         """What ``worker`` is handed if it reads now, shape ``(P,)``: one tensor a version, unless each has a view of its own."""
@@ -151,19 +142,20 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
         self.progress.read(member)
+        order, self.reads = self.reads, self.reads + 1
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
             view = self.view(member)
             if self.policy.worker_view and view is not None and self.numeric:
                 self.policy.handed(view, self, member)
-            return Snapshot(view, self.version, now, factor)
+            return Snapshot(view, self.version, now, factor, order)
         if not 0 < self.version - version <= len(self.older):
             raise UserError(
                 f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
                 f"{self.version - len(self.older)} to {self.version}: take `latest`, or updates that come in step with the "
                 "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
-        return Snapshot(self.older[version - self.version], version, now, factor)
+        return Snapshot(self.older[version - self.version], version, now, factor, order)
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
@@ -188,6 +180,8 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         if self.uplink is not None:
             push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
+        if noted is not None:
+            noted |= self.progress.noted
         verdict = self.take(push, now)
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
@@ -283,16 +277,3 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         self.policy.state = kept(saved["policy"])
         for name in SAVED:
             setattr(self, name, saved[name])
-
-    def _set_rate(self, samples: int, now: int) -> None:
-        """Set the learning rate for an update by ``samples`` more samples."""
-        lr = self.policy.step.lr
-        if self._varies:
-            lr *= self._factor(self.version + 1, self.samples + samples, now)
-        self.lr = lr
-        if lr > self.lr_max:
-            self.lr_max = lr
-
-    def _factor(self, updates: int, samples: int, now: int) -> float:
-        updates -= self.progress.undone
-        return self.schedule.factor(min(1.0, self.length.done(updates, samples, now)), updates, self.num_workers)

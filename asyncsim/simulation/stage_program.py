@@ -6,7 +6,7 @@ from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asyncsim.needs import Need
 from asyncsim.records.rows import EVENT_KINDS
@@ -33,6 +33,8 @@ class Stage(Program):
     - ``backward``: a late backward pass uses the ``stashed`` parameters of its forward pass; or ``current`` parameters with the
       stashed activations (the public FDG, ADL and DDG code); or it is ``replayed``: a new forward pass from the stashed input
       with current parameters (Features Replay, DSP).
+    - ``recompute``: a late backward pass with ``stashed`` parameters repeats its forward pass first, for its activations were
+      not kept. It takes that time, and the numbers are the same; ``replayed`` recomputes with current parameters anyway.
     - ``micro_batches``: a batch is cut in so many equal parts, each a forward and a backward pass of its own.
     - ``shrink``: every error signal is multiplied by it on its way down (FDG's gradient shrinking, beta).
     - ``queue``: messages that a channel between neighbours holds; a stage does not begin a pass whose result has no room.
@@ -43,9 +45,19 @@ class Stage(Program):
     order: Annotated[Order, orders] = Ticks()
     versions: Literal["latest", "first", "double"] = "latest"
     backward: Literal["stashed", "current", "replayed"] = "stashed"
+    recompute: bool = False
     micro_batches: int = Field(default=1, ge=1)
     shrink: float = Field(default=1.0, ge=0, le=1)
     queue: int = Field(default=2, ge=2)
+
+    @model_validator(mode="after")
+    def _recomputes_what_is_stashed(self) -> Stage:
+        if self.recompute and self.backward != "stashed":
+            raise ValueError(
+                f"`recompute` repeats the forward pass with its own, `stashed` parameters, not `backward: {self.backward}`; with "
+                "current ones that is `backward: replayed`"
+            )
+        return self
 
     @property
     def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
@@ -119,7 +131,7 @@ class Stage(Program):
         late = None if self.backward == "stashed" else sim.server.current(worker.index)
         if late is not None:
             sim.late[worker.index, batch] = late
-        share = 1.0 if self.backward == "replayed" else 1.0 - sim.costs.forward
+        share = 1.0 if self.recompute or self.backward == "replayed" else 1.0 - sim.costs.forward
         yield from sim.compute(worker, self._seconds(sim, worker, worker.late_times[batch], share), BACKWARD)
         sim.late.pop((worker.index, batch), None)
         if errors is not None:

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class Verbs(SimulationView):
     """Read, compute, upload, push, in the order that a program gives them; ``Simulation`` has the parts that they act on."""
 
-    def read(self, worker: Worker, version: int | None = None) -> Generator[Any, Any, Snapshot]:
+    def read(self, worker: Worker, version: int | None = None, again: bool = False) -> Generator[Any, Any, Snapshot]:
         """Wait until the consistency rule admits the worker, take a snapshot (of an older ``version``, if that is asked for),
-        and carry it over the downlink."""
+        and carry it over the downlink; ``again``: the worker has this version still, and nothing travels."""
         admitted = self.admission.join(worker) if self.admission.asks else None
         if admitted is not None:
             self.spans.begin(worker, WAIT)
             yield admitted
             self.spans.end(worker)
-        if self.restarts is not None:
+        if self.restarts is not None and not again:
             yield from self.restarts.wait(worker)
         index = worker.index
         snapshot = self.server.read(index, self.env.now, version)
@@ -39,7 +39,7 @@ class Verbs(SimulationView):
         worker.version = snapshot.version
         observers = self.observers
         observers.read(worker, snapshot)
-        if self.transport.free and observers.sent is nobody:
+        if again or (self.transport.free and observers.sent is nobody):
             return snapshot
         nbytes = self.costs.message_bytes[worker.stage] or 0.0
         passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
@@ -60,15 +60,20 @@ class Verbs(SimulationView):
             work.snapshot = snapshot
         return work
 
-    def compute(self, worker: Worker, seconds: float | Fraction, kind: int = COMPUTE) -> Generator[Any, Any, None]:
-        """Be busy for that many seconds of full speed."""
+    def compute(
+        self, worker: Worker, seconds: float | Fraction, kind: int = COMPUTE, limit: int | None = None
+    ) -> Generator[Any, Any, bool]:
+        """Be busy for that many seconds of full speed, but not longer than ``limit`` (ns). Returns whether it is done."""
         env = self.env
         start = env.now
         end = worker.finish(start, seconds)
+        done = limit is None or end - start <= limit
+        end = end if done else start + limit  # type: ignore[operator]  # there is one
         worker.activity, worker.since = kind, start
         yield env.timeout(end - start)
-        self.observers.span((kind, worker.index, worker.step, worker.version, start, end, True))
+        self.observers.span((kind, worker.index, worker.step, worker.version, start, end, done))
         worker.activity = IDLE
+        return done
 
     def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:
         """Be idle until something happens."""

@@ -28,7 +28,7 @@ class Verifier:
     """An observer that checks what it is told, from here on.
 
     - Time: a span ends when it is recorded, and not before it starts; a worker does one thing at a time (it may move data and
-      compute); a completed compute span of a replica lasts exactly as long as its draw takes at the machine's speed.
+      compute); a completed compute span of a whole round lasts exactly as long as its draw takes at the machine's speed.
     - Work: an arrival was read before, once; its staleness is the versions since that read, and not negative; nobody computes
       after it has left for good.
     - Counts: an arrival makes one version or none; at the end applied, buffered and dropped pushes are all pushes, and what was
@@ -45,7 +45,7 @@ class Verifier:
         self.outcomes = dict.fromkeys(range(len(OUTCOMES)), 0)
         self.before = sim.server.pushes, sim.server.dropped
         self.versions: dict[int, int] = {}  # of a worker's shard, before the push that is looked at
-        self.whole = sim.pipeline is None
+        self.whole = sim.pipeline is None and sim.program.computes_at_once
         sim.observers.add(self)
 
     def span(self, row: SpanRow) -> None:

@@ -36,6 +36,9 @@ class ProgramView(Protocol):
     def needs(self) -> Need: ...
 
     @property
+    def computes_at_once(self) -> bool: ...
+
+    @property
     def num_micro_batches(self) -> int: ...
 
     @property

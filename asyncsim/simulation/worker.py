@@ -46,6 +46,7 @@ class Worker:
         "activity",
         "announced",
         "down_until",
+        "due",
         "gone",
         "index",
         "late_times",
@@ -79,6 +80,7 @@ class Worker:
         self.since = 0
         self.version = -1
         self.down_until = 0
+        self.due = True  # a new snapshot: a push of it has made an update since its read, or what it had begun is lost
         self.up = True
         self.gone = False
         self.absent = False  # left the group, and will join again

@@ -56,6 +56,7 @@ def staleness(facts: Facts) -> None:
     if not facts.replicas:
         return
     begun: dict[tuple[int, int], int] = {}
+    older = Need.OLD_VERSIONS in facts.bundle.needs
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
         if kind in (DOWNLOAD, COMPUTE if facts.pushes_last else UPLOAD):
@@ -65,7 +66,7 @@ def staleness(facts: Facts) -> None:
         if stale != version - (outcome == APPLIED) - read:
             raise Finding("tables", "staleness is not the versions since the read", f"worker {worker}, step {step}")
         now = begun.get((worker, step))
-        if now is not None and not facts.least(now) <= read <= facts.most(now):
+        if now is not None and not (0 if older else facts.least(now)) <= read <= facts.most(now):
             raise Finding("tables", "a version was read that was not there", f"worker {worker}, step {step}: {read} at {now} ns")
 
 
@@ -78,9 +79,9 @@ def once(facts: Facts) -> None:
 def recalls(facts: Facts) -> None:
     """Work that the rule calls back is not finished, where it is for a push yet to come."""
     rule = facts.bundle.consistency
-    if not facts.replicas or Need.RECALLS not in rule.needs or not facts.pushes_last:
+    bound = 1 if rule.kind == "bsp" else getattr(rule, "recall_after", None)  # another rule's bound may change on the way
+    if not facts.replicas or Need.RECALLS not in rule.needs or not facts.pushes_last or bound is None:
         return
-    bound = 1 if rule.kind == "bsp" else rule.recall_after
     columns = (facts.events[name].tolist() for name in ("kind", "complete", "version", "end_ns", "worker", "step"))
     for kind, complete, version, end, worker, step in zip(*columns, strict=True):
         if kind == COMPUTE and complete and facts.least(end) - version >= bound:
@@ -99,7 +100,7 @@ def drops(facts: Facts) -> None:
 
 def buffers(facts: Facts) -> None:
     """Every push that is kept is in one update, in a buffer at the end, or lost with the server."""
-    chain = [transform for transform in facts.bundle.transforms if Need.MEANS in transform.needs]
+    chain = [transform for transform in facts.bundle.transforms if Need.BUFFERS in transform.needs]
     known = all(t.kind == "accumulate" and Need.CLOSES not in t.needs for t in chain) and len(chain) <= 1
     if not facts.replicas or not known or (chain and (chain[0].count is None or chain[0].members)):
         return

@@ -18,6 +18,8 @@ METHODS = [
     {"kind": "asgd", "before": [{"kind": "clip", "max_norm": 0.5}]}, {"kind": "dana_slim"}, {"kind": "smega2"}, {"kind": "ormo"},
     {"kind": "delayed_nesterov"}, {"kind": "momentum_look_ahead"}, {"kind": "heloco"}, {"kind": "fadas"},
     {"kind": "momentum_approximation"}, {"kind": "momentum_approximation", "form": "full", "clip": 0.1, "noise": 0.1},
+    {"kind": "abs"}, {"kind": "adasync"}, {"kind": "gba", "threshold": 0}, {"kind": "ringleader"},
+    {"kind": "mindflayer", "trials": 2, "limit": "900ms"},
 ]  # fmt: skip
 
 

@@ -24,7 +24,8 @@ STEADY = {
     "dana_gap_aware": {}, "dc_asgd": {}, "ssp": {"bound": None}, "ringmaster": {"threshold": 100_000},
     "delay_adaptive": {}, "adadelay": {}, "dana_slim": {}, "dana_dc": {}, "smega2": {}, "ormo": {},
     **{kind: {"sharing": "asynchronous"} for kind in
-       ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "bp", "nesterov_pipeline")},
+       ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "ftpipe", "bp", "nesterov_pipeline", "pipeoptim",
+        "pipelined_backprop", "basis_rotation")},
 }  # fmt: skip
 """Methods where nobody waits, every push is an update, and a round is one batch."""
 
@@ -37,6 +38,9 @@ OTHERS = {
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "momentum_approximation": {"local_steps": 2, "buffer": 3},
+    "diloco": {"local_steps": 2},
+    "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},
+    "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
 }  # fmt: skip
 
 

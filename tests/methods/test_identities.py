@@ -93,15 +93,19 @@ ALONE = {
     "ringmaster/stops": {"threshold": 1, "stops": True},
     "fdg": {}, "fdg/forward_first": {"update_first": False}, "fdg/current": {"backward_weights": "current", "beta": 0.5},
     "adl": {"accumulate": 1}, "ddg": {}, "features_replay": {}, "pipedream": {}, "pipedream/sync": {"vertical_sync": True},
-    "pipemare": {}, "spectrain": {}, "bp": {}, "gpipe": {"micro_batches": 1},
+    "pipemare": {}, "spectrain": {}, "ftpipe": {}, "pipeoptim": {}, "pipelined_backprop": {}, "bp": {},
+    "gpipe": {"micro_batches": 1},
     "gpipe/interleaved": {"micro_batches": 1, "interleaved": True},
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
+    "gba": {"buffer": 1}, "dssp": {"least": 0}, "ringleader": {}, "adasync": {}, "mindflayer": {},
+    "mindflayer/limit": {"limit": "99s"},
+    "adasync/staleness_aware": {"staleness_aware": True},
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
-ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
 """Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
 
 
@@ -339,7 +343,7 @@ EVERY = [
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
-        "momentum_approximation")),
+        "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -347,7 +351,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs", "momentum_approximation"))
+                                                   "heloco", "dgc", "dgs", "momentum_approximation", "pipelined", "basis"))
 ]
 
 

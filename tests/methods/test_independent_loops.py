@@ -51,18 +51,19 @@ class Fleet:
         self.handed = self.theta
         self.version = 0
 
-    def walk(self) -> Iterator[Arrival]:
+    def walk(self, stale: int = WORKERS) -> Iterator[Arrival]:
+        """The arrivals; one of them, at least, is staler than ``stale``."""
         reads, versions = [self.handed] * WORKERS, [0] * WORKERS
-        stale = 0
+        stalest = 0
         for row in self.result.updates.itertuples():
             assert versions[row.worker] == row.read_version
             tau = self.version - versions[row.worker]
-            stale = max(stale, tau)
+            stalest = max(stalest, tau)
             yield Arrival(row.worker, row.step, tau, reads[row.worker], LR * factor(self.version + 1))
             reads[row.worker], versions[row.worker] = self.handed, self.version
             assert self.version == row.version
         assert self.version == UPDATES
-        assert stale > WORKERS
+        assert stalest > stale
 
     def applied(self, theta: Tensor, handed: Tensor | None = None) -> None:
         self.version += 1
@@ -71,6 +72,10 @@ class Fleet:
 
     def gradient(self, params: Tensor, worker: int, step: int) -> Tensor:
         """Of the mean cross-entropy of the batch, by autograd on the task's module."""
+        return self.loss_and_gradient(params, worker, step)[1]
+
+    def loss_and_gradient(self, params: Tensor, worker: int, step: int) -> tuple[float, Tensor]:
+        """The mean cross-entropy of the batch, and its gradient."""
         inputs, targets = self.task.batch(worker, step)
         pieces = params.clone().requires_grad_()
         sizes = [parameter.numel() for _, parameter in self.layers]
@@ -78,9 +83,9 @@ class Fleet:
             name: piece.reshape(parameter.shape)
             for (name, parameter), piece in zip(self.layers, pieces.split(sizes), strict=True)
         }
-        outputs = torch.func.functional_call(self.task.module, named, (inputs,))
-        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(outputs, targets), pieces)
-        return gradient
+        loss = torch.nn.functional.cross_entropy(torch.func.functional_call(self.task.module, named, (inputs,)), targets)
+        (gradient,) = torch.autograd.grad(loss, pieces)
+        return loss.item(), gradient
 
     def local_model(self, start: Tensor, worker: int, round_: int, steps: int, lr: float, momentum: float) -> Tensor:
         """What a worker comes to after ``steps`` SGD steps of its own from ``start``, its momentum starting at 0."""

@@ -15,7 +15,8 @@ METHODS = {
     "bp": {}, "nesterov_pipeline": {}, "decoupled_data_parallel": {},
     "free running": {"kind": "fdg", "clocked": False}, "vertical sync": {"kind": "pipedream", "vertical_sync": True},
     "interleaved": {"kind": "gpipe", "interleaved": True}, "gossip": {"kind": "pipedream", "gossip": "ring"},
-    "asynchronous": {"kind": "fdg", "sharing": "asynchronous"}, "pipemare": {}, "spectrain": {},
+    "asynchronous": {"kind": "fdg", "sharing": "asynchronous"}, "pipemare": {}, "spectrain": {}, "ftpipe": {},
+    "pipeoptim": {}, "pipelined_backprop": {},
     "gap-aware shards": {"kind": "gap_aware", "program": {"kind": "stage", "order": "1f1b"}},
     "dropped": {"kind": "fdg", "sharing": "asynchronous", "before": [{"kind": "drop_stale", "bound": 9}]},
 }  # fmt: skip

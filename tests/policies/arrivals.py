@@ -26,18 +26,23 @@ class View:
     lr: float = 0.1
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
     look: Tensor | None = field(default=None, repr=False)
     now: int = 0
     stage: int = 0
     num_stages: int = 1
     streams: Streams = field(default_factory=lambda: Streams(0), repr=False)
     policy: Policy | None = field(default=None, repr=False)  # whose momentum ``velocity`` is
+    waiting: tuple[Push, ...] = ()
 
     def view(self, worker: int = 0) -> Tensor | None:
         return self.params if self.look is None else self.look
 
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
+
+    def rate_ahead(self, updates: int, pushes: int) -> float:
+        return self.lr
 
     def data_weight(self, worker: int) -> float:
         return (2.0, 0.5, 0.5)[worker % 3]
@@ -56,8 +61,8 @@ def future(gradient: Tensor, by: SerialEngine | None = None) -> Future:
     return (by or engine()).submit(lambda *_: Gradient(known.clone(), known.new_zeros(()), None), known, 0, 0)
 
 
-class Anything(dict):
-    """Notes of a push for a part that has declared whatever it notes."""
+class Anything(dict[str, float]):
+    """Takes notes of whatever name."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -67,7 +72,8 @@ def push(
     gradient: Tensor | None, snapshot: Tensor | None, staleness: int = 0, worker: int = 0, by: SerialEngine | None = None
 ) -> Push:
     read = Snapshot(snapshot, 0, 0, 1.0)
-    return Push(worker, 0, read, staleness, 0, 1, None if gradient is None else future(gradient, by), noted=Anything())
+    payload = None if gradient is None else future(gradient, by)
+    return Push(worker, 0, read, staleness, 0, 1, payload, noted=Anything())
 
 
 class Toy:
@@ -81,7 +87,8 @@ class Toy:
         self.server = View(
             start, num_workers=num_workers, members=num_workers, lr=step.lr, lr_max=step.lr, policy=self.policy, **view
         )  # fmt: skip
-        self.reads = [Snapshot(start, 0, 0, 1.0)] * num_workers
+        self.reads = [Snapshot(start, 0, 0, 1.0, order) for order in range(num_workers)]
+        self.asked = num_workers  # reads so far
         self.pushes: list[Push] = []
 
     def read(self, worker: int) -> None:
@@ -89,7 +96,8 @@ class Toy:
         self.server.look = self.policy.view(self.server.params, self.server, worker)
         if self.policy.worker_view:
             self.policy.handed(self.server.look, self.server, worker)
-        self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0)
+        self.reads[worker] = Snapshot(self.server.look, self.server.version, 0, 1.0, self.asked)
+        self.asked += 1
 
     def arrive(self, worker: int, gradient: Tensor, lr: float | None = None) -> Push | Verdict:
         """One push, and the update if there is one. Returns what came out of the chain."""

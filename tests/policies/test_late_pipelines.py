@@ -92,11 +92,13 @@ def test_horizons(horizon, stage, expected):
         assert expected[0] - expected[1] == 3 - stage
 
 
+@pytest.mark.parametrize("rule", [WeightPrediction, SpikeCompensation])
+@pytest.mark.parametrize("form", ["velocity", "weights"])
 @pytest.mark.parametrize("steps", [1, 4, 7])
-def test_a_prediction_is_exact_for_a_constant_gradient_in_steady_state(steps):
+def test_a_prediction_is_exact_for_a_constant_gradient_in_steady_state(steps, form, rule):
     """v = g / (1 - m) is a fixed point of the momentum; after 200 updates at m = 0.8 it is reached to rounding, and the view of
     now is the parameters ``steps`` updates later, to 1e-12."""
-    toy = Toy((), WeightPrediction(lr=0.1, momentum=0.8, horizon=steps), START)
+    toy = Toy((), rule(lr=0.1, momentum=0.8, horizon=steps, form=form), START)
     for _ in range(200):
         toy.arrive(0, CONSTANT)
     predicted = toy.policy.view(toy.server.params, toy.server, 0)

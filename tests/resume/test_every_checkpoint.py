@@ -38,8 +38,15 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipedream, vertical sync": {"method": {"kind": "pipedream", "vertical_sync": True}},
     "pipedream_2bw": {"method": "pipedream_2bw"},
     "pipemare": {"method": "pipemare"},
+    "pipemare, warmed up": {"method": {"kind": "pipemare", "warmup": 5}},
     "spectrain": {"method": "spectrain", **MOMENTUM},
     "spectrain, predicting once": {"method": {"kind": "spectrain", "horizon": "1f1b"}, **MOMENTUM},
+    "basis_rotation": {"method": {"kind": "basis_rotation", "refresh": 3}, "optimizer": "basis_rotation"},
+    "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
+    "pipelined_backprop": {"method": {"kind": "pipelined_backprop", "predict": "weights"}, **MOMENTUM},
+    "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, **MOMENTUM},
+    "ftpipe, accumulated": {
+        "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3}, **MOMENTUM},
     "nesterov_pipeline": {"method": "nesterov_pipeline", **MOMENTUM},
     "decoupled_data_parallel": {"method": "decoupled_data_parallel", "cluster": {"workers": 6}},
     "asynchronous groups, replayed": {

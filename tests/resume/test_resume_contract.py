@@ -16,8 +16,10 @@ from asyncsim.registries import consistencies, engines, exchanges, methods, opti
 REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
+    "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
+    "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
 }  # fmt: skip
-LOCAL = ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd")
+LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}

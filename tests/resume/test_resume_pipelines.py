@@ -36,6 +36,17 @@ FAMILIES = {
     "gap-aware shards": {"method": {"kind": "gap_aware", "program": {"kind": "stage", "order": "1f1b"}}},
     "pipemare": {"method": "pipemare"},
     "spectrain": {"method": "spectrain", "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}},
+    "basis rotation": {"method": {"kind": "basis_rotation", "refresh": 3}, "optimizer": "basis_rotation"},
+    "pipeoptim": {"method": "pipeoptim", "optimizer": {"kind": "adam", "lr": 0.01}},
+    "pipelined backprop": {
+        "method": {"kind": "pipelined_backprop", "predict": "weights"}, "optimizer": {"kind": "sgd", "lr": 0.02, "momentum": 0.9}
+    },
+    "ftpipe": {"method": {"kind": "ftpipe", "predict": "msnag"}, "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9}},
+    "ftpipe, accumulated": {
+        "method": {"kind": "ftpipe", "gap_aware": "none", "predict": "aggmsnag", "step_every": 3, "recompute": True},
+        "optimizer": {"kind": "adam", "lr": 0.01, "weight_decay": 0.1, "decoupled": True}},
+    "ftpipe, no stash": {
+        "method": {"kind": "ftpipe", "gap_aware": "none", "stash": False, "recompute": True, "predict": "msnag"}},
     "dropout": {"method": "fdg", "task": DROPOUT},
     "running batch norm": {"method": "pipedream", "task": RUNNING, "run": {"updates": 6}, "checkpoint": {"updates": 1}},
 }
@@ -44,7 +55,8 @@ FAMILIES = {
 PARTS = (90, 131, 172)  # micro-batches are pushed one by one
 FEW = (20, 33, 47)
 PUSHES = {
-    "2bw": PARTS, "gpipe": PARTS, "interleaved": PARTS, "asynchronous": FEW, "gap-aware shards": FEW, "dropped": FEW,
+    "2bw": PARTS, "gpipe": PARTS, "interleaved": PARTS, "ftpipe, accumulated": PARTS,
+    "asynchronous": FEW, "gap-aware shards": FEW, "dropped": FEW,
     "running batch norm": (25, 30),
 }
 """Where the run is cut, in pushes of all workers: with a checkpoint before, and in the middle of everything."""

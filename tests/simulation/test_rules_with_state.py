@@ -72,6 +72,7 @@ def _rules() -> Iterator[None]:
         """Stale synchronous parallel whose bound is tight while the running mean of the losses is high."""
 
         needs: ClassVar[Need] = Need.WAITS | Need.VALUES
+        notes: ClassVar[tuple[str, ...]] = ("average_loss",)
         level: float = 2.25
 
         def init(self, num_workers, streams):
@@ -80,6 +81,7 @@ def _rules() -> Iterator[None]:
         def arrived(self, worker, progress):
             mean = progress.state["mean"]
             progress.state["mean"] = progress.loss if mean is None else 0.8 * mean + 0.2 * progress.loss
+            progress.note("average_loss", progress.state["mean"])
 
         def admits(self, worker, progress):
             bound = 0 if (progress.state["mean"] or math.inf) > self.level else 4
@@ -148,6 +150,23 @@ def test_a_rule_that_looks_at_losses_is_refused_by_plan_and_runs_alike_on_exact_
     loose = asyncsim.simulate(scenario({"kind": "test_bound_by_loss", "level": 1e9}, engine="serial"))
     assert loose.summary["time"] < result.summary["time"] < tight.summary["time"]
     assert tight.fingerprints["timeline"] == asyncsim.plan(scenario({"kind": "ssp", "bound": 0})).fingerprints["timeline"]
+
+
+def test_a_rule_notes_numbers_of_a_push():
+    """They are columns of the updates; what is not declared is refused."""
+    updates = asyncsim.simulate(scenario("test_bound_by_loss", engine="serial")).updates
+    mean = None
+    for loss, noted in zip(updates["loss"], updates["average_loss"], strict=True):
+        mean = loss if mean is None else 0.8 * mean + 0.2 * loss
+        assert noted == pytest.approx(mean, rel=1e-6)
+
+    @consistencies.register("test_notes_in_secret")
+    class NotesInSecret(Consistency):
+        def arrived(self, worker, progress):
+            progress.note("secret", 1.0)
+
+    with pytest.raises(UserError, match=r"noted 'secret'; give its class `notes = \('secret',\)`"):
+        asyncsim.plan(scenario("test_notes_in_secret"))
 
 
 @pytest.mark.parametrize("rule", ["test_sampled", "test_fast_ones_wait", "test_bound_by_loss"])
