@@ -113,7 +113,7 @@ def agrees(written: str, info: Any) -> bool:
     try:
         return float(written) == float(default)
     except ValueError:
-        return written == default
+        return written.strip("`") == default.strip("`")
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -131,9 +131,24 @@ def test_settings_and_defaults(name: str) -> None:
 def test_a_wrong_default_is_noticed() -> None:
     fields = methods["softsync"].model_fields | methods["k_sync"].model_fields | methods["smega2"].model_fields
     right = {"n": "1", "staleness_aware": "true", "k": "required", "cycle": "the number of workers", "damping": "0.0"}
-    wrong = {"n": "2", "staleness_aware": "false", "k": "1", "cycle": "4", "damping": "none", "estimate": "advanced"}
+    wrong = {"n": "2", "staleness_aware": "false", "k": "1", "cycle": "4", "damping": "none", "estimate": "`naive`"}
     assert [field for field, text in right.items() if not agrees(text, fields[field])] == []
     assert [field for field, text in wrong.items() if agrees(text, fields[field])] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_defaults_on_the_page_of_a_method(name: str) -> None:
+    """The first table of its section `Parameters`, where several fields may share a row."""
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Parameters\n")[2].lstrip().partition("\n\n")[0] if settings(name) else ""
+    wrong = []
+    for names, told in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*) \|", table, re.MULTILINE):
+        fields = [field for field in re.findall(r"\w+", names) if field in settings(name)]
+        if fields and not told.startswith("as in "):
+            defaults = told.split(", ") if len(fields) > 1 else [told]
+            pairs = zip(fields, defaults, strict=True)
+            wrong += [field for field, default in pairs if not agrees(default, settings(name)[field])]
+    assert not wrong
 
 
 @pytest.mark.parametrize("name", HERE)
