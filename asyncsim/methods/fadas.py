@@ -14,7 +14,7 @@ Order: staleness is that of the arrival, which within a group is that of the upd
 new ``v``, then the step is made and its rate cut.
 Differs from the paper: weight decay is added to ``D`` at the server. The defaults of ``buffer``, ``after``, ``beta2`` and ``eps``
 are ours; ``lr`` and ``momentum`` are the optimizer's (``sgd``), and its default rate of 0.1 is large for steps of this kind.
-Left out: client sampling (every worker always takes part); what is buffered at the end is not applied.
+Every worker takes part, unless ``consistency: sampled`` draws them. Left out: what is buffered at the end is not applied.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ S. Dutta et al. 2018. The rule is recalled, not checked against the paper's text
 Order: the ``k``-th gradient of a round completes the mean and the update; then the others are called back, drop their work, and
 all read the next version. With ``cancel: false`` they finish first, and what they send is dropped as stale (and never computed).
 A round needs ``min(k, workers that have not left for good)`` gradients.
-Left out, of the same family: K-batch-sync (close to ``rennala``) and K-async (``softsync`` without staleness awareness).
+Of the same family K-async is ``adasync`` with ``weight: 0``; K-batch-sync (close to ``rennala``) is left out.
 """
 
 from __future__ import annotations

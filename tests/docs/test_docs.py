@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import asyncsim
+from asyncsim import registries
 from asyncsim.cluster import Cluster
 from asyncsim.cluster.cluster import Group
 from asyncsim.cluster.happenings import Event
@@ -79,6 +80,13 @@ def test_a_method_s_page_names_all_its_fields(name: str) -> None:
     common = {"before", "uplink", "downlink", "consistency", "program", "exchange"}
     missing = [field for field in methods[name].model_fields if field not in common and f"`{field}`" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("name", ["policies", "optimizers", "consistencies", "programs", "exchanges"])
+def test_the_page_of_custom_has_every_part(name: str) -> None:
+    text = (ROOT / "docs" / "methods" / "custom.md").read_text(encoding="utf-8")
+    own = [part for part, cls in getattr(registries, name) if cls.__module__.startswith("asyncsim.")]
+    assert [part for part in own if f"`{part}`" not in text] == []
 
 
 def test_every_delay_is_in_the_reference() -> None:
