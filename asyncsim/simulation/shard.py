@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Snapshot, Verdict
-from asyncsim.needs import Need
+from asyncsim.needs import Need, joined
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN, Parameters
@@ -108,9 +108,9 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         self.older = deque(state["older"], maxlen=self.keep - 1)
 
     @property
-    def closing(self) -> bool:
-        """Does the policy close groups at times of its own?"""
-        return any(Need.CLOSES in transform.needs for transform in self.policy.transforms)
+    def needs(self) -> Need:
+        """What the transforms need and do between an arrival and the step rule."""
+        return joined(transform.needs for transform in self.policy.transforms)
 
     @property
     def num_workers(self) -> int:
@@ -172,19 +172,14 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
 
     def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
-        staleness = self.version - snapshot.version
-        self.now = now
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
         if self.progress.sees_losses:
             self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, up, now)
         gap = self._gap(snapshot)
-        if not self.numeric:
-            work = None
-        push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
-        if self.notes:
-            push.noted = dict.fromkeys(self.notes, NAN)
+        push = self._push(member, step, snapshot, work, now)
+        staleness, work = push.staleness, push.payload
         if self.uplink is not None:
             push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
@@ -202,18 +197,27 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
 
     def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
         """A push sets out, and is treated by the worker's transforms: its bytes."""
-        self.now = now
-        work = work if self.numeric else None
-        push = Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work)
-        push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
         assert self.uplink is not None, "it makes the size"
-        return self.uplink.depart(push, self)
+        return self.uplink.depart(self._push(member, step, snapshot, work, now), self)
+
+    def launched(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> bool:
+        """A push sets out while its worker goes on, and the policy is told. Returns whether it made an update of that."""
+        update = self.policy.launched(self._push(member, step, snapshot, work, now), self)
+        if update is not None:
+            self.apply(update, now)
+        return update is not None
+
+    def _push(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> Push:
+        """A result as the policy sees it now."""
+        self.now = now
+        noted: Any = dict.fromkeys(self.notes, NAN) if self.notes else None
+        work = work if self.numeric else None
+        return Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work, noted=noted)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""
-        uplink = self.uplink
-        if uplink is not None and uplink.sized:
-            uplink.sent.pop((member, step), None)
+        if self.uplink is not None and self.uplink.sized:
+            self.uplink.sent.pop((member, step), None)
 
     def forget(self, member: int) -> None:
         """Discard what a member that has gone down kept from round to round."""
@@ -236,8 +240,7 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         return None
 
     def settle(self, now: int) -> bool:
-        """Called when a worker has left for good, or a time has come that the policy asked for: apply the push that a buffer
-        passes on because of that. Returns whether there was one."""
+        """A worker has left for good, or a time has come that was asked for: apply what a buffer passes on. Returns if it did."""
         self.now = now
         push = self.policy.settle(self)
         if push is not None:
@@ -254,10 +257,9 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)
-            payload = push.payload
-            assert payload is not None, "what is applied has a gradient"
-            self.keep_statistics(payload)
-            payload.release()
+            if push.payload is not None:  # else a transform made it of nothing that was computed
+                self.keep_statistics(push.payload)
+                push.payload.release()
         self.advance(params, push.samples, now)
 
     def advance(self, params: Tensor | None, samples: int, now: int) -> None:

@@ -70,6 +70,8 @@ POLICIES: dict[str, list[Row]] = {
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
+    # It makes a step of its own as the first push is launched, and leaves all pushes as they are.
+    "zero_start": [Row({}, numeric=False)],
     # A worker's momentum, which every push of it carries.
     "worker_nesterov": [Row({}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
 }  # fmt: skip
@@ -138,7 +140,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference",
-              "qsgd")  # fmt: skip
+              "qsgd", "zero_start")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

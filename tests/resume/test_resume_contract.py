@@ -11,6 +11,7 @@ from dying import made
 
 import asyncsim
 from asyncsim.methods.pipelines import PipelineMethod
+from asyncsim.policies import Transform
 from asyncsim.registries import consistencies, engines, exchanges, methods, optimizers, policies, programs
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -67,7 +68,9 @@ def test_thirty_kills_of_every_method(resumes, kind):
 
 @pytest.mark.parametrize("kind", names(policies))
 def test_transforms(resumes, kind):
-    resumes(made(method={"kind": "custom", "policy": [spec(kind)]}, run={"updates": 30}, checkpoint=OFTEN), 29)
+    launched = policies[kind].launched is not Transform.launched
+    method = {"kind": "custom", "policy": [spec(kind)], "program": {"kind": "replica", "overlap": launched}}
+    resumes(made(method=method, run={"updates": 30}, checkpoint=OFTEN), 28)
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])

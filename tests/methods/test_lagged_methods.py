@@ -1,0 +1,263 @@
+"""Methods whose rounds travel while the next one is computed: each once more as a plain loop over rounds, and its boundaries.
+
+A loop goes round by round, as the papers do, and knows nothing of who is slow; the run says who arrived when. Both must agree to
+1e-12 in float64. The loops check first that the run's arrivals are rounds: everybody once, at the version that the loop says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_independent_loops import DECAY, LR, MOMENTUM, OPTIMIZER, Fleet
+from torch import Tensor
+
+import asyncsim
+from asyncsim.scenario import ScenarioError
+
+N, UPDATES = 4, 24
+UNEQUAL = {"compute": {"kind": "gamma_heterogeneous", "mean": "1s"}, "uplink": "300ms"}
+SLOW = {"compute": "1s", "uplink": {"latency": {"kind": "exponential", "mean": "2s"}}}
+REDUCED = {"compute": {"kind": "gamma", "mean": "1s", "cv": 0.3}, "uplink": "200ms", "all_reduce": "ring"}
+CLUSTERS = pytest.mark.parametrize("cluster", [UNEQUAL, SLOW, REDUCED], ids=["unequal", "slow links", "all-reduce"])
+EXACT = {"dtype": "float64", "schedule": "constant", "optimizer": OPTIMIZER, "run": {"updates": UPDATES}}
+
+
+class Rounds(Fleet):
+    """A run of ``N`` workers in rounds, and the pieces of a plain loop."""
+
+    def __init__(self, make: Callable[..., Any], method: Any, cluster: dict[str, Any] = UNEQUAL, **sections: Any) -> None:
+        super().__init__(make, method, **EXACT | {"cluster": {"workers": N, **cluster}} | sections)
+        self.workers = self.scenario.groups
+
+    def step(self, theta: Tensor, v: Tensor, g: Tensor, lr: float = LR) -> tuple[Tensor, Tensor]:
+        """Heavy ball with weight decay: the parameters and the momentum after it."""
+        v = MOMENTUM * v + g + DECAY * theta
+        return theta - lr * v, v
+
+    def mean(self, params: Tensor, round_: int, batches: int = 1) -> Tensor:
+        """Over all workers and ``batches`` batches of each at ``params``."""
+        steps = range(round_ * batches, (round_ + 1) * batches)
+        total = sum(self.gradient(params, worker, step) for worker in range(self.workers) for step in steps)
+        return total / self.workers / batches
+
+    def read(self, versions: Callable[[int], int]) -> None:
+        """In round ``r`` of the run everybody has read the version ``versions(r)`` that the loop says, and arrived once."""
+        table = self.result.updates
+        assert (table["read_version"] == table["step"].map(versions)).all()
+        assert not table.duplicated(["worker", "step"]).any()
+        assert set(table["worker"]) == set(range(self.workers))
+
+
+# LAGA and Pipe-SGD.
+
+
+def lagged(fleet: Rounds, batches: int = 1, warmup: int = 0, zero: bool = True, lag: int = 1) -> Tensor:
+    """The parameters after ``UPDATES`` steps: x(k + 1) = x(k) - lr d(mean gradient of round k - 1 at x(k - 1)), with rounds
+    before ``warmup`` that do not lag. ``zero``: the first step after them is that of a zero gradient, else there is none."""
+    x, v, under_way, updates, round_ = fleet.theta, torch.zeros_like(fleet.theta), None, 0, 0
+    while updates < UPDATES:
+        launched = fleet.mean(x, round_, batches)
+        if round_ < warmup or not lag:
+            under_way, launched = launched, None
+        if under_way is None and zero:
+            under_way = torch.zeros_like(x)
+        if under_way is not None:
+            x, v = fleet.step(x, v, under_way)
+            updates += 1
+        under_way, round_ = launched, round_ + 1
+    return x
+
+
+@CLUSTERS
+@pytest.mark.parametrize("batches", [1, 3])
+def test_laga(make, cluster, batches):
+    """The authors' loop (reference, section 6) with momentum and weight decay. Wrong models: no first step on a zero gradient
+    (weight decay acts on it), and no lag."""
+    fleet = Rounds(make, {"kind": "laga", "accumulate": batches}, cluster)
+    fleet.read(lambda round_: round_)
+    assert set(fleet.result.updates["staleness"]) == {1}
+    for wrong in ({"zero": False}, {"lag": 0}):
+        assert (lagged(fleet, batches, **wrong) - torch.from_numpy(fleet.result.parameters)).abs().max() > 1e-6
+    fleet.theta = lagged(fleet, batches)
+    fleet.agree()
+
+
+def test_laga_with_adamw(make):
+    """The first step counts for Adam's corrections, too: PyTorch's AdamW, given a zero gradient first."""
+    optimizer = {"kind": "adam", "lr": 0.01, "weight_decay": 0.1, "decoupled": True}
+    fleet = Rounds(make, "laga", optimizer=optimizer)
+    x = torch.nn.Parameter(fleet.theta.clone())
+    theirs = torch.optim.AdamW([x], lr=0.01, weight_decay=0.1)
+    under_way = torch.zeros_like(fleet.theta)
+    for round_ in range(UPDATES):
+        launched = fleet.mean(x.detach().clone(), round_)
+        x.grad = under_way
+        theirs.step()
+        under_way = launched
+    fleet.theta = x.detach()
+    fleet.agree()
+
+
+@pytest.mark.parametrize("engine", ["serial", {"kind": "threaded"}, {"kind": "batched", "width": 4}], ids=str)
+def test_every_engine_computes_accumulated_batches(make, engine):
+    fleet = Rounds(make, {"kind": "laga", "accumulate": 3}, engine=engine)
+    fleet.theta = lagged(fleet, 3)
+    fleet.agree()
+
+
+def test_one_worker_is_sgd_of_staleness_one(make):
+    """x(k + 1) = x(k) - lr g(x(k - 1)) bit for bit (reference, section 6: world 1), in float32 by PyTorch's own SGD."""
+    scenario = make(1, method="laga", optimizer={"kind": "sgd", "lr": 0.1}, run={"updates": 40})
+    result = asyncsim.simulate(scenario)
+    task = scenario.task.build(scenario.seed, "cpu", "float32", 1)
+    x, under_way = task.init(), None
+    for step in range(40):
+        read = x.clone()
+        if under_way is not None:
+            x = x.sub(under_way, alpha=0.1)
+        inputs, targets = task.batch(0, step)
+        task.bind(read)
+        loss = task.loss(task.module(inputs), targets)
+        under_way = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, task.parameters)])
+    assert torch.equal(torch.from_numpy(result.parameters), x)
+
+
+def quadratic(make, eta: float, updates: int) -> np.ndarray:
+    scenario = make(
+        3, method="laga", task={"kind": "quadratic", "dim": 1, "noise": 0.0}, optimizer={"kind": "sgd", "lr": eta},
+        run={"updates": updates}, dtype="float64", evaluate={"updates": 1},
+    )  # fmt: skip
+    return asyncsim.simulate(scenario).metrics["test_distance"].to_numpy()
+
+
+def test_stability_on_a_parabola(make):
+    """z^2 = z - eta h (reference, section 6 and 1.1): stable up to eta h = 1, and at 1/4, the double root 1/2, the fastest that
+    does not oscillate: x(k) = (1 + k) / 2^k, where 0.3 crosses zero, and 0.2 is slower."""
+    assert quadratic(make, 0.98, 300)[-1] < 0.1
+    assert quadratic(make, 1.02, 300)[-1] > 5
+    at_a_quarter = quadratic(make, 0.25, 40)
+    k = np.arange(1, 41)
+    np.testing.assert_allclose(at_a_quarter[1:], (1 + k) / 2.0**k, rtol=1e-9)
+    assert quadratic(make, 0.2, 40)[-1] > 10 * at_a_quarter[-1]
+    oscillating = quadratic(make, 0.3, 40)
+    assert (np.diff(oscillating[:12]) > 0).any()
+    assert (np.diff(at_a_quarter[2:12]) < 0).all()
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 5])
+@pytest.mark.parametrize("latency", [0.1, 0.4])
+def test_a_round_takes_the_longer_of_computing_and_reducing(make, batches, latency):
+    """max(A t_c, t_ar) (reference, section 6), where rounds without the lag take the sum; t_ar is 6 messages of a ring of 4. Who
+    accumulates for as long as that is never idle."""
+    cluster = {"workers": 4, "compute": "1s", "uplink": latency, "all_reduce": "ring"}
+    reduction, rounds = 6 * latency, 19
+    plan = asyncsim.plan(make(method={"kind": "laga", "accumulate": batches}, cluster=cluster, run={"updates": rounds + 1}))
+    each = max(batches, reduction)
+    assert plan.summary["time"] == pytest.approx(batches + reduction + (rounds - 1) * each)
+    spans = plan.events
+    waits = spans[spans["kind"] == "wait"]
+    idle = (waits["end_ns"] - waits["start_ns"]).sum() / 1e9 / 4
+    assert idle == pytest.approx((rounds - 1) * max(0, reduction - batches) if reduction > batches else 0, abs=each)
+    assert (len(waits) == 0) == (batches >= reduction)
+    sync = asyncsim.plan(make(method="bsp", cluster=cluster, run={"updates": rounds}))
+    assert sync.summary["time"] == pytest.approx(rounds * (1 + reduction))
+
+
+def published() -> list[tuple[int, float, float, float, float, float]]:
+    """The table of LAGA's page: accumulated batches, images per second without communication, synchronous and of LAGA, and the
+    speed-ups, measured and simulated."""
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "laga.md").read_text(encoding="utf-8")
+    number = r"([\d.]+) \|"
+    rows = re.findall(rf"^\| \w+ \| (\d+) \| {' '.join([number] * 5)}$", page, re.MULTILINE)
+    return [(int(batches), *map(float, numbers)) for batches, *numbers in rows]
+
+
+def test_the_published_throughputs_are_below_those_without_interference(make):
+    """On LAGA's page: from the throughput without communication and the synchronous one follow t_c and t_ar, and a plan gives the
+    speed-up; what was measured is below it in every row, and rounded as printed."""
+    assert len(published()) == 12
+    for batches, alone, synchronous, measured, ratio, simulated in published():
+        compute, reduction = 1000 / alone, batches * 1000 * (1 / synchronous - 1 / alone)
+        cluster = {"workers": 4, "compute": compute, "uplink": reduction / 6, "all_reduce": "ring"}
+        method = {"kind": "laga", "accumulate": batches}
+        first, last = (
+            asyncsim.plan(make(method=method, cluster=cluster, run={"updates": updates})).summary["time"] for updates in (10, 60)
+        )
+        speed_up = (batches * compute + reduction) / ((last - first) / 50)
+        assert speed_up == pytest.approx(simulated, abs=0.0051)
+        assert measured / synchronous == pytest.approx(ratio, abs=0.0051)
+        assert ratio < simulated
+
+
+def test_a_round_sends_the_bytes_of_a_synchronous_one(make):
+    cluster = {"workers": 4, "compute": "1s", "uplink": {"bandwidth": "1MB/s"}, "all_reduce": "ring"}
+    cluster["instance"] = "aws_p3_2xlarge"
+    lagging = asyncsim.plan(make(method={"kind": "laga", "accumulate": 2}, cluster=cluster, run={"updates": 21}))
+    sync = asyncsim.plan(make(method="bsp", cluster=cluster, run={"updates": 20}))
+    assert lagging.summary["bytes_sent"] == sync.summary["bytes_sent"] > 0
+
+
+@CLUSTERS
+def test_laga_of_one_batch_is_pipesgd(make, cluster):
+    """Bit for bit, with momentum and weight decay."""
+    one, other = (
+        asyncsim.simulate(make(method=kind, **EXACT | {"dtype": "float32", "cluster": {"workers": N, **cluster}}))
+        for kind in ("laga", "pipesgd")
+    )
+    assert one.fingerprints == other.fingerprints
+
+
+@CLUSTERS
+@pytest.mark.parametrize("warmup", [1, 5])
+def test_pipesgd(make, cluster, warmup):
+    """Synchronous rounds first, then the lag. Wrong models: one round of warm-up less, or more."""
+    fleet = Rounds(make, {"kind": "pipesgd", "warmup": warmup}, cluster)
+    fleet.read(lambda round_: round_)
+    assert fleet.result.updates["staleness"].tolist() == [0] * N * warmup + [1] * (len(fleet.result.updates) - N * warmup)
+    for wrong in (warmup - 1, warmup + 1):
+        assert (lagged(fleet, warmup=wrong) - torch.from_numpy(fleet.result.parameters)).abs().max() > 1e-6
+    fleet.theta = lagged(fleet, warmup=warmup)
+    fleet.agree()
+
+
+def test_pipesgd_that_only_warms_up_is_bsp(make):
+    sections = {"optimizer": OPTIMIZER, "run": {"updates": 30}, "cluster": {"workers": N, **UNEQUAL}}
+    warming = asyncsim.simulate(make(method={"kind": "pipesgd", "warmup": 30}, **sections))
+    assert warming.fingerprints == asyncsim.simulate(make(method="bsp", **sections)).fingerprints
+
+
+@pytest.mark.parametrize("kind", ["laga", "pipesgd"])
+def test_crashes_and_departures(make, kind):
+    """A crash loses the round that is computed and the one that travels; the others wait. Who leaves for good is not waited for.
+    Whatever happens, a push is one version stale at most."""
+    method = {"kind": "pipesgd", "warmup": 8} if kind == "pipesgd" else {"kind": kind, "accumulate": 2}
+    faults = {"faults": {"up": {"kind": "exponential", "mean": "15s"}, "down": "3s"},
+              "events": [{"at": "21s", "workers": [1], "stop": True}], "server": {"service": "100ms"}}  # fmt: skip
+    scenario = make(method=method, cluster={"workers": N, **UNEQUAL, **faults}, run={"updates": 60})
+    result = asyncsim.simulate(scenario)
+    assert result.summary["updates"] == 60
+    assert result.summary["crashes"] > 5
+    assert result.updates["staleness"].max() == 1
+    assert result.fingerprints["timeline"] == asyncsim.plan(scenario).fingerprints["timeline"]
+
+
+@pytest.mark.parametrize(("method", "words"), [
+    ({"kind": "laga", "accumulate": 0}, "accumulate"),
+    ({"kind": "laga", "program": "replica"}, "overlap"),
+    ({"kind": "laga", "program": "replica", "consistency": "bsp"}, "launched"),
+    ({"kind": "laga", "consistency": "bsp"}, "overlap"),
+    ({"kind": "laga", "exchange": "all_reduce"}, "launches"),
+    ({"kind": "laga", "exchange": "pairs", "consistency": "asp"}, "launches"),
+    ({"kind": "asgd", "uplink": ["zero_start"]}, "zero_start"),
+    ({"kind": "pipesgd", "warmup": -1}, "warmup"),
+    ({"kind": "bsp", "consistency": {"kind": "bsp", "warmup": 2}}, "warmup"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(make, method, words):
+    with pytest.raises(ScenarioError, match=words):
+        make(method=method, cluster={"workers": 4})
