@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,118 @@ def test_crashes_and_departures(make, kind):
 def test_what_cannot_be_is_refused(make, method, words):
     with pytest.raises(ScenarioError, match=words):
         make(method=method, cluster={"workers": 4})
+
+
+# CO2.
+
+OUTER = {"kind": "sgd", "lr": 0.7, "momentum": 0.5, "weight_decay": DECAY}
+LOCAL = {"local_steps": 2, "local_lr": 0.1, "local_momentum": 0.3}
+PLAIN = {"kind": "sgd", "lr": 1.0}
+
+
+def averaged(fleet: Rounds, params: Tensor, round_: int) -> Tensor:
+    """The mean of what the workers come to from ``params``."""
+    return sum(fleet.local_model(params, worker, round_, 2, 0.1, 0.3) for worker in range(fleet.workers)) / fleet.workers
+
+
+def co2(fleet: Rounds, penalty: float | None, clip: float | None, lag: int = 1) -> Tensor:
+    """The reference's loop (1.3) with OUTER's settings; ``penalty`` None: the reconstruction, 1 + |theta - s| / C."""
+    theta, m, read = fleet.theta, torch.zeros_like(fleet.theta), fleet.theta
+    square, bound, gaps = torch.zeros_like(theta), 0, 0
+    for round_ in range(UPDATES):
+        start = read if lag else theta
+        mean = averaged(fleet, start, round_)
+        divisor = torch.full_like(theta, penalty or 1.0)
+        if penalty is None and round_:
+            length = 0.7 * (torch.sqrt(square / (1 - 0.999**round_)) + 1e-8)
+            divisor = 1 + (theta - start).abs() / length
+            gaps += bool((divisor > 1.5).any())
+        m = 0.5 * m + (theta - mean + DECAY * theta) / divisor
+        step = m if clip is None else m.clamp(-clip, clip)
+        bound += bool((step != m).any())
+        square = 0.999 * square + 0.001 * step**2
+        read, theta = theta, theta - 0.7 * step
+    assert clip is None or bound > UPDATES / 2
+    assert penalty is not None or not lag or gaps > UPDATES / 2
+    return theta
+
+
+@CLUSTERS
+@pytest.mark.parametrize(("penalty", "clip"), [(None, None), (None, 0.01), (1.5, 0.01), (1.0, None)])
+def test_co2(make, cluster, penalty, clip):
+    """Round k + 1 starts where round k - 1 has led to. Wrong models: no clipping, no penalty, no lag."""
+    method = {"kind": "co2", "gap_penalty": penalty or "adaptive", "clip": clip} | LOCAL
+    fleet = Rounds(make, method, cluster, optimizer=OUTER)
+    fleet.read(lambda round_: np.maximum(round_ - 1, 0))
+    wrong = [co2(fleet, penalty, clip, lag=0)]
+    wrong += [co2(fleet, penalty, None)] if clip else []
+    wrong += [co2(fleet, 1.0, clip)] if penalty != 1.0 else []
+    for theta in wrong:
+        assert (theta - torch.from_numpy(fleet.result.parameters)).abs().max() > 1e-4
+    fleet.theta = co2(fleet, penalty, clip)
+    fleet.agree()
+
+
+def test_co2_without_momentum_and_penalty_is_two_runs_of_local_sgd(make):
+    """theta(t + 1) = mean(t - 1) (reference, 1.3): even and odd rounds know nothing of each other."""
+    for updates in (UPDATES, UPDATES + 1):
+        fleet = Rounds(make, {"kind": "co2", "gap_penalty": 1} | LOCAL, optimizer=PLAIN, run={"updates": updates})
+        for round_ in range((updates - 1) % 2, updates, 2):
+            fleet.theta = averaged(fleet, fleet.theta, round_)
+        fleet.agree()
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.02])
+def test_co2_without_overlap_is_slowmo(make, gamma):
+    """u <- beta u + (x0 - mean) / gamma, x <- x0 - alpha gamma u (reference, 1.3), for any gamma; and local_sgd with the server's
+    momentum is that, too."""
+    outer = OUTER | {"weight_decay": 0.0}
+    fleet = Rounds(make, {"kind": "co2", "gap_penalty": 1, "overlap": False} | LOCAL, optimizer=outer)
+    assert set(fleet.result.updates["staleness"]) == {0}
+    u = torch.zeros_like(fleet.theta)
+    for round_ in range(UPDATES):
+        u = 0.5 * u + (fleet.theta - averaged(fleet, fleet.theta, round_)) / gamma
+        fleet.theta = fleet.theta - 0.7 * gamma * u
+    fleet.agree()
+    other = Rounds(make, {"kind": "local_sgd"} | LOCAL, optimizer=outer)
+    np.testing.assert_allclose(other.result.parameters, fleet.result.parameters, rtol=0, atol=1e-14)
+
+
+def test_co2_of_one_step_without_overlap_is_bsp(make):
+    """Local rate times outer rate is the rate; the penalty is 1 where there is no gap."""
+    method = {"kind": "co2", "overlap": False, "local_steps": 1, "local_lr": 0.1}
+    one = Rounds(make, method, optimizer={"kind": "sgd", "lr": 0.5})
+    other = Rounds(make, "bsp", optimizer={"kind": "sgd", "lr": 0.05})
+    np.testing.assert_allclose(one.result.parameters, other.result.parameters, rtol=0, atol=1e-13)
+
+
+def test_co2_with_an_endless_penalty_never_moves(make):
+    endless = {"kind": "co2", "gap_penalty": 1e300}
+    result = asyncsim.simulate(make(method=endless, optimizer=PLAIN | {"momentum": 0.5}, dtype="float64"))
+    assert (result.parameters == make().task.build(0, "cpu", "float64", 6).init().numpy()).all()
+    assert len(result.updates) > 200
+
+
+def test_no_outer_step_of_co2_is_longer_than_its_clip(make):
+    """|theta(t + 1) - theta(t)| <= alpha phi per element; some entries reach it, and without the clipping they go further."""
+    clip, lr = 0.003, 0.7
+    runs = {
+        bound: [
+            Rounds(make, {"kind": "co2", "clip": bound} | LOCAL, optimizer=OUTER, run={"updates": updates}).result.parameters
+            for updates in range(6, 9)
+        ]
+        for bound in (clip, None)
+    }
+    longest = {bound: max(np.abs(after - before).max() for before, after in pairwise(points)) for bound, points in runs.items()}
+    assert longest[clip] == pytest.approx(lr * clip, rel=1e-9)
+    assert longest[None] > 2 * lr * clip
+
+
+@pytest.mark.parametrize(("method", "optimizer", "words"), [
+    ({"gap_penalty": 0}, PLAIN, "gap_penalty"), ({"gap_penalty": "often"}, PLAIN, "gap_penalty"), ({"clip": 0}, PLAIN, "clip"),
+    ({}, {"kind": "adam"}, "heavy-ball"), ({}, {"kind": "sgd", "momentum": 0.9, "nesterov": True}, "heavy-ball"),
+    ({"exchange": "all_reduce"}, PLAIN, "every worker has a policy of its own"),
+])  # fmt: skip
+def test_what_co2_cannot_is_refused(make, method, optimizer, words):
+    with pytest.raises(ScenarioError, match=words):
+        make(method={"kind": "co2"} | method, optimizer=optimizer)

@@ -91,6 +91,8 @@ OPTIMIZERS: dict[str, list[Row]] = {
     "nadam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
               Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
     "ordered_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0})],
+    "outer_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0}),
+                       Row({"lr": 0.05, "gap_penalty": 3.0, "clip": 2.0})],
     "sgd": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.25}),
             Row({"lr": 0.05, "momentum": 0.9, "nesterov": True})],
     "spike_compensation": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "delay": 3, "horizon": 3}),
