@@ -13,8 +13,8 @@ takes its place. In the code it is a constant, 1 by default.
 
 Order: launch, wait, outer step, read. What a worker comes to in a round is not gone on from. In the first round nothing has been
 reduced, and theta(1) = theta(0), which is our choice. ``factor`` is the schedule's at the read; ``lr`` is constant. The outer
-step is the optimizer's (``sgd``), whose weight decay is added before ``Lambda`` divides. With ``overlap: false`` a round waits for
-its own average: SlowMo, with the same ``lr`` and ``momentum``.
+step is the optimizer's (``sgd``), whose weight decay is added before ``Lambda`` divides. With ``overlap: false`` a round waits
+for its own average: SlowMo, with the same ``lr`` and ``momentum``.
 Differs from the code: there the clipping has no effect, as its result is not used, and by default the reduction does not overlap.
 Left out: AdamW as local optimiser (here SGD, whose momentum begins at zero in every round), and sharded states.
 """

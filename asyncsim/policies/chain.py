@@ -120,6 +120,11 @@ class Policy:
                 update = self.arrive(made, server, after=index + 1)
         return update if isinstance(update, Push) else None
 
+    def forget(self, worker: int) -> None:
+        """Tell the transforms that ``worker`` has gone down."""
+        for transform, state in zip(self.transforms, self.state.transforms, strict=True):
+            transform.forget(worker, state)
+
     def closes(self) -> int | None:
         """The earliest virtual time (ns) at which a transform asks to be settled."""
         times = [each.closes(state) for each, state in zip(self.transforms, self.state.transforms, strict=True)]

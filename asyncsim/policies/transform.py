@@ -51,6 +51,9 @@ class Transform(Spec):
         launched comes to ``update`` when it arrives."""
         return None
 
+    def forget(self, worker: int, state: Any) -> None:
+        """Called when ``worker`` has gone down: what it knew itself of all that ``state`` holds is lost."""
+
     def applied(self, direction: Tensor, state: Any, server: ServerView) -> None:
         """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
 

@@ -6,13 +6,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
-from asyncsim.messages import Push, ServerView, Snapshot, Verdict
+from asyncsim.messages import Push, Snapshot, Verdict
 from asyncsim.needs import Need, joined
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN, Parameters
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.saving import count_pushes, discard, kept
+from asyncsim.simulation.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
+class Shard(Parameters, Seen):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
@@ -113,18 +114,6 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
         return joined(transform.needs for transform in self.policy.transforms)
 
     @property
-    def num_workers(self) -> int:
-        return self.progress.num_workers
-
-    @property
-    def members(self) -> int:
-        return self.progress.members
-
-    @property
-    def departed(self) -> frozenset[int]:
-        return self.progress.departed
-
-    @property
     def buffered(self) -> int:
         """The number of pushes that wait in a buffer for others."""
         return sum(map(count_pushes, self.policy.state.transforms))
@@ -138,15 +127,6 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
             view = None if self.params is None else self.policy.view(self.params, self, -1)
             self._view = (self.version, view)
         return view
-
-    def velocity(self) -> Tensor | None:
-        """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
-        return self.policy.velocity(self)
-
-    def data_weight(self, worker: int) -> float:
-        """Samples of the worker's own shard over the mean of all workers'."""
-        sizes = self.shard_sizes
-        return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
@@ -221,6 +201,7 @@ class Shard(Parameters, ServerView):  # type: ignore[misc]  # in a plan there ar
 
     def forget(self, member: int) -> None:
         """Discard what a member that has gone down kept from round to round."""
+        self.policy.forget(member)
         if self.uplink is not None:
             self.uplink.forget(member)
 

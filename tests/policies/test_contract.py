@@ -67,6 +67,7 @@ POLICIES: dict[str, list[Row]] = {
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40}, numeric=False)],
     "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
     # It changes what workers are handed, never a push.
+    "shadow_step": [Row({"prediction": prediction}) for prediction in ("none", "local", "prev_sync", "local_prev_sync")],
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
@@ -142,7 +143,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "data_weights", "discrepancy_correction", "gradient_dropping", "sparse_difference",
-              "qsgd", "zero_start")  # fmt: skip
+              "qsgd", "zero_start", "shadow_step")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

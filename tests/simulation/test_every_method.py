@@ -109,7 +109,10 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
     assert run.summary["status"] == "finished"
     assert np.isfinite(run.parameters).all()
     assert run.summary["time"] < 10_000
-    assert run.summary["gradients_computed"] <= (run.updates["outcome"] != "dropped").sum()
+    used = (run.updates["outcome"] != "dropped").sum()
+    if method["kind"] == "sapipe":  # its workers look at what they launch, also where it is lost on the way
+        used = (run.events["complete"] & (run.events["kind"] == "compute")).sum()
+    assert run.summary["gradients_computed"] <= used
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
