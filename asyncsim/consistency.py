@@ -121,6 +121,11 @@ class Consistency(Spec):
     def admits(self, worker: int, progress: Progress) -> bool:
         return True
 
+    def launches(self, worker: int, progress: Progress) -> bool:
+        """Does this worker go on while the result that it has computed is sent? Asked of programs with ``overlap``; one that does
+        not sends it like any other program."""
+        return True
+
     def sends(self, worker: int, progress: Progress) -> bool:
         """May this worker send the result that it has computed? Asked where a push overlaps with the next computation; a worker
         that may not waits like one that may not read."""
@@ -162,15 +167,18 @@ class BSP(Consistency):
 
         x_{k+1} = x_k - lr * mean_s g_s(x_{k-1})        x_1 = x_0 - lr * mean_s g_s(x_0)
 
-    and a round takes the longer of computing and sending instead of both."""
+    and a round takes the longer of computing and sending instead of both. The first ``warmup`` rounds are without the lag."""
 
     cancel: bool = False
     lag: int = Field(default=0, ge=0, le=1)
+    warmup: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _whole_rounds(self) -> BSP:
         if self.lag and self.cancel:
             raise ValueError("`lag` and `cancel` exclude each other: the round that `cancel` ends is computed one behind")
+        if self.warmup and not self.lag:
+            raise ValueError("`warmup` counts the rounds before a `lag` begins, and there is none")
         return self
 
     @property
@@ -180,7 +188,10 @@ class BSP(Consistency):
         )
 
     def admits(self, worker: int, progress: Progress) -> bool:
-        return self.lag > 0 or progress.version > progress.delivered(worker)
+        return progress.version > progress.delivered(worker) or (self.lag > 0 and self.launches(worker, progress))
+
+    def launches(self, worker: int, progress: Progress) -> bool:
+        return progress.version >= self.warmup
 
     def sends(self, worker: int, progress: Progress) -> bool:
         return not self.lag or progress.pushes(worker) == 0

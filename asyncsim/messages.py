@@ -279,6 +279,11 @@ class ServerView(Protocol):
         schedule that goes by virtual time is asked at the time of the last update."""
         ...
 
+    def ahead(self, gradient: Tensor) -> Tensor:
+        """The parameters, shape ``(P,)``, to which one more update with ``gradient``, shape ``(P,)``, would lead at the rate of
+        the last one: a shadow step, after which everything is as it was."""
+        ...
+
     def data_weight(self, worker: int) -> float:
         """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
         ...

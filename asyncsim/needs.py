@@ -42,6 +42,7 @@ class Need(enum.Flag):
     CLOSES = enum.auto()
     PEERS = enum.auto()
     HEARS = enum.auto()
+    LAUNCHES = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -86,6 +87,7 @@ MEANING: dict[Need, str] = {
     Need.LAGS: "the push of a round travels while the next round is computed",
     Need.PEERS: "workers send messages to each other; a push stays at its own worker",
     Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
+    Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
 }
 """What each property says about a part."""
 

@@ -36,6 +36,10 @@ LAG = Exclusion(
     Need.OVERLAPS, Need.NOTHING,
     "in rounds with a lag a push travels while the next is computed: give the program `overlap: true`",
 )  # fmt: skip
+LAUNCHED = Exclusion(
+    Need.OVERLAPS, Need.NOTHING,
+    "`{method}` looks at pushes as they are launched, while their workers go on: give the program `overlap: true`",
+)  # fmt: skip
 STAGES = Exclusion(Need.NOTHING, Need.WHOLE_MODELS, "stages go with the consistency rules asp and lockstep")
 VIEWS = Exclusion(
     Need.NOTHING, Need.WORKER_VIEW,
@@ -74,7 +78,7 @@ WHOLE = Exclusion(
     Need.NOTHING, Need.WHOLE_MODELS, "stages exchange by the setting `gossip` of a method of pipelines, not by an `exchange`",
 )  # fmt: skip
 PEERS = Exclusion(
-    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS,
+    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS,
     "workers that exchange with each other apply their pushes where they are, one by one, so rounds and updates of all, stages "
     "and older versions are nothing for `{method}`",
 )  # fmt: skip
@@ -83,7 +87,7 @@ IN_ROUNDS = Exclusion(
     "an exchange in rounds takes a rule by which everybody pushes once in a round: give `{method}` `consistency: bsp`",
 )  # fmt: skip
 APART = Exclusion(
-    Need.NOTHING, Need.EVERYONE | Need.PASSES,
+    Need.NOTHING, Need.EVERYONE | Need.LAUNCHES | Need.PASSES,
     "with an exchange every worker has a policy of its own, which gets the pushes of that worker alone; leave the mean of all "
     "to the exchange (`method: {{kind: custom, ...}}`)",
 )  # fmt: skip

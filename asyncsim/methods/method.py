@@ -29,7 +29,7 @@ from asyncsim.simulation.programs import Program, Replica, programs
 
 methods: Registry[Method] = Registry("method", home=PAPERS)
 P = TypeVar("P", bound=Spec)
-AT_THE_SERVER = ("applied", "settle", "closes", "late_view")
+AT_THE_SERVER = ("launched", "forget", "applied", "settle", "closes", "late_view")
 """What only the transforms between an arrival and the step rule are asked, not those of an ``uplink`` or a ``downlink``."""
 
 

@@ -22,6 +22,7 @@ from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.steps import SGD, Adam, heavy_ball
 from asyncsim.policies.transform import Transform
 from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
+from asyncsim.policies.zero_start import ZeroStart
 
 __all__ = [
     "SGD",
@@ -50,6 +51,7 @@ __all__ = [
     "Velocity",
     "Verdict",
     "WeightPrediction",
+    "ZeroStart",
     "by_layer",
     "heavy_ball",
     "message_bytes",

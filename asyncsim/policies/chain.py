@@ -109,6 +109,22 @@ class Policy:
                 return None if isinstance(result, Verdict) else result
         return None
 
+    def launched(self, push: Push, server: ServerView) -> Push | None:
+        """Tell the transforms that ask for it that a push has been launched. Returns the push that is to be applied now."""
+        update = None
+        for index, (rule, state) in enumerate(zip(self._rules, self.state.transforms, strict=True)):
+            if Need.LAUNCHES not in rule.transform.needs or (rule.numeric and push.payload is None):
+                continue
+            made = rule.transform.launched(push, state, server)
+            if made is not None:
+                update = self.arrive(made, server, after=index + 1)
+        return update if isinstance(update, Push) else None
+
+    def forget(self, worker: int) -> None:
+        """Tell the transforms that ``worker`` has gone down."""
+        for transform, state in zip(self.transforms, self.state.transforms, strict=True):
+            transform.forget(worker, state)
+
     def closes(self) -> int | None:
         """The earliest virtual time (ns) at which a transform asks to be settled."""
         times = [each.closes(state) for each, state in zip(self.transforms, self.state.transforms, strict=True)]

@@ -45,6 +45,15 @@ class Transform(Spec):
         """Return the push, changed or replaced, for the next transform; or a verdict, if it ends here."""
         raise NotImplementedError
 
+    def launched(self, push: Push, state: Any, server: ServerView) -> Push | None:
+        """Called when a push is launched, which is sent while its worker goes on (``overlap``), if the transform declares
+        ``Need.LAUNCHES``: the push that is to be applied at this moment, before the worker reads again, or None. The one that is
+        launched comes to ``update`` when it arrives."""
+        return None
+
+    def forget(self, worker: int, state: Any) -> None:
+        """Called when ``worker`` has gone down: what it knew itself of all that ``state`` holds is lost."""
+
     def applied(self, direction: Tensor, state: Any, server: ServerView) -> None:
         """Called after every update ``params <- params - lr * direction``; ``direction`` has shape ``(P,)``."""
 

@@ -33,7 +33,8 @@ class Arrivals:
         service, failing, stages = cluster.server.service, cluster.server.faults is not None, range(len(sim.progress))
         self.queues = [Queue(service, streams, index) for index in stages] if service.expected or failing else []
         self.restarts = Restarts(sim, cluster.server, streams) if failing else None
-        self.closings = Closings(sim) if sim.server.closing else None
+        self.closings = Closings(sim) if Need.CLOSES in sim.server.needs else None
+        self._told = Need.LAUNCHES in sim.server.needs
 
     def deliver(self, worker: Worker, step: int, snapshot: Snapshot, work: Future | None) -> simpy.Event | None:
         """A result has reached the server. It is applied at once, or at the event that is returned."""
@@ -54,6 +55,15 @@ class Arrivals:
         """A copy of a push has come: the server spends its time on it."""
         if self.queues:
             self.queues[worker.stage].waste(self._sim.env.now)
+
+    def launched(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> None:
+        """A result sets out while its worker goes on. Where the policy is told of it, that may make an update."""
+        sim, progress = self._sim, self._sim.progress[worker.stage]
+        if self._told and not sim.over:
+            version = progress.version
+            sim.server.launched(worker.index, worker.step, snapshot, work, sim.env.now)
+            if progress.version != version:
+                self.changed(worker.stage, version)
 
     def changed(self, stage: int, version: int) -> None:
         """A shard, at ``version`` before, has acted: if that made a new one, end the run, recall, and admit as the rules say."""

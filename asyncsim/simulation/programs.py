@@ -54,7 +54,7 @@ class Program(Spec):
         snapshot = yield from self.begin(sim, worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
-        if sim.overlapping and sim.exchanging is None:
+        if sim.launches(worker):
             yield from hand_over(sim, worker, snapshot, work)
         else:
             yield from sim.upload(worker)

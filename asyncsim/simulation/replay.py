@@ -127,6 +127,9 @@ class StandIn:
     def settle(self, worker: int, now: int) -> None:
         self._decide(self.sim.workers[worker].stage)
 
+    def launched(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int) -> None:
+        self._decide(self.sim.workers[worker].stage)
+
     def closes(self, stage: int) -> int | None:
         due = next(self._closings, -1)
         return None if due < 0 else due

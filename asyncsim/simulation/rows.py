@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncsim.gossip import Gossip
 from asyncsim.messages import Snapshot, Verdict
+from asyncsim.needs import Need
 from asyncsim.simulation.shard import Arrival, Shard
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Rows(Generic[R]):
             row.restore(its)
 
     @property
-    def closing(self) -> bool:
-        return self.rows[0].closing
+    def needs(self) -> Need:
+        return self.rows[0].needs
 
     @property
     def pushes(self) -> int:

@@ -24,6 +24,7 @@ def hand_over(sim: Verbs, worker: Worker, snapshot: Snapshot, work: Future | Non
         yield from sim.wait(worker, may)
     worker.work, worker.left = None, work
     sim.progress[worker.stage].sent(worker.member)
+    sim.arrivals.launched(worker, snapshot, work)
     worker.sending = sim.env.process(_send(sim, worker, worker.step, snapshot, work))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.messages import Snapshot, Verdict
+from asyncsim.needs import Need
 from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.observers import Observers
@@ -85,9 +86,9 @@ class Server:
         self._more = columns
 
     @property
-    def closing(self) -> bool:
-        """Does a policy close groups at times of its own?"""
-        return any(shard.closing for shard in self.shards)
+    def needs(self) -> Need:
+        """What the policies need and do between an arrival and the step rule."""
+        return self.shards[0].needs
 
     @property
     def num_workers(self) -> int:
@@ -105,7 +106,7 @@ class Server:
 
     @property
     def whole(self) -> Shard:
-        """The one shard of a server that may crash."""
+        """The one shard of whole models that lie at a server."""
         shard = self.shards[0]
         assert isinstance(shard, Shard)
         return shard
@@ -195,10 +196,13 @@ class Server:
         shards[worker % len(shards)].forget(worker // len(shards))
 
     def settle(self, worker: int, now: int) -> None:
-        """Called when a worker has left for good, or a time has come that its shard asked for: the shard applies the push that
-        a buffer passes on because of that, if any."""
-        shard = self.shards[worker % len(self.shards)]
-        self.decisions.append(APPLIED if shard.settle(now) else NOTHING)
+        """Called when a worker has left for good: its shard applies the push that a buffer passes on because of that, if any."""
+        self.close(worker % len(self.shards), now)
+
+    def launched(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> None:
+        """A result sets out while its worker goes on: the shard is told, and may make an update of that."""
+        shard = self.whole
+        self.decisions.append(APPLIED if shard.launched(worker, step, snapshot, work, now) else NOTHING)
         self._after(shard, now)
 
     def closes(self, stage: int) -> int | None:

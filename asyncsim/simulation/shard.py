@@ -6,14 +6,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncsim.errors import UserError
-from asyncsim.messages import Push, ServerView, Snapshot, Verdict
-from asyncsim.needs import Need
+from asyncsim.messages import Push, Snapshot, Verdict
+from asyncsim.needs import Need, joined
 from asyncsim.policies import Policy, Schedule, Uplink
 from asyncsim.simulation.length import RunLength
 from asyncsim.simulation.parameters import NAN
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rates import Rated
 from asyncsim.simulation.saving import discard, kept, pushes_in
+from asyncsim.simulation.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,7 @@ class Arrival(NamedTuple):
     noted: tuple[Tensor | float, ...] = ()  # numbers of the method's own
 
 
-class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
+class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parameters, and no policy looks at them
     """The whole model for a parameter server, one stage of it for a pipeline. Knows its members (workers) by number only.
 
     It is also the ``ServerView`` that policies see. When an update leaves non-finite parameters the shard has diverged; the
@@ -99,17 +100,9 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
         self.older = deque(state["older"], maxlen=self.keep - 1)
 
     @property
-    def closing(self) -> bool:
-        """Does the policy close groups at times of its own?"""
-        return any(Need.CLOSES in transform.needs for transform in self.policy.transforms)
-
-    @property
-    def members(self) -> int:
-        return self.progress.members
-
-    @property
-    def departed(self) -> frozenset[int]:
-        return self.progress.departed
+    def needs(self) -> Need:
+        """What the transforms need and do between an arrival and the step rule."""
+        return joined(transform.needs for transform in self.policy.transforms)
 
     @property
     def buffered(self) -> int:
@@ -129,15 +122,6 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
             view = None if self.params is None else self.policy.view(self.params, self, -1)
             self._view = (self.version, view)
         return view
-
-    def velocity(self) -> Tensor | None:
-        """The momentum buffer as the last step left it, shape ``(P,)``; None without momentum."""
-        return self.policy.velocity(self)
-
-    def data_weight(self, worker: int) -> float:
-        """Samples of the worker's own shard over the mean of all workers'."""
-        sizes = self.shard_sizes
-        return sizes[worker] * len(sizes) / sum(sizes) if sizes else 1.0
 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
@@ -164,19 +148,14 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
 
     def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
         """Take a result that has been received: send it through the policy, and apply what comes out."""
-        staleness = self.version - snapshot.version
-        self.now = now
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
         if self.progress.sees_losses:
             self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, up, now)
         gap = self._gap(snapshot)
-        if not self.numeric:
-            work = None
-        push = Push(member, step, snapshot, staleness, now, self.samples_per_push, work)
-        if self.notes:
-            push.noted = dict.fromkeys(self.notes, NAN)
+        push = self._push(member, step, snapshot, work, now)
+        staleness, work = push.staleness, push.payload
         if self.uplink is not None:
             push = self.uplink.arrived(push) if self.uplink.sized else self.uplink.send(push, self)
         noted = push.noted
@@ -196,21 +175,31 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
 
     def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
         """A push sets out, and is treated by the worker's transforms: its bytes."""
-        self.now = now
-        work = work if self.numeric else None
-        push = Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work)
-        push.noted = dict.fromkeys(self.notes, NAN) if self.notes else None
         assert self.uplink is not None, "it makes the size"
-        return self.uplink.depart(push, self)
+        return self.uplink.depart(self._push(member, step, snapshot, work, now), self)
+
+    def launched(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> bool:
+        """A push sets out while its worker goes on, and the policy is told. Returns whether it made an update of that."""
+        update = self.policy.launched(self._push(member, step, snapshot, work, now), self)
+        if update is not None:
+            self.apply(update, now)
+        return update is not None
+
+    def _push(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> Push:
+        """A result as the policy sees it now."""
+        self.now = now
+        noted: Any = dict.fromkeys(self.notes, NAN) if self.notes else None
+        work = work if self.numeric else None
+        return Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work, noted=noted)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""
-        uplink = self.uplink
-        if uplink is not None and uplink.sized:
-            uplink.sent.pop((member, step), None)
+        if self.uplink is not None and self.uplink.sized:
+            self.uplink.sent.pop((member, step), None)
 
     def forget(self, member: int) -> None:
         """Discard what a member that has gone down kept from round to round."""
+        self.policy.forget(member)
         if self.uplink is not None:
             self.uplink.forget(member)
 
@@ -230,8 +219,7 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
         return None
 
     def settle(self, now: int) -> bool:
-        """Called when a worker has left for good, or a time has come that the policy asked for: apply the push that a buffer
-        passes on because of that. Returns whether there was one."""
+        """A worker has left for good, or a time has come that was asked for: apply what a buffer passes on. Returns if it did."""
         self.now = now
         push = self.policy.settle(self)
         if push is not None:
@@ -248,10 +236,9 @@ class Shard(Rated, ServerView):  # type: ignore[misc]  # in a plan there are no 
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)
-            payload = push.payload
-            assert payload is not None, "what is applied has a gradient"
-            self.keep_statistics(payload)
-            payload.release()
+            if push.payload is not None:  # else a transform made it of nothing that was computed
+                self.keep_statistics(push.payload)
+                push.payload.release()
         self.advance(params, push.samples, now)
 
     def advance(self, params: Tensor | None, samples: int, now: int) -> None:

@@ -103,6 +103,11 @@ class Verbs(SimulationView):
         """The events of a passage."""
         return (self.env.timeout(passage),) if isinstance(passage, int) else passage
 
+    def launches(self, worker: Worker) -> bool:
+        """Does the worker go on while its result is sent?"""
+        overlapping = self.overlapping and self.exchanging is None
+        return overlapping and self.consistency.launches(worker.member, self.progress[worker.stage])
+
     def push(self, worker: Worker, snapshot: Snapshot, work: Future | None) -> Generator[Any, Any, None]:
         """Deliver a result and wait until the server has applied it. From here on a crash of the worker does not undo it. Where
         workers exchange, it is applied to the worker's own parameters, and they exchange before or after it."""
@@ -123,7 +128,7 @@ class Verbs(SimulationView):
     def give_up(self, worker: Worker) -> None:
         """The work in flight is lost, and never computed."""
         self.progress[worker.stage].sent(worker.member)
-        if worker.served is None or self.overlapping:  # else the result of this step is at the server
+        if worker.served is None or worker.sending is not None:  # else the result of this step is at the server
             self.lose(worker, worker.step)
         if worker.work is not None:
             worker.work.cancel()

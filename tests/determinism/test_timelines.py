@@ -41,6 +41,8 @@ OTHERS = {
     "diloco": {"local_steps": 2},
     "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},
     "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
+    "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
+    "co2": {"local_steps": 2}, "sapipe": {},
 }  # fmt: skip
 
 
@@ -124,12 +126,13 @@ def test_one_more_worker_changes_nobody_elses_draws(make):
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_all_methods_meet_the_same_stragglers(make, kind):
-    """A worker's time for its step k is the same under every method, whatever it waits for or drops; a round of two local steps
+    """A worker's time for its step k is the same under every method, whatever it waits for or drops; a round of two batches
     takes the times of two, and a micro-batch its part of one. Methods end at different steps: those that both reach are
     compared."""
     reference = spans(asyncsim.plan(make(run={"time": "80s"})))
-    seen = spans(asyncsim.plan(make(method={"kind": kind, **OTHERS[kind]}, run={"time": "30s"})))
-    batches, parts = OTHERS[kind].get("local_steps", 1), OTHERS[kind].get("micro_batches", 1)
+    scenario = make(method={"kind": kind, **OTHERS[kind]}, run={"time": "30s"})
+    seen = spans(asyncsim.plan(scenario))
+    batches, parts = scenario.bundle().program.batches, OTHERS[kind].get("micro_batches", 1)
     compared = 0
     for worker, steps in enumerate(seen):
         for step, duration in steps.items():

@@ -106,7 +106,8 @@ ALONE = {
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
-"""Their N = 1 is not SGD: tests of their own below, and in ``test_server_identities``."""
+ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe"}
+"""Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -344,7 +345,8 @@ EVERY = [
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
-        "dssp", "gba", "mindflayer", "ringleader")),
+        "dssp", "gba", "mindflayer", "ringleader",
+        "laga", "pipesgd", "co2", "sapipe")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -352,7 +354,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs", "momentum_approximation", "pipelined", "basis"))
+                                                   "heloco", "dgc", "dgs", "momentum_approximation", "pipelined", "basis", "co2"))
 ]
 
 

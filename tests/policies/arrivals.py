@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -43,6 +44,11 @@ class View:
 
     def rate_ahead(self, updates: int, pushes: int) -> float:
         return self.lr
+
+    def ahead(self, gradient: Tensor) -> Tensor:
+        shadow = Push(0, 0, Snapshot(self.params, self.version, 0, 1.0), 0, 0, 0, None, replaced=gradient.clone())
+        direction = self.policy.step.direction(shadow, copy.deepcopy(self.policy.state.step), self)
+        return self.params - self.lr * direction
 
     def data_weight(self, worker: int) -> float:
         return (2.0, 0.5, 0.5)[worker % 3]

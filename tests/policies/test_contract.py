@@ -73,12 +73,15 @@ POLICIES: dict[str, list[Row]] = {
     "rescheduling": [Row({}, numeric=False), Row({"updates": 40, "after": 1}, numeric=False)],
     "sa_momentum": [Row({"ratio": 0.5}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
     # It changes what workers are handed, never a push.
+    "shadow_step": [Row({"prediction": prediction}) for prediction in ("none", "local", "prev_sync", "local_prev_sync")],
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
     # It buffers, and looks at the order of the reads, not at staleness.
     "token_buffer": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False),
                      Row({"buffer": 2, "threshold": 0}, identity=None, numeric=False)],
+    # It makes a step of its own as the first push is launched, and leaves all pushes as they are.
+    "zero_start": [Row({}, numeric=False)],
     # A worker's momentum, which every push of it carries.
     "worker_nesterov": [Row({}, identity=False), Row({"momentum": 0.0, "weight_decay": 0.25}, identity=False)],
 }  # fmt: skip
@@ -109,6 +112,8 @@ OPTIMIZERS: dict[str, list[Row]] = {
     "nadam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
               Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
     "ordered_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0})],
+    "outer_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0}),
+                       Row({"lr": 0.05, "gap_penalty": 3.0, "clip": 2.0})],
     "sgd": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.25}),
             Row({"lr": 0.05, "momentum": 0.9, "nesterov": True})],
     "spike_compensation": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "delay": 3, "horizon": 3}),
@@ -159,7 +164,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
-              "sparse_difference", "qsgd")  # fmt: skip
+              "sparse_difference", "qsgd", "zero_start", "shadow_step")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

@@ -11,6 +11,7 @@ from dying import made
 
 import asyncsim
 from asyncsim.methods.pipelines import PipelineMethod
+from asyncsim.policies import Transform
 from asyncsim.registries import consistencies, engines, exchanges, methods, optimizers, policies, programs
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -19,7 +20,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
 }  # fmt: skip
-LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco")
+LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
@@ -69,7 +70,9 @@ def test_thirty_kills_of_every_method(resumes, kind):
 
 @pytest.mark.parametrize("kind", names(policies))
 def test_transforms(resumes, kind):
-    resumes(made(method={"kind": "custom", "policy": [spec(kind)]}, run={"updates": 30}, checkpoint=OFTEN), 29)
+    launched = policies[kind].launched is not Transform.launched
+    method = {"kind": "custom", "policy": [spec(kind)], "program": {"kind": "replica", "overlap": launched}}
+    resumes(made(method=method, run={"updates": 30}, checkpoint=OFTEN), 28)
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])

@@ -24,6 +24,7 @@ SETTINGS = {
     "momentum_approximation": {"local_steps": 2, "buffer": 3, "clip": 1.0, "noise": 0.1},
     "abs": {"k": 2, "weight": 0, "local_steps": 2}, "adasync": {"k": 2, "weight": 0},
     "dssp": {"least": 0, "most": 3}, "mindflayer": {"trials": 2, "limit": "900ms", "share": 0.5},
+    "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
@@ -128,7 +129,10 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
     assert run.summary["status"] == "finished"
     assert np.isfinite(run.parameters).all()
     assert run.summary["time"] < 10_000
-    assert run.summary["gradients_computed"] <= (run.updates["outcome"] != "dropped").sum()
+    used = (run.updates["outcome"] != "dropped").sum()
+    if method["kind"] == "sapipe":  # its workers look at what they launch, also where it is lost on the way
+        used = (run.events["complete"] & (run.events["kind"] == "compute")).sum()
+    assert run.summary["gradients_computed"] <= used
 
 
 @pytest.mark.parametrize("method", [each for each in METHODS if each["kind"] not in STANDING_STILL], ids=name)
