@@ -233,6 +233,7 @@ class ServerView(Protocol):
     lr: float  # learning rate of this arrival (schedule included)
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
+    tables: tuple[tuple[slice, int], ...]  # those of embeddings, and the length of a row, of whole models
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int

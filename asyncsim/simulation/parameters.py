@@ -24,6 +24,7 @@ class Parameters:
     """
 
     streams: Streams  # of the run's seed, for what transforms draw
+    tables: tuple[tuple[slice, int], ...] = ()  # of embeddings: their pieces of the vector, and the length of a row
 
     def __init__(self, params: Tensor | None) -> None:
         self.params = params

@@ -26,6 +26,7 @@ class View:
     lr: float = 0.1
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
+    tables: tuple[tuple[slice, int], ...] = ()
     look: Tensor | None = field(default=None, repr=False)
     now: int = 0
     stage: int = 0
