@@ -105,6 +105,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
             keep=program.keep(stage), stage=stage, num_stages=count,
         )  # fmt: skip
         one.statistics = statistics
+        one.tables = () if task is None or count > 1 else task.layout.tables
         one.average = None if task is None else task.average_statistics
         one.shapes = shapes
         one.streams = Streams(scenario.seed)  # for what transforms draw

@@ -240,6 +240,7 @@ class ServerView(Protocol):
     lr_max: float  # largest learning rate so far
     layers: tuple[slice, ...]  # one slice of the flat vector per parameter tensor
     shapes: tuple[tuple[int, ...], ...]  # of each of them
+    tables: tuple[tuple[slice, int], ...]  # those of embeddings, and the length of a row, of whole models
     now: int  # virtual nanoseconds of what happens
     stage: int  # of the pipeline whose parameters these are, from 0; 0 for a whole model
     num_stages: int

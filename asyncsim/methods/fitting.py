@@ -46,8 +46,9 @@ VIEWS = Exclusion(
     "older versions are kept once for all workers, so none can be handed a view of its own of one (`versions: latest` can)",
 )  # fmt: skip
 OLDER = Exclusion(
-    Need.NOTHING, Need.RECALLS,
-    "work goes on for long on the version that its worker has, so nothing is called back for its age in `{method}`",
+    Need.NOTHING, Need.RECALLS | Need.ROUNDS,
+    "work goes on for long on the version that its worker has, so in `{method}` there are no rounds of one version, and "
+    "nothing is called back for its age",
 )  # fmt: skip
 UPLINK = Exclusion(
     Need.NOTHING, Need.DROPS | Need.BUFFERS,

@@ -25,6 +25,7 @@ class Parameters:
 
     shapes: tuple[tuple[int, ...], ...] = ()  # of each parameter tensor in the flat vector, in order
     streams: Streams  # of the run's seed, for what transforms draw
+    tables: tuple[tuple[slice, int], ...] = ()  # of embeddings: their pieces of the vector, and the length of a row
 
     def __init__(self, params: Tensor | None) -> None:
         self.params = params

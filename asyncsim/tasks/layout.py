@@ -19,11 +19,18 @@ class Layout:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    embeddings: tuple[bool, ...]  # is a tensor the table of an ``nn.Embedding``, with a row for each ID?
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
+        from torch import nn
+
         named = list(module.named_parameters())
-        return cls(tuple(name for name, _ in named), tuple(tuple(parameter.shape) for _, parameter in named))
+        tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
+        return cls(
+            tuple(name for name, _ in named), tuple(tuple(parameter.shape) for _, parameter in named),
+            tuple(id(parameter) in tables for _, parameter in named),
+        )  # fmt: skip
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -36,6 +43,12 @@ class Layout:
     @cached_property
     def num_parameters(self) -> int:
         return sum(self.sizes)
+
+    @cached_property
+    def tables(self) -> tuple[tuple[slice, int], ...]:
+        """The piece of the flat vector of each table of embeddings, and the length of a row."""
+        every = zip(self.layers, self.shapes, self.embeddings, strict=True)
+        return tuple((piece, shape[-1]) for piece, shape, embedding in every if embedding)
 
     @cached_property
     def layers(self) -> tuple[slice, ...]:

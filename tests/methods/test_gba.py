@@ -122,6 +122,71 @@ def test_a_switch_from_synchronous_training_leaves_the_next_step_as_it_is():
     assert not torch.equal(ends[0], ends[2])
 
 
+# Embeddings.
+
+
+def collected(by_id: bool, gradients: list[torch.Tensor], threshold: int | None = None) -> torch.Tensor:
+    """The update of three gradients of a table of two rows of two numbers and two others, the last at an old token."""
+    transform, start = TokenBuffer(buffer=3, threshold=threshold, by_id=by_id), torch.zeros(6, dtype=torch.float64)
+    toy = Toy((transform,), SGD(lr=1.0), start, tables=((slice(0, 4), 2),))
+    toy.server.version = 2
+    for order, gradient in zip((6, 7, 0), gradients, strict=True):
+        arrived = push(gradient, toy.server.params, by=toy.engine)
+        arrived.snapshot = Snapshot(toy.server.params, 0, 0, 1.0, order)
+        result = toy.policy.arrive(arrived, toy.server)
+    return -toy.policy.apply(result, toy.server)
+
+
+def test_rows_by_hand():
+    """Row 0 is touched by the first and the third, row 1 by the second: means over two, and over one; the rest over three. Where
+    the third has an old token, row 0 is the first's alone. A row that nobody touches stays."""
+    touched = [torch.tensor(each, dtype=torch.float64) for each in ([2, 4, 0, 0, 3, 3], [0, 0, 5, 0, 3, 3], [4, 0, 0, 0, 3, 0])]
+    assert collected(True, touched).tolist() == [3, 2, 5, 0, 3, 2]
+    assert collected(True, touched, threshold=1).tolist() == [2, 4, 5, 0, 2, 2]
+    torch.testing.assert_close(collected(False, touched), sum(touched) / 3, rtol=1e-15, atol=0)
+    touched[1][2] = 0.0
+    assert collected(True, touched).tolist()[:4] == [3, 2, 0, 0]
+
+
+def test_rows_that_all_touch_are_means():
+    """With every ID in every batch, and weight 1, by_id is the mean."""
+    gradients = arrivals(6, 3)
+    torch.testing.assert_close(collected(True, gradients), collected(False, gradients), rtol=1e-15, atol=1e-15)
+
+
+def test_the_loop_by_id(make):
+    """Characters as IDs: momentum SGD where the rows of the embedding are means over the batches that have the character in them,
+    which the loop knows from the batches, not from the gradients."""
+    task = {"kind": "pydoc_lm", "model": {"kind": "char_mlp", "context": 3, "embedding": 4, "hidden": 8}, "batch": 4}
+    method = {"kind": "gba", "buffer": 3, "threshold": 1, "by_id": True}
+    scenario = make(6, UNEVEN, method=method, task=task, dtype="float64", optimizer=HEAVY, run={"updates": 40})
+    result = asyncsim.simulate(scenario)
+    task = scenario.task.build(scenario.seed, "cpu", "float64", 6)
+    thetas, v, group, counts = [task.init().double()], 0.0, [], set()
+    (piece, length), = task.layout.tables
+    for row in result.updates.itertuples():
+        inputs, targets = task.batch(row.worker, row.step)
+        task.bind(thetas[row.read_version].clone())
+        loss = torch.nn.functional.cross_entropy(task.module(inputs), targets)
+        gradient = torch.cat([each.reshape(-1) for each in torch.autograd.grad(loss, task.parameters)])
+        if row.token_age <= 1:
+            group.append((gradient, set(inputs.flatten().tolist())))
+        if row.outcome == "applied":
+            update = sum(gradient for gradient, _ in group) / 3
+            table = update[piece].view(-1, length) * 3
+            for character in range(len(table)):
+                number = sum(character in seen for _, seen in group)
+                counts.add(number)
+                table[character] /= max(1, number)
+            update[piece] = table.view(-1)
+            v = 0.9 * v + update + 5e-4 * thetas[-1]
+            thetas.append(thetas[-1] - 0.05 * v)
+            group = []
+    assert counts == {0, 1, 2, 3}
+    assert (result.updates["token_age"] > 1).any()
+    torch.testing.assert_close(torch.from_numpy(result.parameters), thetas[-1], rtol=1e-12, atol=1e-12)
+
+
 # Tokens.
 
 

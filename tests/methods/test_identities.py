@@ -99,7 +99,8 @@ ALONE = {
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
-    "gba": {"buffer": 1}, "dssp": {"least": 0}, "ringleader": {}, "adasync": {}, "mindflayer": {},
+    "gba": {"buffer": 1}, "gba/by_id": {"buffer": 1, "by_id": True}, "dssp": {"least": 0}, "ringleader": {},
+    "adasync": {}, "mindflayer": {},
     "mindflayer/limit": {"limit": "99s"},
     "adasync/staleness_aware": {"staleness_aware": True},
 }  # fmt: skip

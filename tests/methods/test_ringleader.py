@@ -153,6 +153,7 @@ def test_who_has_left_is_in_no_table(make):
 @pytest.mark.parametrize(
     ("method", "message"),
     [({"consistency": {"kind": "asp", "recall_after": 3}}, "nothing is called back for its age"),
+     ({"consistency": "bsp"}, "no rounds of one version"),
      ({"exchange": "push_sum"}, "older versions are nothing"),
      ({"downlink": ["sparse_difference"]}, "older versions are kept once for all workers")],
 )  # fmt: skip

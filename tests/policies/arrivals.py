@@ -28,6 +28,7 @@ class View:
     lr_max: float = 0.1
     layers: tuple[slice, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
+    tables: tuple[tuple[slice, int], ...] = ()
     look: Tensor | None = field(default=None, repr=False)
     now: int = 0
     stage: int = 0

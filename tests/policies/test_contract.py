@@ -79,7 +79,7 @@ POLICIES: dict[str, list[Row]] = {
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
     # It buffers, and looks at the order of the reads, not at staleness.
     "token_buffer": [Row({"buffer": 2}, identity=None, numeric=False), Row({"buffer": 1}, identity=None, numeric=False),
-                     Row({"buffer": 2, "threshold": 0}, identity=None, numeric=False)],
+                     Row({"buffer": 2, "threshold": 0, "by_id": True}, identity=None, numeric=False)],
     # It makes a step of its own as the first push is launched, and leaves all pushes as they are.
     "zero_start": [Row({}, numeric=False)],
     # A worker's momentum, which every push of it carries.
