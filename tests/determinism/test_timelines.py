@@ -37,7 +37,7 @@ OTHERS = {
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
-    "co2": {"local_steps": 2}, "sapipe": {},
+    "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
 }  # fmt: skip
 
 

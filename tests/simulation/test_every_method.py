@@ -21,6 +21,7 @@ SETTINGS = {
     "fedasync": {"local_steps": 1}, "dana": {"compensate": 0.5}, "gpipe": {"micro_batches": 1}, "adl": {"accumulate": 2},
     "fadas": {"buffer": 3, "local_steps": 2}, "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2},
     "heloco": {"local_steps": 2}, "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
+    "overlap_local_sgd": {"local_steps": 2},
 }  # fmt: skip
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
 NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
