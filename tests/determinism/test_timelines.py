@@ -42,7 +42,7 @@ OTHERS = {
     "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},
     "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
-    "co2": {"local_steps": 2}, "sapipe": {},
+    "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
 }  # fmt: skip
 
 

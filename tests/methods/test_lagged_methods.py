@@ -604,3 +604,66 @@ def test_who_has_been_down_has_no_gradient_of_its_own(make):
 def test_what_sapipe_cannot_is_refused(make, method, optimizer, words):
     with pytest.raises(ScenarioError, match=words):
         make(method={"kind": "sapipe"} | method, optimizer=optimizer)
+
+
+# Overlap local SGD.
+
+
+def pulled(fleet: Rounds, pull: float, momentum: float, lag: int = 1, before: bool = False) -> Tensor:
+    """The reference's loop (1.5): two local steps with a velocity that is kept, the pull towards the anchor, then the average.
+    ``lag`` 0: towards the anchor that this round's average makes; ``before``: the average of what there was before the pull."""
+    n = fleet.workers
+    z, x = fleet.theta, [fleet.theta] * n
+    v, u, under_way, updates, round_ = torch.zeros_like(z), [torch.zeros_like(z)] * n, None, 0, 0
+    while updates < UPDATES:
+        for worker in range(n):
+            for step in (2 * round_, 2 * round_ + 1):
+                u[worker] = 0.3 * u[worker] + fleet.gradient(x[worker], worker, step)
+                x[worker] = x[worker] - 0.1 * u[worker]
+        if lag == 0:
+            under_way = sum(x) / n
+        if under_way is not None:
+            v = momentum * v + under_way - z
+            z, updates = z + v, updates + 1
+        models = x
+        x = [each - pull * (each - z) for each in x]
+        under_way, round_ = sum(models if before else x) / n, round_ + 1
+    return z
+
+
+@CLUSTERS
+@pytest.mark.parametrize(("pull", "momentum"), [(0.6, 0.7), (0.25, 0.0)])
+def test_overlap_local_sgd(make, cluster, pull, momentum):
+    """Wrong models: no lag, and an average of what there was before the pull."""
+    fleet = Rounds(make, {"kind": "overlap_local_sgd", "pull": pull} | LOCAL, cluster, optimizer=PLAIN | {"momentum": momentum})
+    fleet.read(lambda round_: np.maximum(round_ - 1, 0))
+    for wrong in ({"lag": 0}, {"before": True}):
+        assert (pulled(fleet, pull, momentum, **wrong) - torch.from_numpy(fleet.result.parameters)).abs().max() > 1e-4
+    fleet.theta = pulled(fleet, pull, momentum)
+    fleet.agree()
+
+
+def test_without_pull_workers_of_overlap_local_sgd_are_alone(make):
+    """The anchor is the mean of N runs of plain SGD that know nothing of each other."""
+    method = {"kind": "overlap_local_sgd", "pull": 0} | LOCAL
+    fleet = Rounds(make, method, optimizer=PLAIN)
+    ends = [fleet.local_model(fleet.theta, worker, 0, 2 * UPDATES, 0.1, 0.3) for worker in range(N)]
+    assert (ends[0] - ends[1]).abs().max() > 0.1
+    fleet.theta = sum(ends) / N
+    fleet.agree()
+
+
+def test_a_round_of_overlap_local_sgd_takes_the_longer(make):
+    cluster = {"workers": 4, "compute": "1s", "uplink": "500ms", "all_reduce": "ring"}
+    plan = asyncsim.plan(make(method={"kind": "overlap_local_sgd", "local_steps": 2}, optimizer=PLAIN, cluster=cluster,
+                              run={"updates": 10}))  # fmt: skip
+    assert plan.summary["time"] == pytest.approx(2 + 10 * 3)
+
+
+@pytest.mark.parametrize(("method", "words"), [
+    ({"pull": 1}, "pull"), ({"pull": -0.1}, "pull"), ({"consistency": "bsp"}, "overlap"),
+    ({"exchange": "all_reduce"}, "a policy of its own"),
+])  # fmt: skip
+def test_what_overlap_local_sgd_cannot_is_refused(make, method, words):
+    with pytest.raises(ScenarioError, match=words):
+        make(method={"kind": "overlap_local_sgd"} | method, optimizer=PLAIN)
