@@ -7,8 +7,8 @@ Y. Huang et al., "GPipe", NeurIPS 2019. ``interleaved`` is PipeDream-Flush: D. N
 Pipeline-Parallel DNN Training", ICML 2021.
 
 Order: the gradients of the micro-batches are collected, their mean is one update, and only then does the next batch begin.
-Differs from the papers: activations are kept, not recomputed as in GPipe. A micro-batch takes ``1/m`` of a compute time that is
-drawn for it alone. With batch norm a micro-batch has statistics of its own.
+Differs from the papers: activations are kept; with ``recompute`` they are computed again, as in GPipe. A micro-batch takes
+``1/m`` of a compute time that is drawn for it alone. With batch norm a micro-batch has statistics of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from asyncsim.simulation.stage_program import Stage
 class GPipe(PipelineMethod):
     """GPipe, Huang et al. 2019: ``micro_batches`` fill the pipeline, which is emptied before the update: synchronous SGD.
 
-    ``interleaved``: PipeDream-Flush, the same with fewer activations kept.
+    ``interleaved``: PipeDream-Flush, the same with fewer activations kept. ``recompute``: a backward pass repeats its forward
+    pass first, which takes its time.
     """
 
     micro_batches: int = Field(default=4, ge=1)
     interleaved: bool = False
+    recompute: bool = False
 
     def stage(self, stages: int) -> Stage:
-        return Stage(order=Flush(interleaved=self.interleaved), micro_batches=self.micro_batches)
+        order = Flush(interleaved=self.interleaved)
+        return Stage(order=order, micro_batches=self.micro_batches, recompute=self.recompute)

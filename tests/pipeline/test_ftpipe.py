@@ -363,3 +363,12 @@ def test_a_stage_recomputes_what_it_has_stashed():
     program = {"kind": "stage", "order": "1f1b", "recompute": True, "backward": "current"}
     with pytest.raises(ValueError, match="that is `backward: replayed`"):
         scenario({"kind": "custom", "program": program})
+
+
+@pytest.mark.parametrize(("method", "optimizer", "said"), [
+    ("ftpipe", SGD, True), ("ftpipe", ADAMW, True), ("ftpipe", SGD | {"momentum": 0.0}, False), (PLAIN, SGD, False),
+    (PLAIN | {"predict": "msnag"}, ADAMW, False),
+])  # fmt: skip
+def test_it_says_where_roundings_grow(method, optimizer, said):
+    """Where gaps are compared with steps that were divided themselves, as `gap_aware` says of its published form."""
+    assert scenario(method, optimizer).bundle().amplifies_rounding is said

@@ -64,6 +64,14 @@ def test_bubble(stages, parts, interleaved):
     assert period(case) * stages * parts == 32 * SECOND * (parts + stages - 1)
 
 
+@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("stages", [2, 4])
+def test_recomputing_adds_a_forward_pass(stages, parts):
+    """``(m + p - 1) (F + F + B)`` an update, with the forward pass a quarter of a micro-batch's time: five quarters."""
+    case = scenario({"kind": "gpipe", "micro_batches": parts, "recompute": True}, (1.0,) * stages)
+    assert period(case) * stages * parts * 4 == 5 * 32 * SECOND * (parts + stages - 1)
+
+
 @pytest.mark.parametrize("update_first", [True, False])
 def test_first_backward_pass_of_delayed_gradients(update_first):
     """Stage ``k`` of ``K`` begins to go backwards in tick ``2K - k``; a tick takes as long as the busiest stage's work in it."""

@@ -115,6 +115,7 @@ def test_flushing_is_synchronous_sgd(stages, micro_batches, interleaved):
     params, result = outcome(case)
     torch.testing.assert_close(params, delayed(net_of(case), 15, LR, lambda k: 0), rtol=0, atol=1e-12)
     assert set(result.updates["staleness"]) == {0}
+    assert torch.equal(outcome(scenario(method | {"recompute": True}, stages, updates=15, cluster=HETEROGENEOUS))[0], params)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
