@@ -16,7 +16,8 @@ from asyncsim.scenario import Scenario
 from torture.outcomes import Finding
 
 APPLIED, BUFFERED, DROPPED = (OUTCOMES.index(name) for name in ("applied", "buffered", "dropped"))
-DOWNLOAD, COMPUTE, UPLOAD, DOWN = (EVENT_KINDS.index(name) for name in ("download", "compute", "upload", "down"))
+COMPUTE = EVENT_KINDS.index("compute")
+BEFORE_A_READ = [EVENT_KINDS.index(name) for name in ("wait", "down", "stop")]
 WORKING = [EVENT_KINDS.index(name) for name in WORK]
 NEAR = 1e-9
 
@@ -58,7 +59,7 @@ def staleness(facts: Facts) -> None:
     older = Need.OLD_VERSIONS in facts.bundle.needs
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
-        if kind in (DOWNLOAD, COMPUTE, UPLOAD):  # a program may send before it computes
+        if kind not in BEFORE_A_READ:  # a program may send, and queue, before it computes
             begun[worker, step] = min(start, begun.get((worker, step), start))
     columns = (facts.updates[name].tolist() for name in ("worker", "step", "read_version", "version", "staleness", "outcome"))
     for worker, step, read, version, stale, outcome in zip(*columns, strict=True):
