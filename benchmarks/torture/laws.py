@@ -16,8 +16,7 @@ from asyncsim.scenario import Scenario
 from torture.outcomes import Finding
 
 APPLIED, BUFFERED, DROPPED = (OUTCOMES.index(name) for name in ("applied", "buffered", "dropped"))
-COMPUTE = EVENT_KINDS.index("compute")
-BEFORE_A_READ = [EVENT_KINDS.index(name) for name in ("wait", "down", "stop")]
+DOWNLOAD, COMPUTE = (EVENT_KINDS.index(name) for name in ("download", "compute"))
 WORKING = [EVENT_KINDS.index(name) for name in WORK]
 NEAR = 1e-9
 
@@ -56,10 +55,11 @@ def staleness(facts: Facts) -> None:
     if not facts.replicas:
         return
     begun: dict[tuple[int, int], int] = {}
-    older = Need.OLD_VERSIONS in facts.bundle.needs
+    program = facts.bundle.program
+    older = Need.OLD_VERSIONS in program.needs or program.kind == "elastic"  # which sends, and queues, before it computes
     columns = (facts.events[name].tolist() for name in ("kind", "worker", "step", "start_ns"))
     for kind, worker, step, start in zip(*columns, strict=True):
-        if kind not in BEFORE_A_READ:  # a program may send, and queue, before it computes
+        if kind in (DOWNLOAD, COMPUTE):
             begun[worker, step] = min(start, begun.get((worker, step), start))
     columns = (facts.updates[name].tolist() for name in ("worker", "step", "read_version", "version", "staleness", "outcome"))
     for worker, step, read, version, stale, outcome in zip(*columns, strict=True):
