@@ -59,7 +59,7 @@ class GradientTable(Transform):
     """Each worker's mean gradient in a table, whose mean over all workers is applied ``N`` times a round, once for each of them
     (Ringleader ASGD, Maranjyan and Richtarik 2025)."""
 
-    needs: ClassVar[Need] = Need.BUFFERS
+    needs: ClassVar[Need] = Need.BUFFERS | Need.MEANS
 
     def init(self, params: Tensor | None, num_workers: int) -> Tables:
         return Tables()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from asyncsim.needs import Need
+from asyncsim.policies import Transform
 from asyncsim.records import EVENT_KINDS, OUTCOMES, Result
 from asyncsim.scenario import Scenario
 from torture.drawing import has_kind
@@ -43,15 +44,23 @@ def check_progress(scenario: Scenario, result: Result) -> None:
     begin, bundle = last_fault(scenario), scenario.bundle()
     if begin is None or Need.OVERLAPS in bundle.needs or travels(scenario):  # what travels meanwhile is no span of its worker
         return
+    gathers = [transform.kind for transform in bundle.transforms if Need.BUFFERS in transform.needs]
+    if "gradient_table" in gathers[1:]:  # a mean is its last sender's, and each worker has to be the last once
+        return
     events, updates = result.tables["events"], result.tables["updates"]
     working = [kind not in PASSIVE for kind in events["kind"].tolist()]
     longest = int((events["end_ns"] - events["start_ns"])[working].max(initial=1))
     pushes = 1
     for transform in bundle.transforms:
         if Need.MEANS in transform.needs:
-            pushes *= getattr(transform, "count", None) or getattr(transform, "each", 1) * scenario.groups
+            pushes *= _count(transform) or getattr(transform, "each", 1) * scenario.groups
     bound = ROUNDS * longest * (pushes + scenario.cluster.num_workers) * scenario.stages.count
     times = [time for time in updates["time_ns"][updates["outcome"] == APPLIED].tolist() if time > begin]
     gap = max((after - before for before, after in pairwise([begin, *times])), default=0)
     if gap > bound:
         raise Finding("lively", "no update for long", f"{gap / 1e9:g} s, and the longest work takes {longest / 1e9:g} s")
+
+
+def _count(transform: Transform) -> int | None:
+    """How many pushes a transform takes to pass one on, if that is a setting."""
+    return getattr(transform, "count", None) or getattr(transform, "buffer", None)
