@@ -252,6 +252,17 @@ def test_crashes_and_departures(make, kind):
     assert result.fingerprints["timeline"] == asyncsim.plan(scenario).fingerprints["timeline"]
 
 
+def test_a_push_of_the_warm_up_that_queues_survives_its_worker(make):
+    """It is sent in the foreground, so what waits at the server when its worker crashes is that very push, and not the one before
+    it: it is applied, and the worker does not send its first step again."""
+    cluster = {"workers": 2, "compute": "1s", "server": {"service": "2s"}, "events": [{"at": "2s", "workers": [1], "down": "1s"}]}
+    result = asyncsim.simulate(make(method={"kind": "pipesgd", "warmup": 3}, cluster=cluster, run={"updates": 8}))
+    assert result.summary["crashes"] == 1
+    first = result.updates[result.updates["worker"] == 1].iloc[0]
+    assert (first["step"], first["time"]) == (0, 5.0)
+    assert result.summary["updates"] == 8
+
+
 @pytest.mark.parametrize(("method", "words"), [
     ({"kind": "laga", "accumulate": 0}, "accumulate"),
     ({"kind": "laga", "program": "replica"}, "overlap"),
