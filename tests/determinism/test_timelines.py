@@ -38,6 +38,7 @@ OTHERS = {
     "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
+    "eager_diloco": {"local_steps": 2},
 }  # fmt: skip
 
 

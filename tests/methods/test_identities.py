@@ -101,7 +101,7 @@ ALONE = {
 }  # fmt: skip
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
-ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd"}
+ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
@@ -339,7 +339,7 @@ EVERY = [
         "pipedream", "pipedream_2bw", "pipemare", "spectrain", "gpipe", "bp", "nesterov_pipeline", "decoupled_data_parallel",
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
-        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd")),
+        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -347,7 +347,7 @@ EVERY = [
 RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
-                                                   "heloco", "dgc", "dgs", "co2"))
+                                                   "heloco", "dgc", "dgs", "co2", "eager"))
 ]
 
 

@@ -18,7 +18,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
 }  # fmt: skip
-LOCAL = ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "co2", "overlap_local_sgd")
+LOCAL = ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "co2", "overlap_local_sgd", "eager_diloco")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
