@@ -252,6 +252,17 @@ def test_crashes_and_departures(make, kind):
     assert result.fingerprints["timeline"] == asyncsim.plan(scenario).fingerprints["timeline"]
 
 
+def test_a_push_of_the_warm_up_that_queues_survives_its_worker(make):
+    """It is sent in the foreground, so what waits at the server when its worker crashes is that very push, and not the one before
+    it: it is applied, and the worker does not send its first step again."""
+    cluster = {"workers": 2, "compute": "1s", "server": {"service": "2s"}, "events": [{"at": "2s", "workers": [1], "down": "1s"}]}
+    result = asyncsim.simulate(make(method={"kind": "pipesgd", "warmup": 3}, cluster=cluster, run={"updates": 8}))
+    assert result.summary["crashes"] == 1
+    first = result.updates[result.updates["worker"] == 1].iloc[0]
+    assert (first["step"], first["time"]) == (0, 5.0)
+    assert result.summary["updates"] == 8
+
+
 @pytest.mark.parametrize(("method", "words"), [
     ({"kind": "laga", "accumulate": 0}, "accumulate"),
     ({"kind": "laga", "program": "replica"}, "overlap"),
@@ -667,3 +678,71 @@ def test_a_round_of_overlap_local_sgd_takes_the_longer(make):
 def test_what_overlap_local_sgd_cannot_is_refused(make, method, words):
     with pytest.raises(ScenarioError, match=words):
         make(method={"kind": "overlap_local_sgd"} | method, optimizer=PLAIN)
+
+
+# Eager updates of DiLoCo.
+
+
+def eager(fleet: Rounds, outer: dict[str, Any], share: float = 1 / N) -> Tensor:
+    """The rule (reference, 1.5) with an outer optimiser of PyTorch's for every worker, and one that steps with the means alone,
+    whose parameters are returned. ``share``: the worker's own part of the mean."""
+    n = fleet.workers
+    theta, memory = [fleet.theta] * n, [None] * n
+    w, its, updates, round_ = fleet.theta, None, 0, 0
+    own = mean = torch.zeros_like(w)
+    last = [torch.zeros_like(w)] * n
+    while updates < UPDATES:
+        own = [theta[i] - fleet.local_model(theta[i], i, round_, 2, 0.1, 0.3) for i in range(n)]
+        if round_:
+            w, its = torch_step(w, its, mean, outer)
+            updates += 1
+        for i in range(n):
+            theta[i], memory[i] = torch_step(theta[i], memory[i], own[i] * share + (mean - last[i] * share), outer)
+        last, mean, round_ = own, sum(own) / n, round_ + 1
+    return w
+
+
+@CLUSTERS
+@pytest.mark.parametrize("outer", [
+    {"kind": "sgd", "lr": 0.7, "momentum": 0.6, "nesterov": True}, {"kind": "sgd", "lr": 0.5, "momentum": 0.5}, PLAIN,
+], ids=["nesterov", "heavy ball", "plain"])  # fmt: skip
+def test_eager_diloco(make, cluster, outer):
+    """Wrong models: nothing of a worker's own, and all of it."""
+    fleet = Rounds(make, {"kind": "eager_diloco"} | LOCAL, cluster, optimizer=outer)
+    fleet.read(lambda round_: np.maximum(round_ - 1, 0))
+    for share in (0.0, 1.0):
+        assert (eager(fleet, outer, share) - torch.from_numpy(fleet.result.parameters)).abs().max() > 1e-4
+    fleet.theta = eager(fleet, outer)
+    fleet.agree()
+
+
+def test_one_worker_of_eager_diloco_is_diloco(make):
+    """Its own part is all: D(t) at once (reference, 1.5), so it goes through the points of local_sgd with that optimiser."""
+    sections = {"optimizer": {"kind": "sgd", "lr": 0.7, "momentum": 0.6, "nesterov": True}}
+    sections |= {"cluster": {"workers": 1, "compute": "1s", "uplink": "5s"}, "dtype": "float64", "run": {"updates": 40}}
+    one, other = (asyncsim.simulate(make(method={"kind": kind} | LOCAL, **sections)) for kind in ("eager_diloco", "local_sgd"))
+    np.testing.assert_allclose(one.parameters, other.parameters, rtol=0, atol=1e-12)
+    assert one.updates["gap"].max() < 1e-12
+
+
+def test_weight_decay_of_eager_diloco_is_that_of_the_common_parameters(make):
+    """theta_i = w + e_i: w steps with the means and decays, e_i steps with (D_i(t) - D_i(t - 1)) / N and does not."""
+    outer = {"kind": "sgd", "lr": 0.7, "momentum": 0.6, "nesterov": True}
+    fleet = Rounds(make, {"kind": "eager_diloco"} | LOCAL, optimizer=outer | {"weight_decay": 0.02})
+    w, its, mean, zero = fleet.theta, None, None, torch.zeros_like(fleet.theta)
+    apart, memory, last = [zero] * N, [None] * N, [zero] * N
+    for round_ in range(UPDATES + 1):
+        theta = [w + each for each in apart]
+        own = [theta[i] - fleet.local_model(theta[i], i, round_, 2, 0.1, 0.3) for i in range(N)]
+        if mean is not None:
+            w, its = torch_step(w, its, mean, outer | {"weight_decay": 0.02})
+        for i in range(N):
+            apart[i], memory[i] = torch_step(apart[i], memory[i], (own[i] - last[i]) / N, outer)
+        last, mean = own, sum(own) / N
+    fleet.theta = w
+    fleet.agree()
+
+
+def test_what_eager_diloco_cannot_is_refused(make):
+    with pytest.raises(ScenarioError, match="whose steps add up, not adam"):
+        make(method="eager_diloco", optimizer="adam")

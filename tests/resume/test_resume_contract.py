@@ -20,7 +20,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
 }  # fmt: skip
-LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd")
+LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
+         "eager_diloco")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
