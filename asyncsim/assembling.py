@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncsim.engine.spec import EngineSpec
 from asyncsim.methods import Bundle
 from asyncsim.needs import Need
-from asyncsim.policies import Message, Policy, Transform, Uplink, by_layer, message_bytes
+from asyncsim.policies import Message, Policy, Shapes, Transform, Uplink, by_layer, message_bytes
 from asyncsim.records import Recorder, RunDirectory
 from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
@@ -126,18 +127,18 @@ def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | N
         return None
     counted = bundle.uplink or bundle.downlink or Need.PEERS in bundle.needs
     numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
-    layers: list[tuple[int, ...]] = [(part,) for part in numbers]
+    shapes: list[Shapes] = [((part,),) for part in numbers]
     if by_layer(bundle.uplink + bundle.downlink):
-        layers = _apart(scenario.task.layer_sizes(), numbers)
-    return [Message(scenario.message_bytes * part / sum(numbers), its) for part, its in zip(numbers, layers, strict=True)]
+        shapes = _apart(scenario.task.layer_shapes(), numbers)
+    return [Message(scenario.message_bytes * part / sum(numbers), its) for part, its in zip(numbers, shapes, strict=True)]
 
 
-def _apart(sizes: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The sizes of the parameter tensors of each stage, which has so many numbers."""
-    left, stages = list(sizes), []
+def _apart(shapes: Shapes, numbers: tuple[int, ...]) -> list[Shapes]:
+    """The shapes of the parameter tensors of each stage, which has so many numbers."""
+    left, stages = list(shapes), []
     for count in numbers:
-        stage: list[int] = []
-        while sum(stage) < count:
+        stage: list[tuple[int, ...]] = []
+        while sum(map(math.prod, stage)) < count:
             stage.append(left.pop(0))
         stages.append(tuple(stage))
     return stages
@@ -154,14 +155,14 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
         if _alone(scenario) or messages is None:
             return (None if _alone(scenario) else 0.0,) * stages
         if given is not None:
-            parts = [sum(message.layers) for message in messages]
+            parts = [message.numbers for message in messages]
             return tuple(given * part / sum(parts) for part in parts)
         return tuple(message_bytes(transforms, message) for message in messages)
 
     if bundle.exchange is not None and Need.PEERS in bundle.needs:  # rows lie on the workers
-        nbytes, layers = Message(0.0, (1,)) if messages is None else messages[0]
-        nbytes = nbytes if messages is None or scenario.push is None else scenario.push
-        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, sum(layers)))
+        message = Message(0.0, ((1,),)) if messages is None else messages[0]
+        nbytes = message.nbytes if messages is None or scenario.push is None else scenario.push
+        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, message.numbers))
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)

@@ -27,7 +27,7 @@ from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule
 from asyncsim.policies.sparse import Sparse, Sparsity
-from asyncsim.policies.transform import policies
+from asyncsim.policies.transform import Shapes, policies
 from asyncsim.simulation.programs import Replica
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class GradientDropping(DroppingSettings, Sparse):
         push.replaced = whole.masked_fill(~chosen, 0)
         return push
 
-    def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
-        return nbytes if self.threshold is not None else super().layered_bytes(nbytes, layers)
+    def layered_bytes(self, nbytes: float, shapes: Shapes) -> float:
+        return nbytes if self.threshold is not None else super().layered_bytes(nbytes, shapes)
 
 
 @methods.register("gradient_dropping")

@@ -20,7 +20,7 @@ from asyncsim.policies.staleness import DropStale, StalenessAware
 from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.steps import SGD, Adam, heavy_ball
-from asyncsim.policies.transform import Transform
+from asyncsim.policies.transform import Shapes, Transform
 from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
 from asyncsim.policies.zero_start import ZeroStart
 
@@ -42,6 +42,7 @@ __all__ = [
     "Push",
     "Schedule",
     "ServerView",
+    "Shapes",
     "Snapshot",
     "StalenessAware",
     "State",

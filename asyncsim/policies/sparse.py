@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
-from asyncsim.policies.transform import Transform
+from asyncsim.policies.transform import Shapes, Transform
 from asyncsim.registry import Spec
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class Sparse(Sparsity, Transform):
                 chosen[piece][sizes[piece].topk(count).indices] = True
         return chosen
 
-    def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
-        pieces = layers if self.per == "layer" else (sum(layers),)
+    def layered_bytes(self, nbytes: float, shapes: Shapes) -> float:
+        layers = [math.prod(shape) for shape in shapes]
+        pieces = layers if self.per == "layer" else [sum(layers)]
         return min(nbytes, self.entry_bytes * sum(map(self.count, pieces)))
 
     def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:

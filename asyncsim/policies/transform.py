@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asyncsim.messages import Push, ServerView, Verdict
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 policies: Registry[Transform] = Registry("policy", home=PAPERS)
+
+Shapes = tuple[tuple[int, ...], ...]
+"""The shapes of the parameter tensors of a message, in their order in the flat vector."""
 
 
 class Transform(Spec):
@@ -71,10 +75,10 @@ class Transform(Spec):
         """
         return nbytes
 
-    def layered_bytes(self, nbytes: float, layers: tuple[int, ...]) -> float:
-        """The same of a message whose parameter tensors have so many numbers each; by default ``nbytes`` of all of them. A
+    def layered_bytes(self, nbytes: float, shapes: Shapes) -> float:
+        """The same of a message whose parameter tensors have these shapes; by default ``nbytes`` of all their numbers. A
         transform that treats every tensor by itself defines this in place of ``nbytes``."""
-        return self.nbytes(nbytes, sum(layers))
+        return self.nbytes(nbytes, sum(map(math.prod, shapes)))
 
     def sent_bytes(self, push: Push, nbytes: float, numbers: int) -> float:
         """Bytes of this very push, which has been through ``update``: asked in place of ``nbytes`` as the push is sent, where a

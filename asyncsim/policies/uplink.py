@@ -10,18 +10,22 @@ from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.chain import Rule, send_through
 from asyncsim.policies.state import State, initial_state
-from asyncsim.policies.transform import Transform
+from asyncsim.policies.transform import Shapes, Transform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Message(NamedTuple):
-    """The size of a message before any transform: bytes, and how many numbers each parameter tensor has in it; one entry for all
-    where nobody asks for more."""
+    """The size of a message before any transform: bytes, and the shapes of the parameter tensors in it; one vector of all where
+    nobody asks for more."""
 
     nbytes: float
-    layers: tuple[int, ...]
+    shapes: Shapes
+
+    @property
+    def numbers(self) -> int:
+        return sum(map(math.prod, self.shapes))
 
 
 class Uplink:
@@ -69,12 +73,13 @@ class Uplink:
         """Treat a push that sets out: how many bytes it has."""
         push = self.sent[push.worker, push.step] = self.send(push, server)
         assert self._message is not None, "it is sized"
-        nbytes, layers = self._message
+        nbytes, shapes = self._message
         for rule in self._rules:
             transform = rule.transform
             known = Need.SIZES in transform.needs and not (rule.numeric and push.payload is None)
             before = nbytes
-            nbytes = transform.sent_bytes(push, before, sum(layers)) if known else transform.layered_bytes(before, layers)
+            numbers = self._message.numbers
+            nbytes = transform.sent_bytes(push, before, numbers) if known else transform.layered_bytes(before, shapes)
             if not (isinstance(nbytes, int | float) and 0 <= nbytes < math.inf):
                 raise UserError(
                     f"policy `{transform.kind}` made a message of {before:g} bytes one of {nbytes!r}; "
@@ -89,12 +94,12 @@ class Uplink:
 
 def message_bytes(transforms: tuple[Transform, ...], message: Message) -> float:
     """The bytes of a message after ``transforms``."""
-    nbytes, layers = message
+    nbytes = message.nbytes
     for transform in transforms:
-        nbytes = transform.layered_bytes(nbytes, layers)
+        nbytes = transform.layered_bytes(nbytes, message.shapes)
     return nbytes
 
 
 def by_layer(transforms: tuple[Transform, ...]) -> bool:
-    """Does a size depend on how the numbers of a message are spread over parameter tensors?"""
+    """Does a size depend on the parameter tensors among which the numbers of a message are spread?"""
     return any(type(transform).layered_bytes is not Transform.layered_bytes for transform in transforms)

@@ -53,12 +53,12 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
 
 
 @lru_cache(maxsize=64)
-def tensor_sizes(model: ModelSpec, signature: Signature) -> tuple[int, ...]:
-    """The number of entries of each parameter tensor of a model, made on torch's meta device."""
+def tensor_shapes(model: ModelSpec, signature: Signature) -> tuple[tuple[int, ...], ...]:
+    """The shape of each parameter tensor of a model, made on torch's meta device."""
     import torch
 
     with sheltered(), seeded(0), torch.device("meta"):
-        return tuple(parameter.numel() for parameter in model.module(signature).parameters())
+        return tuple(tuple(parameter.shape) for parameter in model.module(signature).parameters())
 
 
 def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ from pydantic import Field, model_validator
 from asyncsim.ambient import seeded, sheltered
 from asyncsim.errors import UserError
 from asyncsim.streams import Streams
-from asyncsim.tasks.cutting import tensor_sizes
+from asyncsim.tasks.cutting import tensor_shapes
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.models.dense import Mlp
 from asyncsim.tasks.partition import Partition, Shuffled, partitions
@@ -82,8 +82,8 @@ class DataTask(TaskSpec):
     def num_parameters(self) -> int:
         return self.model.num_parameters(self.signature)
 
-    def layer_sizes(self) -> tuple[int, ...]:
-        return tensor_sizes(self.model, self.signature)
+    def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tensor_shapes(self.model, self.signature)
 
     def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:
         from asyncsim.tasks.batches import Batches, prepare

@@ -110,9 +110,9 @@ class TaskSpec(Spec):
     def num_parameters(self) -> int:
         """The number of parameters P, without torch and without loading data."""
 
-    def layer_sizes(self) -> tuple[int, ...]:
-        """The number of entries of each parameter tensor, in their order in the flat vector; by default there is one."""
-        return (self.num_parameters(),)
+    def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each parameter tensor, in their order in the flat vector; by default there is one, a vector."""
+        return ((self.num_parameters(),),)
 
     @abstractmethod
     def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:

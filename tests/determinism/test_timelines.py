@@ -36,7 +36,7 @@ OTHERS = {
     "decoupled_data_parallel": {}, "gpipe": {"micro_batches": 2, "interleaved": True}, "pipedream_2bw": {"micro_batches": 4},
     "ad_psgd": {}, "sgp": {"lag": 1}, "delay_adaptive": {"rule": "koloskova", "after": 3, "drop": True},
     "delayed_nesterov": {"local_steps": 2}, "momentum_look_ahead": {"local_steps": 2}, "heloco": {"local_steps": 2},
-    "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {},
+    "fadas": {"local_steps": 2, "buffer": 3}, "gradient_dropping": {}, "dgc": {}, "dgs": {}, "qsgd": {}, "powersgd": {},
     "easgd": {"local_steps": 2}, "eamsgd": {"local_steps": 2}, "momentum_approximation": {"local_steps": 2, "buffer": 3},
     "diloco": {"local_steps": 2},
     "abs": {"local_steps": 2, "weight": 0, "k": 2}, "adasync": {"k": 3, "weight": 0}, "gba": {"buffer": 3, "threshold": 1},

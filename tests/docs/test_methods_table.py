@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,10 +177,14 @@ def scenario(name: str) -> Scenario:
 def value(name: str, text: str) -> float:
     """The number that a formula of the page is for the scenario of a method."""
     case = scenario(name)
-    layers = case.task.layer_sizes()
-    ratio = getattr(case.method, "ratio", 0.0)
+    shapes = case.task.layer_shapes()
+    layers = [prod(shape) for shape in shapes]
+    ratio, rank = getattr(case.method, "ratio", 0.0), getattr(case.method, "rank", 0)
+    thin = [each for each in shapes if len(each) > 1 and rank * sum(each) < prod(each)]
     letters = {
         "N": WORKERS, "P": sum(layers), "E": sum(max(1, int(n * ratio)) for n in layers), "B": BATCH, "ceil": ceil,
+        "L": sum(prod(each) for each in shapes if each not in thin) + sum(rank * sum(each) for each in thin),
+        "Q": sum(rank * each[1] for each in thin),
         "A": sum(case.cut().boundaries), "m": case.bundle().program.num_micro_batches,
     }  # fmt: skip
     return float(eval(re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", text), {"__builtins__": {}}, letters))

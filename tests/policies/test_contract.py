@@ -64,6 +64,8 @@ POLICIES: dict[str, list[Row]] = {
     # It sends some entries only, whatever the staleness, unless it sends all.
     "gradient_dropping": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 0.2, "per": "model"}, identity=False),
                           Row({"ratio": 1})],
+    # It sends a matrix of low rank, whatever the staleness; the contract's vector is one tensor of no shape, and is sent whole.
+    "low_rank": [Row({})],
     # FedAsync moves only `rate` of the way, also at staleness 0.
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     # They change what workers are handed, after a push has been launched, and never a push.
