@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from itertools import count
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -35,9 +35,6 @@ MEET = Action(Pass.MEET)
 
 class Order(Spec):
     """An endless sequence of passes for every stage of a pipeline."""
-
-    flushes: ClassVar[bool] = False
-    """Is every batch finished before the next begins?"""
 
     def lag(self, stage: int, num_stages: int) -> int:
         """How many forward passes a stage is ahead of its backward passes in the steady state."""
@@ -134,7 +131,6 @@ class Flush(Order):
     """Synchronous: the pipeline is emptied after every batch of ``micro_batches``. All forwards first (GPipe), or ``interleaved``
     one forward, one backward (PipeDream-Flush, which keeps fewer activations). One micro-batch is locked backpropagation."""
 
-    flushes: ClassVar[bool] = True
     interleaved: bool = Field(default=False)
 
     def lag(self, stage: int, num_stages: int) -> int:
