@@ -50,7 +50,7 @@ def expand(
     points = expand_points(beside.sweep, given, problems)
     seeds = _seeds(beside, given, data.get("seed", 0), "seed" in changes)
     _refuse_hidden(points, variants, changes, problems)
-    if broken <= {"baseline", "sweep.seeds", "advise", "tune"}:  # else it is not known what it may be
+    if broken <= {"baseline", "sweep.seeds", "advise", "tune", "atlas"}:  # else it is not known what it may be
         _check_baseline(beside.baseline, variants, points, problems)
     total = len(points) * max(1, len(variants)) * len(seeds)
     if total > MOST_RUNS:
@@ -58,7 +58,7 @@ def expand(
         problems.refuse()
     runs = _build(data, variants, points, seeds, problems, folder)
     if beside.tune is not None:
-        for name in set(beside.tune.others) - set(variants):
+        for name in set(beside.tune.others) - set(variants) if beside.atlas is None else ():  # or they are those of the atlas
             known = ", ".join(variants) or "there are none"
             problems.wrong(("tune", "others", name), f"must name one of the variants: {known}{nearest(name, variants)}")
         for run in {(run.variant, id(run.point)): run for run in runs}.values():
