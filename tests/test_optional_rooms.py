@@ -9,7 +9,10 @@ import sys
 import pytest
 from test_rooms import OWN
 
-OPTIONAL = ("calibration", "report", "trackers", "trace", "sweep.advise", "sweep.on_ray", "cli.calibrating", "cli.advising")
+OPTIONAL = (
+    "calibration", "report", "trackers", "trace", "sweep.advise", "sweep.atlas", "sweep.on_ray", "cli.calibrating",
+    "cli.advising", "cli.atlas",
+)  # fmt: skip
 PACKAGES = ("scipy", "ray", "mlflow", "wandb", "tensorboard", "optuna", "matplotlib")
 """Packages that only optional rooms, or the drawing of figures, need."""
 

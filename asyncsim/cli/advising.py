@@ -6,16 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncsim.cli import sweeping
 from asyncsim.cli.arguments import parse_fleets, parse_methods
 from asyncsim.cli.console import Console, say
-from asyncsim.cli.display import Display
-from asyncsim.cli.failures import common_error, located_error
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.notes import tell_unreached
 from asyncsim.scenario.files import load_candidates
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 def advise(arguments: argparse.Namespace) -> int:
     """Run the candidates, say which are worth it, and write table, figure and JSON. The exit code is 1 if some runs failed."""
-    from asyncsim.sweep import run_folder, simulate_sweep
+    from asyncsim.sweep import run_folder
     from asyncsim.sweep.advise import advise as draw_conclusions
     from asyncsim.sweep.advise import judged
     from asyncsim.sweep.runner import failures
@@ -37,19 +34,7 @@ def advise(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return sweeping.dry_run(arguments, study)
     out = Path(arguments.out)
-    with ExitStack() as stack:
-        displays: list[Display] = []
-
-        def phase(part: Any) -> None:
-            stack.close()
-            displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
-
-        result = simulate_sweep(
-            study, out, sweeping.executor_of(arguments), arguments.force, lambda report: displays[-1](report), phase
-        )
-    error = common_error(displays)
-    if error is not None:
-        raise located_error(error, arguments.file, out)
+    result = sweeping.simulated(arguments, study)
     advice, folder = draw_conclusions(result), run_folder(out, study, 0).parent
     advice.write(folder)
     if arguments.json:

@@ -62,6 +62,12 @@ def _simulating(commands: Commands) -> None:
     _run_arguments(sweep)
     _sweep_arguments(sweep)
 
+    atlas = _command(commands, "atlas", "atlas.atlas", "run all methods at all conditions and worker counts; write one page")
+    _scenario_arguments(atlas)
+    _run_arguments(atlas)
+    _many_arguments(atlas)
+    atlas.set_defaults(grid=[], zip=[])
+
     advise = _command(commands, "advise", "advising.advise", "run candidate fleets and methods, and say which to take")
     _scenario_arguments(advise)
     _run_arguments(advise)
@@ -139,6 +145,11 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
         "--zip", metavar="FIELD=V,V,...", action="append", default=[],
         help="sweep a field together with those of other --zip, value by value",
     )
+    _many_arguments(command)
+
+
+def _many_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of every command that does many runs."""
     command.add_argument("--seeds", metavar="N|S,S,...", help="seeds a point: a count, or a list, instead of the file's")
     command.add_argument(
         "--dry-run", action="store_true", help="show the runs and what they cost; run nothing but a short calibration"

@@ -92,7 +92,7 @@ def _complain(text: str) -> None:
 
 def _way_on(arguments: argparse.Namespace) -> str:
     """How to go on after an interruption, for a command that saves what it does."""
-    if arguments.command not in ("running.run", "sweeping.sweep", "advising.advise", "resuming.resume"):
+    if arguments.command not in ("running.run", "sweeping.sweep", "advising.advise", "atlas.atlas", "resuming.resume"):
         return ""
     again = "the same command without --force" if getattr(arguments, "force", False) else "the same command"
     where = arguments.run if arguments.command == "resuming.resume" else arguments.out

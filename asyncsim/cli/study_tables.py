@@ -22,13 +22,14 @@ def comparison_table(frame: pd.DataFrame, study: Study) -> None:
     swept = ["workers"] if "cluster.workers" in study.fields else []
     columns: list[tuple[str, Any]] = [(field, lambda row, field=field: _cell(row[field])) for field in study.fields]
     if study.tune is not None:
-        field = study.tune.field
+        field = "chosen" if study.tune.others else study.tune.field
+        columns += [("field", lambda row: str(row["field"]))] if study.tune.others else []
         columns.append((field, lambda row: "nothing chosen" if row.runs == 0 == row.failed else _cell(row[field])))
     columns += [] if swept else [("workers", lambda row: f"{row.workers:,}")]
     for metric in headline(study.scenarios[0].metrics):
         columns.append((metric.replace("_", " "), lambda row, metric=metric: _spread(row, metric)))
         if study.tune is not None and f"{metric}_common" in frame:
-            title = f"{metric.replace('_', ' ')} at the common {study.tune.field}"
+            title = f"{metric.replace('_', ' ')} at the common {study.tune.field if not study.tune.others else 'value'}"
             columns.append((title, lambda row, metric=metric: _spread(row, metric, "_common")))
     columns += [
         ("virtual time", lambda row: _seconds(row, unit)),

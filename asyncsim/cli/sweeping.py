@@ -21,11 +21,12 @@ from asyncsim.errors import UserError
 from asyncsim.records.summary import unknown_to_a_plan
 from asyncsim.scenario import Scenario, Study, load_study
 from asyncsim.scenario.document import parse_value
+from asyncsim.scenario.tuning import Tune
 from asyncsim.units import show_seconds
 
 if TYPE_CHECKING:
     from asyncsim.sweep import SweepResult
-    from asyncsim.sweep.cost import Cost
+    from asyncsim.sweep.cost import Cost, Forecast
 
 
 def sweep(arguments: argparse.Namespace) -> int:
@@ -38,28 +39,15 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def execute(arguments: argparse.Namespace, study: Study) -> int:
     """Run a study of several runs. The exit code is 1 if some of them failed."""
-    from asyncsim.sweep import run_folder, simulate_sweep
+    from asyncsim.sweep import run_folder
     from asyncsim.sweep.cost import estimate
-    from asyncsim.sweep.runner import KILLED, failures
+    from asyncsim.sweep.runner import failures
 
     out = Path(arguments.out)
-    executor = executor_of(arguments)
     if any(study.points) and not arguments.json:
         cost = estimate(study, out, arguments.force, measured=False)
         print(describe(study, cost), file=sys.stderr)
-    displays: list[Display] = []
-    with ExitStack() as stack:
-
-        def phase(part: Study) -> None:
-            stack.close()
-            displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
-
-        result = simulate_sweep(study, out, executor, arguments.force, lambda report: displays[-1](report), phase)
-    error = common_error(displays)
-    if error not in (None, KILLED):
-        raise located_error(error, arguments.file, out)
-    for display in displays:
-        display.tell_errors()
+    result = simulated(arguments, study)
     finished = [(label, each) for label, each in zip(result.study.labels, result.results, strict=True) if each is not None]
     folder = run_folder(out, study, 0).parent
     _tell(arguments, result, finished, folder)
@@ -71,6 +59,28 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
     if failed:
         print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
     return 1 if failed or result.undecided else 0
+
+
+def simulated(arguments: argparse.Namespace, study: Study) -> SweepResult:
+    """Run a study, and show how it goes on. Raises ``UserError`` if all runs fail alike, naming the line to mend."""
+    from asyncsim.sweep import simulate_sweep
+    from asyncsim.sweep.runner import KILLED
+
+    out, displays = Path(arguments.out), list[Display]()
+    with ExitStack() as stack:
+
+        def phase(part: Study) -> None:
+            stack.close()
+            displays.append(stack.enter_context(Display(part, quiet=arguments.json)))
+
+        executor = executor_of(arguments)
+        result = simulate_sweep(study, out, executor, arguments.force, lambda report: displays[-1](report), phase)
+    error = common_error(displays)
+    if error not in (None, KILLED):
+        raise located_error(error, arguments.file, out)
+    for display in displays:
+        display.tell_errors()
+    return result
 
 
 def ended(result: SweepResult) -> Iterator[tuple[str, Scenario, dict[str, Any]]]:
@@ -118,18 +128,11 @@ def describe(study: Study, cost: Cost) -> str:
 
 def dry_run(arguments: argparse.Namespace, study: Study) -> int:
     """Print what a study would run, and how long that would take."""
-    from asyncsim.sweep.cost import estimate, gradients_of
+    from asyncsim.sweep.cost import forecast, gradients_of
 
-    cost = estimate(study, Path(arguments.out), arguments.force)
-    executor = executor_of(arguments)
-    assert cost.seconds is not None, "they have been timed"
-    side_by_side = 1 if executor.kind == "fleet" else max(1, min(executor.processes, cost.runs - cost.finished))
-    seconds = cost.seconds / side_by_side
-    if study.tune is not None:
-        trials = study.tune.seeds * (study.tune.trials if study.tune.sampler == "optuna" else len(study.tune.grid))
-        more = trials * len(set(study.labels))
-        each = cost.seconds / max(1, cost.runs - cost.finished) / side_by_side
-        seconds = 2 * seconds + more * each
+    told = forecast(study, Path(arguments.out), arguments.force)
+    cost, side_by_side = told.runs, abreast(arguments, told)
+    seconds = told.seconds / side_by_side
     if arguments.json:
         print(
             json.dumps(
@@ -140,7 +143,7 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
         return 0
     print(describe(study, cost))
     if study.tune is not None:
-        print(f"tune: {more:,} trials of {study.tune.field} first, then the runs at the chosen and at the common value")
+        print(tuning(study.tune, told))
     first: dict[str, int] = {}
     for index, label in enumerate(study.labels):
         first.setdefault(label, index)
@@ -154,6 +157,21 @@ def dry_run(arguments: argparse.Namespace, study: Study) -> int:
     print(f"about {show_seconds(seconds)} of wall time {where} (timed on short runs here)")
     print(f"what only the runs can tell: {sentence(_unknown(study))}")
     return 0
+
+
+def abreast(arguments: argparse.Namespace, told: Forecast) -> int:
+    """How many runs go on at a time."""
+    executor = executor_of(arguments)
+    left = told.runs.runs - told.runs.finished + told.trials - told.tried
+    return 1 if executor.kind == "fleet" else max(1, min(executor.processes, left))
+
+
+def tuning(tune: Tune, told: Forecast) -> str:
+    """What tuning does before the runs."""
+    fields = " or ".join(dict.fromkeys([tune.field, *(tune.of(name).field for name in tune.others)]))
+    tried = f" ({told.tried:,} of them finished already)" if told.tried else ""
+    then = "at the chosen and at the common value" if tune.common else "at the chosen value"
+    return f"tune: {told.trials:,} trials of {fields}{tried} first, then the runs {then}"
 
 
 def _unknown(study: Study) -> list[str]:
@@ -196,14 +214,20 @@ def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:
     study = result.study
     edges = list(dict.fromkeys(result.choices["variant"][result.choices["at_edge"]]))
     if edges:
-        say(arguments, f"the chosen {study.tune.field} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
+        say(arguments, f"the chosen {_field(study)} lies at the edge of what was tried for: {', '.join(edges)}; widen it")
     without = list(dict.fromkeys(study.labels[index] for index in result.undecided))
     if without:
         print(
-            f"nothing could be chosen for: {', '.join(without)}; every trial of {study.tune.field} diverged or failed "
+            f"nothing could be chosen for: {', '.join(without)}; every trial of {_field(study)} diverged or failed "
             "(choices.csv), so there is no run at a chosen value; try other values",
             file=sys.stderr,
         )
+
+
+def _field(study: Study) -> str:
+    """What was tuned, in a word."""
+    assert study.tune is not None
+    return "value" if study.tune.others else study.tune.field
 
 
 def _round(value: float) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 
 __all__ = ["Cell", "document", "escape", "table", "tag"]
@@ -52,11 +54,14 @@ NONE = ("-", "never")
 
 
 class Cell(NamedTuple):
-    """A cell of a table: the text that is shown, and the value by which it is sorted. Empty cells are sorted last."""
+    """A cell of a table: the text that is shown, and the value by which it is sorted. Empty cells are sorted last. The text may
+    be a link to ``href``, and have a second, small line ``below``."""
 
     text: str
     key: float | str | None = None
     style: str = ""
+    href: str = ""
+    below: str = ""
 
 
 def tag(name: str, inside: str | None, **attributes: str) -> str:
@@ -65,8 +70,11 @@ def tag(name: str, inside: str | None, **attributes: str) -> str:
     return f"<{name}{words}>" if inside is None else f"<{name}{words}>{inside}</{name}>"
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], sortable: bool = True) -> str:
-    """An HTML table. Columns of numbers are aligned to the right, and columns without any entry are left out."""
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[Cell]], sortable: bool = True, above: Sequence[str] | None = None
+) -> str:
+    """An HTML table. Columns of numbers are aligned to the right, and columns without any entry are left out. ``above`` gives
+    each column a second title, which stands once over neighbours that share it."""
     rows = [list(row) for row in rows]
     shown = [place for place in range(len(titles)) if any(row[place].text not in ("", "-") for row in rows)]
     right = {place for place in shown if all(isinstance(row[place].key, int | float) or row[place].text in NONE for row in rows)}
@@ -76,22 +84,30 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], sortable: bool 
         for place in shown
     )  # fmt: skip
     lines = "".join(tag("tr", "".join(_cell(row[place], place in right) for place in shown)) for row in rows)
-    return tag("div", tag("table", tag("thead", tag("tr", heads)) + tag("tbody", lines)), class_="wide")
+    over = ""
+    if above is not None:
+        spans = [(title, len(list(same))) for title, same in groupby(above[place] for place in shown)]
+        over = tag("tr", "".join(tag("th", escape(title), colspan=str(span), scope="colgroup") for title, span in spans))
+    return tag("div", tag("table", tag("thead", over + tag("tr", heads)) + tag("tbody", lines)), class_="wide")
 
 
 def _cell(cell: Cell, right: bool) -> str:
     key = "" if cell.key is None and cell.text in NONE else f"{cell.key if cell.key is not None else cell.text}"
+    key = "Infinity" if cell.key == math.inf else key  # as the script spells it
     style = " ".join(word for word in ("n" if right else "", cell.style) if word)
-    return f'<td data-key="{escape(key, quote=True)}"' + (f' class="{style}"' if style else "") + f">{escape(cell.text)}</td>"
+    text = tag("a", escape(cell.text), href=cell.href) if cell.href else escape(cell.text)
+    text += tag("small", escape(cell.below)) if cell.below else ""
+    return f'<td data-key="{escape(key, quote=True)}"' + (f' class="{style}"' if style else "") + f">{text}</td>"
 
 
-def document(title: str, body: str) -> str:
-    """The whole page. Its content security policy forbids every request to another place."""
+def document(title: str, body: str, style: str = "") -> str:
+    """The whole page, with ``style`` after that of all pages. Its content security policy forbids every request to another
+    place."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n'
         f"<body>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )

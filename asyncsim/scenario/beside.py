@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asyncsim.registry import Problem, Spec, json_schema, located
+from asyncsim.scenario.atlas import Atlas
 from asyncsim.scenario.document import Document
 from asyncsim.scenario.points import Seeds, Sweep
 from asyncsim.scenario.problems import Problems, scenario_error, shown
@@ -97,12 +98,17 @@ class Beside(Spec):
     sweep: Sweep | None = None
     advise: Advise | None = None
     tune: Tune | None = None
+    atlas: Atlas | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Beside:
         if self.advise is not None and self.variants is not None:
             message = "makes variants of the scenario, and there are `variants` beside it; keep one of them"
             raise located("advise", [(("advise",), None, message)])
+        for name in ("variants", "sweep"):
+            if self.atlas is not None and getattr(self, name) is not None:
+                message = f"its methods and conditions are variants and points, and there is `{name}` beside it; keep one of them"
+                raise located("atlas", [(("atlas",), None, message)])
         if self.seeds is not None and self.sweep is not None and self.sweep.seeds is not None:
             message = "`seeds` stands outside of `sweep` too; keep one"
             raise located("sweep", [(("sweep", "seeds"), self.sweep.seeds, message)])

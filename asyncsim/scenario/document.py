@@ -33,7 +33,8 @@ class Document:
     @cached_property
     def own_lines(self) -> dict[Location, int]:
         """The lines of the scenario itself: without those of the sections that make several of it."""
-        return {place: line for place, line in self.lines.items() if place[:1] not in (("variants",), ("sweep",), ("advise",))}
+        several = ("variants", "sweep", "advise", "atlas")
+        return {place: line for place, line in self.lines.items() if not place or place[0] not in several}
 
     @cached_property
     def under(self) -> dict[Location, dict[Location, int]]:

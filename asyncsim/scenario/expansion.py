@@ -50,7 +50,7 @@ def expand(
     points = expand_points(beside.sweep, given, problems)
     seeds = _seeds(beside, given, data.get("seed", 0), "seed" in changes)
     _refuse_hidden(points, variants, changes, problems)
-    if broken <= {"baseline", "sweep.seeds", "advise", "tune"}:  # else it is not known what it may be
+    if broken <= {"baseline", "sweep.seeds", "advise", "tune", "atlas"}:  # else it is not known what it may be
         _check_baseline(beside.baseline, variants, points, problems)
     total = len(points) * max(1, len(variants)) * len(seeds)
     if total > MOST_RUNS:
@@ -58,6 +58,9 @@ def expand(
         problems.refuse()
     runs = _build(data, variants, points, seeds, problems, folder)
     if beside.tune is not None:
+        for name in set(beside.tune.others) - set(variants) if beside.atlas is None else ():  # or they are those of the atlas
+            known = ", ".join(variants) or "there are none"
+            problems.wrong(("tune", "others", name), f"must name one of the variants: {known}{nearest(name, variants)}")
         for run in {(run.variant, id(run.point)): run for run in runs}.values():
             _check_trial(beside.tune, run, problems)
     if not problems.lines:
@@ -211,6 +214,8 @@ def _at(problem: str, indices: set[int], points: list[Point]) -> str:
 
 def _check_trial(tune: Tune, run: _Run, problems: Problems) -> None:
     """Note why the run cannot be tuned like that, if so."""
+    inside = ("tune", "others", run.variant) if run.variant in tune.others else ("tune",)
+    tune = tune.of(run.variant)
     problem = tune.problem(run.scenario)
     if tune.field in run.point.values:
         problem = f"tune.field: `{tune.field}` is swept as well; leave it to one of them"
@@ -222,7 +227,7 @@ def _check_trial(tune: Tune, run: _Run, problems: Problems) -> None:
             problem = f"tune.field: {re.sub('^evolve: ', '', str(error).splitlines()[0])}"
     if problem is not None:
         place, _, message = problem.partition(": ")
-        problems.wrong(tuple(place.split(".")), message)
+        problems.wrong((*inside, *place.split(".")[1:]), message)
 
 
 def _refuse_twins(runs: list[_Run], problems: Problems) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncsim.errors import UserError
+from asyncsim.scenario.atlas_study import AtlasStudy, atlas_study
 from asyncsim.scenario.candidates import with_candidates
 from asyncsim.scenario.document import Document, read_document
 from asyncsim.scenario.expansion import expand
@@ -25,7 +26,19 @@ def load_scenario(path: str | Path, changes: Mapping[str, Any] | None = None) ->
 def load_study(path: str | Path, changes: Mapping[str, Any] | None = None, sweep: Mapping[str, Any] | None = None) -> Study:
     """All runs of a file, validated as a whole; ``sweep`` has ``grid``, ``zip`` and ``seeds`` beside those of the file. Raises
     ``UserError`` with one line a problem."""
-    return expand(read_document(path), changes or {}, *_home(path), sweep)
+    document = read_document(path)
+    study = expand(document, changes or {}, *_home(path), sweep)
+    if "atlas" in document.data:  # its cells must be scenarios, whatever the file is read for
+        atlas_study(document, changes or {}, *_home(path))
+    return study
+
+
+def load_atlas(
+    path: str | Path, changes: Mapping[str, Any] | None = None, sweep: Mapping[str, Any] | None = None
+) -> AtlasStudy:
+    """The atlas of a file: its methods, at every condition and worker count of its section ``atlas``; ``sweep`` has ``seeds``.
+    Raises ``UserError`` with one line a problem, also if there is no such section."""
+    return atlas_study(read_document(path), changes or {}, *_home(path), sweep)
 
 
 def load_candidates(

@@ -20,7 +20,7 @@ RESERVED = {
     "seed": "`seeds` is for that",
     "seeds": "`sweep.seeds` is for that",
     "name": "runs are named by their point",
-    **dict.fromkeys(("variants", "sweep", "tune", "baseline"), "it describes several runs"),
+    **dict.fromkeys(("variants", "sweep", "tune", "baseline", "atlas"), "it describes several runs"),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,17 @@ class Study:
     def several(self) -> bool:
         """Is it a sweep, if only of one run?"""
         return len(self) > 1 or any(self.points) or self.tune is not None
+
+    def of(self, indices: Sequence[int]) -> Study:
+        """Some runs of the study; they keep their labels, and with them their folders."""
+        made = replace(
+            self,
+            scenarios=tuple(self.scenarios[index] for index in indices),
+            variants=tuple(self.variants[index] for index in indices),
+            points=tuple(self.points[index] for index in indices),
+        )
+        made.__dict__["labels"] = tuple(self.labels[index] for index in indices)  # of its own it would number equal names anew
+        return made
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 
-from asyncsim.registry import Spec
+from asyncsim.registry import Spec, located
 from asyncsim.scenario.problems import shown
 from asyncsim.scenario.schema import Scenario
 
@@ -18,15 +18,29 @@ FIRST_SEED = 1_000_000
 """Tuning draws other batches and stragglers than the runs that are reported."""
 
 
+FIELD = r"^\w+(\.\w+)*$"
+
+
+class Other(Spec):
+    """What is tuned instead for a variant to which another number matters. What is left out is as for all variants."""
+
+    field: str | None = Field(default=None, pattern=FIELD)
+    grid: tuple[float, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class Tune(Spec):
     """``field`` is chosen for every variant and point, by the mean of ``metric`` at the end of runs with ``seeds`` of their own.
 
     ``kind: grid`` tries the values of ``grid``; ``kind: optuna`` asks Optuna's TPE sampler for ``trials`` values between
-    ``low`` and ``high``, on a logarithmic scale if ``log``. Ties go to the value that was tried first.
+    ``low`` and ``high``, on a logarithmic scale if ``log``. Ties go to the value that was tried first. ``others`` gives
+    variants, by name, a field or values of their own, as many of them as all have. With ``common: false`` the runs at the
+    scenario's own value are left out.
     """
 
     sampler: Literal["grid", "optuna"] = Field(default="grid", alias="kind")
-    field: str = Field(default="optimizer.lr", pattern=r"^\w+(\.\w+)*$")
+    field: str = Field(default="optimizer.lr", pattern=FIELD)
     metric: str = Field(
         default="validation_loss", pattern=r"^validation_\w+$", description="validation_loss, validation_accuracy, ..."
     )
@@ -36,6 +50,8 @@ class Tune(Spec):
     high: float | None = None
     log: bool = True
     seeds: int = Field(default=1, ge=1, le=1000)
+    others: dict[str, Other] = Field(default={}, description="variant: what is tuned for it instead")
+    common: bool = Field(default=True, description="also run at the scenario's own value")
 
     @model_validator(mode="before")
     @classmethod
@@ -56,19 +72,42 @@ class Tune(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Tune:
+        if (wrong := self._incomplete()) is not None:
+            raise ValueError(wrong)
+        for name in self.others:
+            other = self.of(name)
+            wrong = other._incomplete()
+            if wrong is None and len(other.grid) != len(self.grid):
+                wrong = f"tries {len(other.grid)} values and the others {len(self.grid)}; as many are fair"
+            if wrong is not None:
+                raise located("tune", [(("others", name), None, wrong)])
+        return self
+
+    def _incomplete(self) -> str | None:
+        """What is missing or too much in the values to try, if anything is."""
         if self.sampler == "grid":
             if not self.grid:
-                raise ValueError("needs `grid`, a list of values to try, or `kind: optuna` with `low` and `high`")
-            if len(set(self.grid)) < len(self.grid):
-                raise ValueError(f"`grid` lists a value twice: {list(self.grid)}")
-            return self
+                return "needs `grid`, a list of values to try, or `kind: optuna` with `low` and `high`"
+            return f"`grid` lists a value twice: {list(self.grid)}" if len(set(self.grid)) < len(self.grid) else None
         if self.grid:
-            raise ValueError("`grid` is for `kind: grid`; Optuna needs `low` and `high`")
+            return "`grid` is for `kind: grid`; Optuna needs `low` and `high`"
         if self.low is None or self.high is None or self.low >= self.high:
-            raise ValueError("`kind: optuna` needs `low` and `high`, low below high")
+            return "`kind: optuna` needs `low` and `high`, low below high"
         if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic scale needs `low` above 0 (it is {self.low:g}); or say `log: false`")
-        return self
+            return f"a logarithmic scale needs `low` above 0 (it is {self.low:g}); or say `log: false`"
+        return None
+
+    def of(self, variant: str) -> Tune:
+        """What is tuned for a variant: the same for all but the ``others``."""
+        other = self.others.get(variant)
+        if other is None:
+            return self
+        return self.model_copy(update={key: value for key, value in other if value is not None} | {"others": {}})
+
+    @property
+    def trials_each(self) -> int:
+        """The number of trials of every variant and point."""
+        return self.seeds * (self.trials if self.sampler == "optuna" else len(self.grid))
 
     @property
     def maximise(self) -> bool:

@@ -12,6 +12,7 @@ from asyncsim.run import plan, reusable, simulate
 from asyncsim.scenario import Scenario, Study
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.sweep.runner import run_folder
+from asyncsim.sweep.tune import trials_of, tuned_study
 
 MOST_PLANS = 64
 """The largest number of points whose timelines are simulated. If there are more, so many of them, evenly spread, stand for all.
@@ -33,6 +34,16 @@ class Cost(NamedTuple):
     seconds: float | None = None
 
 
+class Forecast(NamedTuple):
+    """Everything that `simulate_sweep` will do: the cost of the ``runs``, the number of ``trials`` of a tuned study and how many
+    of them are ``tried`` already, and ``seconds`` of wall time on one process for all that is left."""
+
+    runs: Cost
+    trials: int
+    tried: int
+    seconds: float
+
+
 class Speed(NamedTuple):
     """Wall seconds to begin and end a run, for a gradient, and for an evaluation."""
 
@@ -41,9 +52,34 @@ class Speed(NamedTuple):
     evaluation: float
 
 
-def estimate(study: Study, out: Path | None = None, force: bool = False, measured: bool = True) -> Cost:
-    """Estimate the cost of the runs that are not finished in ``out``. Raises ``UserError`` if a timed run cannot be done (for
-    lack of data)."""
+def forecast(study: Study, out: Path | None = None, force: bool = False) -> Forecast:
+    """Estimate the cost of a study with its trials and, unless ``tune.common`` is false, the runs at the common value. Once
+    all trials are there, what they chose is known, and runs of it that are finished are counted. Raises ``UserError``."""
+    known: dict[str, Speed] = {}
+    tune = study.tune
+    if tune is None:
+        runs = estimate(study, out, force, known=known)
+        return Forecast(runs, 0, 0, runs.seconds or 0.0)
+    total, trials = tune.trials_each * len(set(study.labels)), trials_of(study)
+    cost = None if trials is None else estimate(trials, out, force, known=known)
+    runs = estimate(study, out, force, known=known)
+    each = (runs.seconds or 0.0) / max(1, runs.runs - runs.finished)
+    seconds = (runs.seconds or 0.0) if tune.common else 0.0
+    seconds += total * each if cost is None else cost.seconds or 0.0
+    chosen = runs
+    if cost is not None and cost.finished == cost.runs and out is not None:
+        tried = tuned_study(study, lambda part: [reusable(one, run_folder(out, part, k)) for k, one in enumerate(part.scenarios)])
+        left = [k for k in range(len(study)) if k not in tried.undecided]
+        chosen = estimate(tried.study.of(left), out, force, known=known) if left else runs._replace(seconds=0.0)
+    shown = runs if tune.common else chosen
+    return Forecast(shown, total, 0 if cost is None else cost.finished, seconds + (chosen.seconds or 0.0))
+
+
+def estimate(
+    study: Study, out: Path | None = None, force: bool = False, measured: bool = True, known: dict[str, Speed] | None = None
+) -> Cost:
+    """Estimate the cost of the runs that are not finished in ``out``. ``known`` has what was timed already, and takes what is
+    timed now. Raises ``UserError`` if a timed run cannot be done (for lack of data)."""
     todo = [
         index
         for index, scenario in enumerate(study.scenarios)
@@ -60,7 +96,10 @@ def estimate(study: Study, out: Path | None = None, force: bool = False, measure
     kinds: dict[str, list[int]] = {}
     for index in todo:
         kinds.setdefault(_kind(study.scenarios[index]), []).append(index)
-    speeds = {kind: _timed(study.scenarios[members[len(members) // 2]]) for kind, members in list(kinds.items())[:MOST_TIMED]}
+    speeds = {} if known is None else known
+    for kind, members in kinds.items():
+        if kind not in speeds and len(speeds) < MOST_TIMED:
+            speeds[kind] = _timed(study.scenarios[members[len(members) // 2]])
     mean = Speed(*(sum(column) / len(speeds) for column in zip(*speeds.values(), strict=True)))
     seconds = 0.0
     for kind, members in kinds.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,10 +53,10 @@ class SweepResult:
         """A table with one row for each variant and point (`comparison`). After tuning the columns ``..._common`` are those at
         the common value."""
         table = comparison(self.study, self.results)
-        if self.common is None or self.choices is None or self.study.tune is None:
+        if self.choices is None or self.study.tune is None:
             return table
-        common = comparison(self.common.study, self.common.results)
-        return tuned_table(self.study, self.study.tune.field, table, common, self.choices)
+        common = None if self.common is None else comparison(self.common.study, self.common.results)
+        return tuned_table(self.study, self.study.tune, table, common, self.choices)
 
     def write(self, folder: Path) -> None:
         """Write ``runs.csv``, ``table.csv``, ``sweep.json`` and, after tuning, ``choices.csv``; each appears whole or not at
@@ -92,19 +92,27 @@ class SweepResult:
         ]
 
 
-def tuned_table(study: Study, field: str, table: pd.DataFrame, common: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
-    """The comparison at the chosen values of ``field``, ``table``, beside the metrics at the common value, those of ``common``.
-    What nothing could be chosen for has a row with ``runs`` 0, no chosen value and no metrics but those at the common one."""
+def tuned_table(
+    study: Study, tune: Tune, table: pd.DataFrame, common: pd.DataFrame | None, choices: pd.DataFrame
+) -> pd.DataFrame:
+    """The comparison at the chosen values, ``table``, beside the metrics at the common value, those of ``common`` (None: there
+    were no such runs). What nothing could be chosen for has a row with ``runs`` 0, no chosen value and no metrics but those at
+    the common one. The chosen value stands in a column of the tuned field's name; in ``chosen`` beside the name ``field`` and
+    ``common`` where variants have others."""
     keys = ["variant", *study.fields]
-    beginnings = ("test_", "time_to_target", "expected_", "reached", "diverged")
-    told = [column for column in map(str, common) if column.startswith(beginnings)]
-    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
-    values = choices[[*keys, "chosen", "common"]].rename(columns={"chosen": field, "common": f"{field}_common"})
+    field = "chosen" if tune.others else tune.field
+    names = {} if tune.others else {"chosen": field, "common": f"{field}_common"}
+    values = choices[[*keys, *(["field"] if tune.others else []), "chosen", "common"]].rename(columns=names)
     whole = values.merge(_fleets(study), how="left", on=keys)
     whole = whole.merge(table.drop(columns="workers"), how="left", on=keys)
     whole = whole[whole["runs"].notna() | whole[field].isna()].reset_index(drop=True)
     counts = [name for name in ("runs", "failed", "diverged", "reached") if name in whole]
     whole[counts] = whole[counts].fillna(0).astype(int)
+    if common is None:
+        return whole
+    beginnings = ("test_", "time_to_target", "expected_", "reached", "diverged")
+    told = [column for column in map(str, common) if column.startswith(beginnings)]
+    beside = common[keys + told].rename(columns={column: f"{column}_common" for column in told})
     return whole.merge(beside, how="left", on=keys)
 
 
@@ -149,27 +157,15 @@ def simulate_sweep(
     if study.tune is None:
         return _written(SweepResult(study, run(study), dict(errors), path))
     chosen, choices, undecided = tuned_study(study, run)
-    common = SweepResult(study, run(study), dict(errors), path)
+    common = SweepResult(study, run(study), dict(errors), path) if study.tune.common else None
     decided = [index for index in range(len(study)) if index not in undecided]
     results: list[Result | None] = [None] * len(study)
     errors.clear()
     if decided:
-        for index, result in zip(decided, run(_part(chosen, decided)), strict=True):
+        for index, result in zip(decided, run(chosen.of(decided)), strict=True):
             results[index] = result
     failed = {decided[index]: error for index, error in errors.items()}
     return _written(SweepResult(chosen, tuple(results), failed, path, common, choices, undecided))
-
-
-def _part(study: Study, indices: Sequence[int]) -> Study:
-    """Some runs of a study; they keep their labels, and with them their folders."""
-    made = replace(
-        study,
-        scenarios=tuple(study.scenarios[index] for index in indices),
-        variants=tuple(study.variants[index] for index in indices),
-        points=tuple(study.points[index] for index in indices),
-    )
-    made.__dict__["labels"] = tuple(study.labels[index] for index in indices)  # of its own it would number equal names anew
-    return made
 
 
 def _written(result: SweepResult) -> SweepResult:
@@ -187,13 +183,14 @@ def load_sweep(folder: str | Path) -> SweepResult:
     document = read_json(folder / FILE)
     if not isinstance(document, dict) or document.get("format") != FORMAT or not _whole(document):
         raise UserError(f"{folder / FILE}: is not what this version of asyncsim writes")
-    if document["common"] is None:
+    if document["tune"] is None:
         return _read(folder, document, "runs")
     try:
         choices = pd.read_csv(regular(folder / "choices.csv", MOST_JSON), dtype={"variant": str})
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'choices.csv'}: cannot be read: {error}") from None
-    return replace(_read(folder, document, "runs"), common=_read(folder, document, "common"), choices=choices)
+    common = None if document["common"] is None else _read(folder, document, "common")
+    return replace(_read(folder, document, "runs"), common=common, choices=choices)
 
 
 def _whole(document: dict[str, Any]) -> bool:

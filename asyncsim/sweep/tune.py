@@ -45,17 +45,31 @@ def tuned_study(study: Study, run: Run) -> Tuned:
     trials = _on_grid(study, tune, labels, run) if tune.sampler == "grid" else _by_optuna(study, tune, labels, run)
     best = {label: _best(tune, trials[label]) for label in labels}
     scenarios = tuple(
-        scenario if (chosen := best[label]) is None else _at(scenario, tune.field, chosen.value)
-        for scenario, label in zip(study.scenarios, study.labels, strict=True)
+        scenario if (chosen := best[label]) is None else scenario.evolve({tune.of(variant).field: chosen.value})
+        for scenario, variant, label in zip(study.scenarios, study.variants, study.labels, strict=True)
     )
     undecided = tuple(index for index, label in enumerate(study.labels) if best[label] is None)
     return Tuned(replace(study, scenarios=scenarios), _choices(study, tune, labels, trials, best), undecided)
 
 
+def trials_of(study: Study) -> Study | None:
+    """The trials of a study that is tuned on a grid; None where Optuna will say what is tried."""
+    tune = study.tune
+    if tune is None or tune.sampler != "grid":
+        return None
+    return _trials(study, tune, _grid(study, tune, list(dict.fromkeys(study.labels))))
+
+
 def _on_grid(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
-    scores = _scores(study, tune, [(label, value) for label in labels for value in tune.grid], run)
+    scores = _scores(study, tune, _grid(study, tune, labels), run)
     size = len(tune.grid)
     return {label: scores[first * size : (first + 1) * size] for first, label in enumerate(labels)}
+
+
+def _grid(study: Study, tune: Tune, labels: list[str]) -> list[tuple[str, float]]:
+    """The values that each variant and point tries, in the order of the file."""
+    variants = dict(zip(study.labels, study.variants, strict=True))
+    return [(label, value) for label in labels for value in tune.of(variants[label]).grid]
 
 
 def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[str, list[Trial]]:
@@ -70,10 +84,15 @@ def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[st
     searches = {
         label: optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=0)) for label in labels
     }  # fmt: skip
+    variants = dict(zip(study.labels, study.variants, strict=True))
+    tunes = [tune.of(variants[label]) for label in labels]
     trials: dict[str, list[Trial]] = {label: [] for label in labels}
     for _ in range(tune.trials):
         asked = [searches[label].ask() for label in labels]
-        values = [trial.suggest_float(tune.field, tune.low, tune.high, log=tune.log) for trial in asked]
+        values = [
+            trial.suggest_float(each.field, each.low, each.high, log=each.log)
+            for trial, each in zip(asked, tunes, strict=True)
+        ]
         for label, trial, done in zip(
             labels, asked, _scores(study, tune, list(zip(labels, values, strict=True)), run), strict=True
         ):
@@ -85,17 +104,7 @@ def _by_optuna(study: Study, tune: Tune, labels: list[str], run: Run) -> dict[st
 
 def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run) -> list[Trial]:
     """One trial for each (label, value), in their order."""
-    first = {label: index for index, label in reversed(list(enumerate(study.labels)))}
-    indices = [first[label] for label, _ in wanted for _ in range(tune.seeds)]
-    scenarios = [tune.trial(study.scenarios[first[label]], value, seed) for label, value in wanted for seed in range(tune.seeds)]
-    part = Study(
-        f"{study.name}/tune", tuple(scenarios), tuple(study.variants[index] for index in indices), None,
-        tuple(
-            {**study.points[index], tune.field: value}
-            for index, value in zip(indices, (value for _, value in wanted for _ in range(tune.seeds)), strict=True)
-        ),
-    )  # fmt: skip
-    results = run(part)
+    results = run(_trials(study, tune, wanted))
     worst = -math.inf if tune.maximise else math.inf
     trials = []
     for place, (_, value) in enumerate(wanted):
@@ -103,6 +112,20 @@ def _scores(study: Study, tune: Tune, wanted: list[tuple[str, float]], run: Run)
         values = [number for result in mine if (number := _metric(result, tune.metric)) is not None]
         trials.append(Trial(value, worst if len(values) < len(mine) else float(np.mean(values))))
     return trials
+
+
+def _trials(study: Study, tune: Tune, wanted: list[tuple[str, float]]) -> Study:
+    """The runs of the trials: the seeds of each (label, value), in their order."""
+    first = {label: index for index, label in reversed(list(enumerate(study.labels)))}
+    runs = [(first[label], value, seed) for label, value in wanted for seed in range(tune.seeds)]
+    variants = tuple(study.variants[index] for index, _, _ in runs)
+    tunes = [tune.of(variant) for variant in variants]
+    return Study(
+        f"{study.name}/tune",
+        tuple(each.trial(study.scenarios[index], value, seed) for each, (index, value, seed) in zip(tunes, runs, strict=True)),
+        variants, None,
+        tuple({**study.points[index], each.field: value} for each, (index, value, _) in zip(tunes, runs, strict=True)),
+    )  # fmt: skip
 
 
 def _metric(result: Result | None, metric: str) -> float | None:
@@ -113,10 +136,6 @@ def _best(tune: Tune, trials: list[Trial]) -> Trial | None:
     """The best trial; None if no value gave a number."""
     usable = [trial for trial in trials if math.isfinite(trial.score)]
     return None if not usable else (max if tune.maximise else min)(usable, key=lambda trial: trial.score)
-
-
-def _at(scenario: Scenario, field: str, value: float) -> Scenario:
-    return scenario.evolve({field: value})
 
 
 def value_of(scenario: Scenario, field: str) -> Any:
@@ -135,11 +154,12 @@ def _choices(
     rows = []
     for label in labels:
         index = study.labels.index(label)
-        common, chosen = value_of(study.scenarios[index], tune.field), best[label]
+        field = tune.of(study.variants[index]).field
+        common, chosen = value_of(study.scenarios[index], field), best[label]
         tried = sorted(trial.value for trial in trials[label])
         rows.append({
-            "variant": study.variants[index], **{field: plain(study.points[index].get(field)) for field in study.fields},
-            "field": tune.field, "common": common, "chosen": math.nan if chosen is None else chosen.value,
+            "variant": study.variants[index], **{swept: plain(study.points[index].get(swept)) for swept in study.fields},
+            "field": field, "common": common, "chosen": math.nan if chosen is None else chosen.value,
             tune.metric: math.nan if chosen is None else chosen.score,
             "at_edge": chosen is not None and len(tried) > 1 and chosen.value in (tried[0], tried[-1]),
             "tried": "; ".join(f"{trial.value:.6g}: {trial.score:.6g}" for trial in trials[label]),

@@ -10,7 +10,9 @@ import pytest
 from asyncsim import UserError
 from asyncsim.scenario import Document, expand
 from asyncsim.scenario.tuning import FIRST_SEED
-from asyncsim.sweep import load_sweep, simulate_sweep
+from asyncsim.sweep import load_sweep, simulate_study, simulate_sweep
+from asyncsim.sweep.cost import forecast
+from asyncsim.sweep.tune import trials_of
 
 # f(x) = x^2 / 2 without noise: after t steps at rate r one worker is at (1 - r)^t, so the best of these rates is 0.8; with 8
 # workers in turn (constant times) every gradient is 7 versions old and rates above 0.209 diverge, so it is 0.05 (0.1 oscillates).
@@ -85,6 +87,72 @@ def test_where_every_trial_diverges_nothing_is_chosen_and_nothing_is_run(tmp_pat
     assert loaded.undecided == result.undecided
     assert [each is None for each in loaded.results] == [each is None for each in result.results]
     pd.testing.assert_frame_equal(loaded.table, result.table, check_dtype=False)
+
+
+LOCAL = {"method": {"kind": "local_sgd", "local_steps": 1}, "optimizer": {"kind": "sgd", "lr": 1.0}}
+OTHERS = {
+    **DATA, "sweep": {"seeds": 2}, "cluster": {"workers": 8, "compute": "1s"},
+    "variants": {"asgd": {"method": "asgd"}, "local": LOCAL},
+    "tune": {"grid": [0.002, 0.05, 0.8], "others": {"local": {"field": "method.local_lr", "grid": [0.01, 0.9, 1.7]}}},
+}  # fmt: skip
+
+
+def test_another_number_matters_to_some(tmp_path):
+    """Eight workers in turn want 0.05 (see above); means of eight local steps are steps of one worker, for which 0.9 is best."""
+    phases = []
+    study = expand(Document(OTHERS, "test"), {}, None, "s")
+    result = simulate_sweep(study, tmp_path, phase=phases.append)
+    trials = phases[0].scenarios
+    assert [each.optimizer.lr for each in trials] == [0.002, 0.05, 0.8, 1.0, 1.0, 1.0]
+    assert [each.method.local_lr for each in trials[3:]] == [0.01, 0.9, 1.7]
+    assert list(result.choices["field"]) == ["optimizer.lr", "method.local_lr"]
+    assert list(result.choices["chosen"]) == [0.05, 0.9]
+    assert list(result.choices["common"]) == [0.01, 0.05]
+    assert [each.method.local_lr for each in result.study.scenarios[2:]] == [0.9, 0.9]
+    assert result.study.scenarios[3].optimizer.lr == 1.0
+    assert list(result.table["chosen"]) == [0.05, 0.9]
+    assert "optimizer.lr" not in result.table
+    assert trials_of(study).scenarios == trials
+    loaded = load_sweep(tmp_path / "s")
+    assert loaded.study.tune == study.tune
+    pd.testing.assert_frame_equal(loaded.table, result.table, check_dtype=False)
+
+
+def test_without_runs_at_the_common_value(tmp_path):
+    phases = []
+    study = expand(Document({**DATA, "tune": {**DATA["tune"], "common": False}}, "test"), {}, None, "s")
+    result = simulate_sweep(study, tmp_path, phase=phases.append)
+    assert [len(phase) for phase in phases] == [2 * 3 * 2, 4]
+    assert result.common is None
+    assert list(result.table["optimizer.lr"]) == [0.8, 0.05]
+    assert not [name for name in result.table if name.startswith("test_") and name.endswith("_common")]
+    pd.testing.assert_frame_equal(load_sweep(tmp_path / "s").table, result.table, check_dtype=False)
+
+
+@pytest.mark.parametrize(("others", "message"), [
+    ({"locl": {}}, r"tune\.others\.locl: must name one of the variants: asgd, local; did you mean `local`"),
+    ({"local": {"field": "method.local_rl"}}, r"tune\.others\.local\.field: .*local_rl"),
+    ({"local": {"grid": [0.1, 0.2]}}, r"tune\.others\.local: tries 2 values and the others 3; as many are fair"),
+    ({"local": {"grid": [0.1, 0.1, 0.2]}}, r"tune\.others\.local: `grid` lists a value twice"),
+    ({"local": {"low": 1}, "asgd": {"rate": 1}}, r"tune\.others\.asgd\.rate: unknown field"),
+])  # fmt: skip
+def test_mistakes_in_others(others, message):
+    with pytest.raises(UserError, match=message):
+        expand(Document({**OTHERS, "tune": {"grid": [0.002, 0.05, 0.8], "others": others}}, "test"), {}, None, "s")
+
+
+def test_a_forecast_counts_what_is_there(tmp_path):
+    """Before, after the trials alone (whose choice is then known), and after everything."""
+    study = expand(Document({**OTHERS, "tune": {**OTHERS["tune"], "common": False}}, "test"), {}, None, "s")
+    before = forecast(study, tmp_path)
+    assert (before.runs.runs, before.runs.finished, before.trials, before.tried) == (4, 0, 6, 0)
+    assert before.seconds > 0
+    simulate_study(trials_of(study), tmp_path)
+    between = forecast(study, tmp_path)
+    assert (between.runs.finished, between.tried) == (0, 6)
+    simulate_sweep(study, tmp_path)
+    after = forecast(study, tmp_path)
+    assert (after.runs.finished, after.tried, after.seconds) == (4, 6, 0.0)
 
 
 def test_optuna():
