@@ -58,11 +58,13 @@ def test_nobody_needs_them_to_be_imported():
 
 
 def test_theory_is_asked_for_by_people_alone():
-    """Formulas stand beside the simulation: rooms that show something import them, inside the function that is asked for
-    it, and no run depends on them."""
+    """Formulas stand beside the simulation: rooms that show something import them, and parts of methods whose rule is one, inside
+    the function that is asked for it. No other run depends on them."""
     asked = {each: each.target.split(".")[1] for each in OWN if each.target.startswith(("asyncsim.theory", "asyncsim.standing"))}
     outside = [each for each, room in asked.items() if each.room not in ("theory", "standing")]
-    assert {each.room for each in outside} == {"plots", "cli"}
+    assert {each.room for each in outside} == {"plots", "cli", "methods", "policies"}
+    assert {each.file for each in outside if each.room in ("methods", "policies")} == {
+        "asyncsim/methods/momentum_approximation.py", "asyncsim/policies/gaussian_noise.py"}  # fmt: skip
     assert [str(each) for each in outside if each.where == "top"] == []
     assert {room for each, room in asked.items() if each.room == "theory"} == {"theory"}
 

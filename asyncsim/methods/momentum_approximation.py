@@ -35,13 +35,11 @@ from asyncsim.methods.method import Bundle, methods
 from asyncsim.policies import Accumulate, Clip, GaussianNoise, StepRule, Transform, Velocity, heavy_ball
 from asyncsim.policies.step_rule import buffer, optimizers
 from asyncsim.registry import Spec
-from asyncsim.theory.momentum_weights import full_weights, light_weights, momentum_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TINY = 1e-18
-"""Weights of old versions below this are forgotten."""
+TINY = 1e-18  # weights of old versions below this are forgotten
 
 
 class FormSettings(Spec):
@@ -81,6 +79,8 @@ class ApproximateMomentum(FormSettings, StepRule):
         return Realised()
 
     def direction(self, push: Push, state: Realised, server: ServerView) -> Tensor:
+        from asyncsim.theory.momentum_weights import momentum_row
+
         d = self.decayed(push, server)
         first, row = (self._light if self.form == "light" else self._full)(d, push.versions, state, server.version)
         older = self.momentum ** (2 * len(row)) * (1 - self.momentum ** (2 * first)) / (1 - self.momentum**2)
@@ -89,6 +89,8 @@ class ApproximateMomentum(FormSettings, StepRule):
         return state.velocity
 
     def _light(self, d: Tensor, versions: tuple[int, ...], state: Realised, now: int) -> tuple[int, list[float]]:
+        from asyncsim.theory.momentum_weights import light_weights
+
         first = min(state.first if state.weights else now, *versions)
         before = [0.0] * (state.first - first) + state.weights if state.weights else []
         before += [0.0] * (now + 1 - first - len(before))
@@ -102,6 +104,8 @@ class ApproximateMomentum(FormSettings, StepRule):
         return first, row
 
     def _full(self, d: Tensor, versions: tuple[int, ...], state: Realised, now: int) -> tuple[int, list[float]]:
+        from asyncsim.theory.momentum_weights import full_weights
+
         keep = 0 if self.history is None else -self.history
         state.means = [*state.means, d.clone()][keep:]
         state.versions = [*state.versions, versions][keep:]

@@ -13,7 +13,6 @@ from asyncsim.needs import Need
 from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import is_one
 from asyncsim.policies.transform import Transform, policies
-from asyncsim.theory.zcdp import zcdp_epsilon
 
 
 @policies.register("gaussian_noise")
@@ -42,4 +41,6 @@ class GaussianNoise(Transform):
         return push
 
     def totals(self, updates: int) -> dict[str, float]:
+        from asyncsim.theory.zcdp import zcdp_epsilon
+
         return {"epsilon": zcdp_epsilon(self.multiplier, updates, self.delta) if updates else 0.0}
