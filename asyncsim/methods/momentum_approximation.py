@@ -10,9 +10,8 @@ T. Yu, C. Song, J. Wang, M. Chitnis 2024, "Momentum Approximation in Asynchronou
 The aim and the two forms are the paper's, from secondary notes; the recursion of the light form is our reconstruction.
 
 Order: a push is clipped as it arrives and buffered; the last of a group completes the mean, noise is added, and the weights are
-found from the versions alone, no gradient is looked at. With fresh updates ``c1 = 1, c2 = momentum``: plain momentum.
-``full`` keeps all ``r_j``, or the last ``history``; ``light`` keeps one vector, and can be farther off than plain momentum.
-The column ``momentum_error`` is the distance of the weights realised from ``M_t``.
+found from the versions alone. With fresh updates they are those of plain momentum. ``full`` keeps all ``r_j``, or the last
+``history``; ``light`` keeps one vector, and can be farther off than plain momentum: see the column ``momentum_error``, |. - M_t|.
 Ours: singular values below ``cutoff`` times the largest one are left out of the argmin. With ``cutoff: 0`` nearly equal ``w_j``
 get huge weights of opposite signs, and m is noise.
 Privacy: ``epsilon`` in the summary is that of `asyncsim.theory.zcdp_epsilon` at ``delta`` for users who may take part in every
