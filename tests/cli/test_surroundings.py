@@ -38,7 +38,9 @@ def test_without_docstrings(command):
     """``python -OO`` drops them, and the assertions."""
     done = command("plan", "a.yaml", "--json", PYTHONOPTIMIZE="2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert command("list", PYTHONOPTIMIZE="2").stdout.startswith("methods\nad_psgd")
+    listed = command("list", PYTHONOPTIMIZE="2").stdout.splitlines()
+    assert listed[0] == "methods"
+    assert {"asgd", "gap_aware", "replica"} <= set(listed)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")

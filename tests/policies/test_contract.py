@@ -168,7 +168,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
-              "sparse_difference", "qsgd", "zero_start", "shadow_step", "eager")  # fmt: skip
+              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 
