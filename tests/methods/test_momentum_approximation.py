@@ -48,8 +48,10 @@ def test_distances_from_fresh_momentum(kind, naive, light, full):
 
 
 @pytest.mark.parametrize(
-    ("form", "history", "cutoff"), [("light", None, 0.0), ("light", None, 0.3), ("full", None, 0.1), ("full", 5, 0.1)]
-)
+    ("form", "history", "cutoff"),
+    [("light", None, 0.0), ("light", None, 0.3), ("full", 30, 0.1), ("full", 5, 0.1),
+     pytest.param("full", None, 0.1, marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_the_loop(make, form, history, cutoff):
     """Reference 8.1 from the equations: normal equations for two weights, else the pseudo-inverse."""
     updates, buffer, clip = UPDATES, 3, 0.2
