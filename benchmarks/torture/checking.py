@@ -103,7 +103,9 @@ def laws_of_run(subject: Subject) -> None:
 
 
 def reference(subject: Subject) -> None:
-    """A simulator without SimPy comes to the same arrivals."""
+    """A simulator without SimPy comes to the same arrivals. It counts no evaluations, at which the search loses its patience."""
+    if "events happened without an update" in subject.planned.refusal:
+        return
     check_timeline(subject.scenario, subject.planned.result)
 
 
