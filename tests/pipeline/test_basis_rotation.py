@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from plain_loops import Net, flat
+from staged import final, staged
 
-import asyncsim
 from asyncsim.methods.basis_rotation import BasisRotation
 from asyncsim.policies import Adam, Policy, Push, Snapshot
-from asyncsim.scenario import Scenario
 
 STAGES, UPDATES = 3, 25
 SETTINGS = {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.05, "eps": 1e-3}
@@ -181,19 +180,11 @@ def test_a_rotated_problem_has_the_same_losses(refresh):
 
 
 def scenario(method, optimizer, stages=STAGES, **more):
-    return Scenario.model_validate({
-        "name": "rotation",
-        "task": {"kind": "digits", "batch": 64, "model": {"kind": "mlp", "hidden": [12, 12], "activation": "tanh"}},
-        "cluster": {"workers": stages, "compute": {"kind": "exponential", "mean": "1s"}},
-        "stages": {"count": stages, "split": "layers"}, "method": method, "optimizer": optimizer,
-        "run": {"updates": UPDATES}, "dtype": "float64", "evaluate": {"updates": UPDATES},
-    } | more)  # fmt: skip
+    return staged(method, optimizer, stages, UPDATES, hidden=[12, 12], batch=64, **more)
 
 
 def outcome(method, optimizer, **more):
-    result = asyncsim.simulate(scenario(method, optimizer, **more))
-    assert result.summary["status"] == "finished"
-    return torch.from_numpy(result.parameters)
+    return final(scenario(method, optimizer, **more))
 
 
 ADAMW = {"kind": "adam", "decoupled": True, **SETTINGS}

@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 from plain_loops import Net
+from staged import final, staged
 
 import asyncsim
-from asyncsim.scenario import Scenario
 
 LR, MOMENTUM, UPDATES, STAGES = 0.05, 0.6, 20, 3  # roundings grow where gaps are compared with divided steps
 SGD = {"kind": "sgd", "lr": LR, "momentum": MOMENTUM, "weight_decay": 0.02}
@@ -19,21 +19,14 @@ ADAMW = ADAM | {"weight_decay": 0.3, "decoupled": True}
 PLAIN = {"kind": "ftpipe", "gap_aware": "none"}
 
 
-def scenario(method, optimizer=SGD, stages=STAGES, updates=UPDATES, workers=None, **more):
+def scenario(method, optimizer=SGD, stages=STAGES, updates=UPDATES, **more):
     hidden = [24, 20, 16][: stages - 1] or [24]
-    return Scenario.model_validate({
-        "name": "ftpipe",
-        "task": {"kind": "digits", "batch": 16, "model": {"kind": "mlp", "hidden": hidden, "activation": "tanh"}},
-        "cluster": {"workers": workers or stages, "compute": {"kind": "exponential", "mean": "1s"}},
-        "stages": {"count": stages, "split": "layers", "time": "equal"}, "method": method, "optimizer": optimizer,
-        "run": {"updates": updates}, "dtype": "float64", "evaluate": {"updates": updates},
-    } | more)  # fmt: skip
+    cut = {"stages": {"count": stages, "split": "layers", "time": "equal"}}
+    return staged(method, optimizer, stages, updates, hidden=hidden, **cut | more)
 
 
 def outcome(method, optimizer=SGD, **more):
-    result = asyncsim.simulate(scenario(method, optimizer, **more))
-    assert result.summary["status"] == "finished"
-    return torch.from_numpy(result.parameters)
+    return final(scenario(method, optimizer, **more))
 
 
 # The loop: numbers of batches and passes only, no clock. Every stage has one flat vector.

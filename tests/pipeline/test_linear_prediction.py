@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from plain_loops import Net, flat
+from staged import final, staged
 
 import asyncsim
-from asyncsim.scenario import Scenario
 
 LR, MOMENTUM, UPDATES, STAGES = 0.02, 0.6, 30, 3
 SGD = {"kind": "sgd", "lr": LR, "momentum": MOMENTUM, "weight_decay": 0.02}
@@ -16,19 +16,11 @@ BARE = {"kind": "pipelined_backprop", "compensate": False, "predict": "none"}
 
 
 def scenario(method, optimizer=SGD, stages=STAGES, **more):
-    return Scenario.model_validate({
-        "name": "prediction",
-        "task": {"kind": "digits", "batch": 16, "model": {"kind": "mlp", "hidden": [24, 20], "activation": "tanh"}},
-        "cluster": {"workers": stages, "compute": {"kind": "exponential", "mean": "1s"}},
-        "stages": {"count": stages, "split": "layers"}, "method": method, "optimizer": optimizer,
-        "run": {"updates": UPDATES}, "dtype": "float64", "evaluate": {"updates": UPDATES},
-    } | more)  # fmt: skip
+    return staged(method, optimizer, stages, UPDATES, hidden=[24, 20], **more)
 
 
 def outcome(method, optimizer=SGD, **more):
-    result = asyncsim.simulate(scenario(method, optimizer, **more))
-    assert result.summary["status"] == "finished"
-    return torch.from_numpy(result.parameters)
+    return final(scenario(method, optimizer, **more))
 
 
 def net_of(case):

@@ -7,27 +7,19 @@ import itertools
 import pytest
 import torch
 from plain_loops import Net, flat
+from staged import finished, staged
 
 import asyncsim
-from asyncsim.scenario import Scenario
 
 LR, MOMENTUM, UPDATES, STAGES = 0.05, 0.6, 30, 3
 
 
 def scenario(method, **more):
-    return Scenario.model_validate({
-        "name": "pipemare",
-        "task": {"kind": "digits", "batch": 16, "model": {"kind": "mlp", "hidden": [24, 20], "activation": "tanh"}},
-        "cluster": {"workers": STAGES, "compute": {"kind": "exponential", "mean": "1s"}},
-        "stages": {"count": STAGES, "split": "layers"}, "method": method,
-        "optimizer": {"kind": "sgd", "lr": LR, "momentum": MOMENTUM},
-        "run": {"updates": UPDATES}, "dtype": "float64", "evaluate": {"updates": UPDATES},
-    } | more)  # fmt: skip
+    return staged(method, {"kind": "sgd", "lr": LR, "momentum": MOMENTUM}, STAGES, UPDATES, hidden=[24, 20], **more)
 
 
 def outcome(method, **more):
-    result = asyncsim.simulate(scenario(method, **more))
-    assert result.summary["status"] == "finished"
+    result = finished(scenario(method, **more))
     return torch.from_numpy(result.parameters), result
 
 
