@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,8 +47,7 @@ def advise(arguments: argparse.Namespace) -> int:
         say(arguments, f"figure: {drawn.name}" if drawn else "no figure: no candidate has a place in it")
     say(arguments, f"advice: {folder / 'advice.json'}")
     tell_unreached(sweeping.ended(result))
-    if result.errors:
-        print("\n".join([f"{len(result.errors)} of {len(study)} runs failed:", *failures(study, result.errors)]), file=sys.stderr)
+    sweeping.tell_failed(failures(study, result.errors), study)
     return 1 if result.errors else 0
 
 

@@ -64,9 +64,7 @@ def atlas(arguments: argparse.Namespace) -> int:
         say(arguments, f"page: {written}")
     say(arguments, f"table: {folder / 'atlas.csv'}")
     tell_unreached(sweeping.ended(result))
-    if result.errors:
-        lines = failures(result.study, result.errors)
-        tell("\n".join([f"{len(lines)} of {len(study)} runs failed:", *lines]))
+    sweeping.tell_failed(failures(result.study, result.errors), study)
     return 1 if result.errors or result.undecided else 0
 
 

@@ -56,9 +56,14 @@ def execute(arguments: argparse.Namespace, study: Study) -> int:
         *(failures(result.common.study, result.common.errors) if result.common else []),
     ]
     tell_unreached(ended(result))
+    tell_failed(failed, study)
+    return 1 if failed or result.undecided else 0
+
+
+def tell_failed(failed: list[str], study: Study) -> None:
+    """Name the runs of a study that failed, if some did."""
     if failed:
         print("\n".join([f"{len(failed)} of {len(study)} runs failed:", *failed]), file=sys.stderr)
-    return 1 if failed or result.undecided else 0
 
 
 def simulated(arguments: argparse.Namespace, study: Study) -> SweepResult:
