@@ -61,9 +61,6 @@ class OuterMomentum(Clipping, HeavyBall):
             return direction
         return direction.clamp(-self.clip, self.clip).where(direction.isfinite(), direction)  # what diverges shows that it does
 
-    def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        return state.accumulate(self.momentum, d)
-
     def velocity(self, state: Velocity, server: ServerView) -> Tensor | None:
         return buffer(self.momentum, state.velocity, server)
 

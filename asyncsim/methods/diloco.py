@@ -29,7 +29,7 @@ from asyncsim.consistency import BSP
 from asyncsim.messages import Gradient
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
-from asyncsim.policies import Accumulate, StepRule
+from asyncsim.policies import Accumulate, Moments, StepRule
 from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Overlapping, programs
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class AdamWSteps:
     """A kernel: ``steps`` steps of AdamW (Loshchilov and Hutter 2019) from the snapshot; the result is ``s - x``, shape ``(P,)``.
-    Carried on, where the state is kept: how many steps there were, and both moments, shape ``(2, P)``."""
+    Carried on, where the state is kept: the moments."""
 
     steps: int
     lr: float
@@ -55,18 +55,18 @@ class AdamWSteps:
     carries: bool
 
     def __call__(
-        self, task: Task, streams: Streams, params: Tensor, worker: int, step: int, carry: tuple[int, Tensor] | None = None
+        self, task: Task, streams: Streams, params: Tensor, worker: int, step: int, carry: Moments | None = None
     ) -> Gradient:
         from asyncsim.engine.kernels import gradient
 
-        count, moments = (0, params.new_zeros(2, len(params))) if carry is None else (carry[0], carry[1].clone())
-        x, loss, statistics = params, params.new_zeros(()), None
+        moments, x, loss, statistics = Moments(), params, params.new_zeros(()), None
+        if carry is not None and carry.first is not None and carry.second is not None:
+            moments = Moments(carry.steps, carry.first.clone(), carry.second.clone())
         for index in range(step * self.steps, (step + 1) * self.steps):
             result = gradient(task, streams, x, worker, index)
-            count += 1
-            x = self._step(x, moments, result.gradient, count, self.lr)
+            x = self._step(x, moments, result.gradient, self.lr)
             loss, statistics = loss + result.loss, result.statistics
-        return Gradient(params - x, loss / self.steps, statistics, (count, moments) if self.carries else None)
+        return Gradient(params - x, loss / self.steps, statistics, moments if self.carries else None)
 
     @property
     def call_key(self) -> Hashable:
@@ -76,20 +76,17 @@ class AdamWSteps:
         """The steps of all jobs of a call together, where no state is kept. Each job has a learning rate of its own."""
         x = call.params
         lr = x.new_tensor([job.kernel.lr for job in call.jobs]).unsqueeze(1)
-        moments, total = x.new_zeros(2, *x.shape), x.new_zeros(len(x))
+        moments, total = Moments(), x.new_zeros(len(x))
         for index in range(self.steps):
             gradients, losses = call.gradients(x, [job.step * self.steps + index for job in call.jobs])
-            x = self._step(x, moments, gradients, index + 1, lr)
+            x = self._step(x, moments, gradients, lr)
             total = total + losses
         return call.params - x, total / self.steps
 
-    def _step(self, x: Tensor, moments: Tensor, gradient: Tensor, count: int, lr: float | Tensor) -> Tensor:
-        """``x`` after the ``count``-th step, a new tensor; the ``moments`` are changed in place."""
-        (beta1, beta2), (first, second) = self.betas, moments
-        first.lerp_(gradient, 1 - beta1)
-        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(self.eps)
-        return x * (1 - lr * self.weight_decay) - first / scale * (lr / (1 - beta1**count))
+    def _step(self, x: Tensor, moments: Moments, gradient: Tensor, lr: float | Tensor) -> Tensor:
+        """``x`` after one more step, a new tensor; the ``moments`` are changed in place."""
+        moments.accumulate(*self.betas, gradient)
+        return x * (1 - lr * self.weight_decay) - moments.direction(*self.betas, self.eps) * lr
 
 
 class AdamWSettings(Spec):

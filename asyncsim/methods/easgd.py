@@ -19,13 +19,13 @@ Ours: a worker that goes down loses its model and momentum, and begins with what
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from asyncsim.consistency import ASP
 from asyncsim.messages import Gradient
+from asyncsim.methods.local_steps import OwnModel
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import StepRule
@@ -42,21 +42,14 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 
-@dataclass(frozen=True)
-class ElasticSteps:
+class ElasticSteps(OwnModel):
     """A kernel: the pull of the centre, and ``steps`` steps of the worker's own. The result is ``-pull * (x - theta)``, shape
-    ``(P,)``; carried on are the model and the momentum, shape ``(2, P)``."""
-
-    pull: float
-    steps: int
-    lr: float
-    momentum: float
-    carries: ClassVar[bool] = True
+    ``(P,)``."""
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int, carry: Tensor | None) -> Gradient:
         from asyncsim.engine.kernels import gradient
 
-        own, velocity = (params, params.new_zeros(params.shape)) if carry is None else carry
+        own, velocity = self.held(params, carry)
         difference = (own - params) * self.pull
         point, local, loss, statistics = own, own - difference, params.new_zeros(()), None
         for index in range(step * self.steps, (step + 1) * self.steps):
@@ -66,9 +59,7 @@ class ElasticSteps:
             velocity = velocity.mul(self.momentum).add_(result.gradient, alpha=-self.lr)
             local = local + velocity
             point, loss, statistics = local, loss + result.loss, result.statistics
-        carried = params.new_empty(2, len(params))
-        carried[0], carried[1] = local, velocity
-        return Gradient(-difference, loss / self.steps, statistics, carried)
+        return Gradient(-difference, loss / self.steps, statistics, self.left(local, velocity))
 
 
 @programs.register("elastic")

@@ -58,9 +58,8 @@ class FTPipeAdam(FTPipeRule, Adam):
             gradient = gradient.add(server.params, alpha=decay)
         if early is not None:
             gradient = gradient / early
-        first, second = state.accumulate(self.beta1, self.beta2, gradient)
-        root = second.sqrt().div_((1.0 - self.beta2**state.steps) ** 0.5).add_(self.eps)
-        update = first.div(root).div_(1.0 - self.beta1**state.steps)
+        state.accumulate(self.beta1, self.beta2, gradient)
+        update = state.direction(self.beta1, self.beta2, self.eps)
         if self.treats(server):
             step = update if is_one(late) else update / late
             kept = update.new_zeros(update.shape) if state.square is None else state.square

@@ -99,9 +99,6 @@ class FTPipeSGD(FTPipeRule, HeavyBall):
         push.penalise(gap)
         return direction
 
-    def momentum_step(self, d: Tensor, push: Push, state: GapVelocity, server: ServerView) -> Tensor:
-        return state.accumulate(self.momentum, d)
-
     def velocity(self, state: GapVelocity, server: ServerView) -> Tensor | None:
         return buffer(self.momentum, state.velocity, server)
 

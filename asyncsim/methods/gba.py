@@ -30,7 +30,7 @@ from asyncsim.needs import Need
 from asyncsim.policies import StepRule, Transform
 from asyncsim.policies.accumulate import Group
 from asyncsim.policies.mean import mean_push
-from asyncsim.policies.step_rule import is_one
+from asyncsim.policies.step_rule import divided
 from asyncsim.policies.transform import policies
 from asyncsim.registry import Spec
 from asyncsim.simulation.programs import Replica
@@ -94,7 +94,7 @@ class TokenBuffer(TokenSettings, Transform):
     def by_rows(self, kept: list[Push], server: ServerView) -> Tensor:
         """The sum of gradients over ``buffer``; that of a row of an embedding over how many of them touch it."""
         Future.gather([push.payload for push in kept if push.payload is not None and push.replaced is None])
-        gradients = [push.gradient if is_one(push.penalty) else push.gradient / push.penalty for push in kept]
+        gradients = [divided(push) for push in kept]
         total = sum(gradients[1:], start=gradients[0].clone())
         update = total / self.buffer
         for piece, length in server.tables:

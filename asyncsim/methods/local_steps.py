@@ -7,10 +7,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
 from pydantic import Field
 
 from asyncsim.methods.method import Method
 from asyncsim.simulation.programs import LocalSGD
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LocalMethod(Method):
@@ -25,3 +31,25 @@ class LocalMethod(Method):
 
     def local(self) -> LocalSGD:
         return LocalSGD(steps=self.local_steps, lr=self.local_lr, momentum=self.local_momentum)
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """What kernels share whose worker keeps a model of its own, which is pulled by the share ``pull`` towards what it has read in
+    every round and takes ``steps`` steps. Carried on are the model and the velocity, shape ``(2, P)``."""
+
+    pull: float
+    steps: int
+    lr: float
+    momentum: float
+    carries: ClassVar[bool] = True
+
+    def held(self, params: Tensor, carry: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The worker's model and velocity; in its first round it begins with what it has read."""
+        return (params, params.new_zeros(params.shape)) if carry is None else (carry[0], carry[1])
+
+    def left(self, model: Tensor, velocity: Tensor) -> Tensor:
+        """What is carried on."""
+        carried = model.new_empty(2, len(model))
+        carried[0], carried[1] = model, velocity
+        return carried

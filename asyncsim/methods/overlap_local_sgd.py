@@ -17,15 +17,14 @@ Ours: a worker that goes down loses its model and velocity, and begins at the an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from asyncsim.consistency import BSP
 from asyncsim.messages import Gradient
 from asyncsim.methods.fedasync import Mixing
-from asyncsim.methods.local_steps import LocalMethod
+from asyncsim.methods.local_steps import LocalMethod, OwnModel
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
 from asyncsim.policies import Accumulate, StepRule
@@ -40,30 +39,21 @@ if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
 
 
-@dataclass(frozen=True)
-class PulledSteps:
+class PulledSteps(OwnModel):
     """A kernel: pull the worker's model towards what it has read, and take ``steps`` steps with it. The result is ``s - x``,
-    shape ``(P,)``; carried on are the model and the velocity, shape ``(2, P)``."""
-
-    pull: float
-    steps: int
-    lr: float
-    momentum: float
-    carries: ClassVar[bool] = True
+    shape ``(P,)``."""
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int, carry: Tensor | None) -> Gradient:
         from asyncsim.engine.kernels import gradient
 
-        own, velocity = (params, params.new_zeros(params.shape)) if carry is None else carry
+        own, velocity = self.held(params, carry)
         local, loss, statistics = own - (own - params) * self.pull, params.new_zeros(()), None
         for index in range(step * self.steps, (step + 1) * self.steps):
             result = gradient(task, streams, local, worker, index)
             velocity = velocity * self.momentum + result.gradient
             local = local.add(velocity, alpha=-self.lr)
             loss, statistics = loss + result.loss, result.statistics
-        carried = params.new_empty(2, len(params))
-        carried[0], carried[1] = local, velocity
-        return Gradient(params - local, loss / self.steps, statistics, carried)
+        return Gradient(params - local, loss / self.steps, statistics, self.left(local, velocity))
 
 
 class Pull(Spec):

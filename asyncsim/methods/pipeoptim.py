@@ -20,7 +20,7 @@ from asyncsim.messages import ServerView
 from asyncsim.methods.method import methods
 from asyncsim.methods.pipelines import OneF1BMethod, Weights
 from asyncsim.policies import Adam, Moments, StepRule, WeightPrediction, heavy_ball
-from asyncsim.policies.prediction import Horizon, ahead
+from asyncsim.policies.prediction import Horizon, Predicting
 from asyncsim.policies.step_rule import optimizers
 
 if TYPE_CHECKING:
@@ -28,25 +28,16 @@ if TYPE_CHECKING:
 
 
 @optimizers.register("adam_prediction")
-class AdamPrediction(Adam):
+class AdamPrediction(Predicting, Adam):
     """Adam or AdamW whose workers are handed the parameters as ``s`` updates like the last one would leave them; PipeOptim, 2023
     (arXiv 2312.00839). ``horizon`` as in ``weight_prediction``; a late backward pass looks ahead with ``spectrain``
     only."""
 
-    horizon: Horizon = "1f1b"
-
-    def view(self, params: Tensor, state: Moments, server: ServerView, worker: int) -> Tensor:
-        return self._predicted(params, state, server, late=False)
-
-    def late_view(self, params: Tensor, state: Moments, server: ServerView) -> Tensor:
-        return self._predicted(params, state, server, late=True)
-
-    def _predicted(self, params: Tensor, state: Moments, server: ServerView, late: bool) -> Tensor:
-        steps = ahead(self.horizon, server.stage, server.num_stages)[late]
-        if not steps or state.first is None or state.second is None:
+    def predicted(self, params: Tensor, state: Moments, server: ServerView, updates: float) -> Tensor:
+        if state.first is None or state.second is None:
             return params
         root = state.second.div(1.0 - self.beta2**state.steps).sqrt_().add_(self.eps)
-        return params.addcdiv(state.first, root, value=-steps * server.lr / (1.0 - self.beta1**state.steps))
+        return params.addcdiv(state.first, root, value=-updates * server.lr / (1.0 - self.beta1**state.steps))
 
 
 @methods.register("pipeoptim")

@@ -30,7 +30,7 @@ from asyncsim.messages import Future, Push, ServerView, Verdict
 from asyncsim.methods.method import Bundle, Method, methods
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform
-from asyncsim.policies.step_rule import is_one
+from asyncsim.policies.step_rule import divided
 from asyncsim.policies.transform import policies
 from asyncsim.simulation.programs import Program, programs
 
@@ -97,7 +97,7 @@ class GradientTable(Transform):
             state.counts[push.worker] = state.counts.get(push.worker, 0) + 1
             if push.payload is None:
                 continue
-            gradient = push.gradient if is_one(push.penalty) else push.gradient / push.penalty
+            gradient = divided(push)
             known = state.sums.get(push.worker)
             state.sums[push.worker] = gradient.clone() if known is None else known.add_(gradient)
             if push is not last:

@@ -11,7 +11,7 @@ from asyncsim.errors import UserError
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies.state import State
-from asyncsim.policies.step_rule import is_one
+from asyncsim.policies.step_rule import divided
 from asyncsim.policies.transform import Transform, policies
 
 
@@ -28,7 +28,7 @@ class GaussianNoise(Transform):
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         if server.num_stages > 1:
             raise UserError("gaussian_noise: its epsilon is that of a whole model; it cannot stand in a pipeline")
-        mean = push.gradient if is_one(push.penalty) else push.gradient / push.penalty
+        mean = divided(push)
         length = float(mean.norm())
         if isfinite(length) and length > self.norm * (1 + 1e-4):
             raise UserError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from asyncsim.messages import Push, ServerView
+from asyncsim.policies.scalars import scalar
 from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import StepRule
 
@@ -47,10 +48,18 @@ class Moments(State):
         self.steps += 1
         return first.lerp_(gradient, 1.0 - beta1), second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
 
+    def direction(self, beta1: float, beta2: float, eps: float) -> Tensor:
+        """Adam's direction, a new tensor: the mean over the root of the mean square, both freed of their bias towards zero."""
+        first, second = self.first, self.second
+        assert first is not None, "a gradient has been taken in"
+        assert second is not None, "a gradient has been taken in"
+        root = second.sqrt().div_((1.0 - beta2**self.steps) ** 0.5).add_(eps)
+        return first.div(root).div_(1.0 - beta1**self.steps)
+
 
 class HeavyBall(StepRule):
     """A step rule with one ``momentum`` for all pushes, whose state is a ``Velocity`` or derived from it. Without momentum it is
-    plain SGD, otherwise the step is that of ``momentum_step``."""
+    plain SGD, otherwise the step is that of ``momentum_step``: heavy ball, or what a rule makes of it."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
@@ -63,7 +72,8 @@ class HeavyBall(StepRule):
 
     def momentum_step(self, d: Tensor, push: Push, state: Any, server: ServerView) -> Tensor:
         """The direction that momentum makes of ``d``, the push's gradient with weight decay and penalty, shape ``(P,)``."""
-        raise NotImplementedError
+        velocity: Tensor = state.accumulate(scalar(self.momentum, d), d)
+        return velocity
 
 
 def decayed_at_worker(gradient: Tensor, push: Push, weight_decay: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,26 @@ def ahead(horizon: Horizon, stage: int, num_stages: int) -> tuple[float, float]:
     return horizon, 0
 
 
+class Predicting(Spec):
+    """What step rules share whose workers are handed the parameters some updates ahead, as ``horizon`` says."""
+
+    horizon: Horizon = "1f1b"
+
+    def predicted(self, params: Tensor, state: Any, server: ServerView, updates: float) -> Tensor:
+        """The parameters so many updates (above 0) from now, shape ``(P,)``."""
+        raise NotImplementedError
+
+    def view(self, params: Tensor, state: Any, server: ServerView, worker: int) -> Tensor:
+        return self._ahead(params, state, server, late=False)
+
+    def late_view(self, params: Tensor, state: Any, server: ServerView) -> Tensor:
+        return self._ahead(params, state, server, late=True)
+
+    def _ahead(self, params: Tensor, state: Any, server: ServerView, late: bool) -> Tensor:
+        updates = ahead(self.horizon, server.stage, server.num_stages)[late]
+        return self.predicted(params, state, server, updates) if updates else params
+
+
 @dataclass(slots=True)
 class LastMove(Velocity):
     """The momentum buffer, and what the last update added to the parameters, shape ``(P,)``; None where nobody asks for it."""
@@ -42,7 +62,7 @@ class LastMove(Velocity):
 
 
 @optimizers.register("weight_prediction")
-class WeightPrediction(HeavyBall):
+class WeightPrediction(Predicting, HeavyBall):
     """Heavy-ball SGD whose workers are handed the parameters as momentum alone would leave them ``s`` updates from now.
 
     The rule::
@@ -68,7 +88,6 @@ class WeightPrediction(HeavyBall):
     Without momentum the form ``velocity`` predicts nothing. Exact for a constant gradient once the velocity is steady.
     """
 
-    horizon: Horizon = "1f1b"
     form: Literal["velocity", "weights"] = "velocity"
 
     def init(self, params: Tensor | None, num_workers: int) -> LastMove:
@@ -80,22 +99,12 @@ class WeightPrediction(HeavyBall):
             state.move = direction * -server.lr
         return direction
 
-    def momentum_step(self, d: Tensor, push: Push, state: LastMove, server: ServerView) -> Tensor:
-        return state.accumulate(self.momentum, d)
-
-    def view(self, params: Tensor, state: LastMove, server: ServerView, worker: int) -> Tensor:
-        return self._predicted(params, state, server, late=False)
-
-    def late_view(self, params: Tensor, state: LastMove, server: ServerView) -> Tensor:
-        return self._predicted(params, state, server, late=True)
-
-    def _predicted(self, params: Tensor, state: LastMove, server: ServerView, late: bool) -> Tensor:
-        steps = ahead(self.horizon, server.stage, server.num_stages)[late]
-        if self.form == "weights" and steps and state.move is not None:
-            return params.add(state.move, alpha=steps)
-        if not steps or self.form == "weights" or not self.momentum or state.velocity is None:
+    def predicted(self, params: Tensor, state: LastMove, server: ServerView, updates: float) -> Tensor:
+        if self.form == "weights":
+            return params if state.move is None else params.add(state.move, alpha=updates)
+        if not self.momentum or state.velocity is None:
             return params
-        return params.add(state.velocity, alpha=-steps * server.lr)
+        return params.add(state.velocity, alpha=-updates * server.lr)
 
 
 class AheadSettings(Spec):

@@ -73,6 +73,11 @@ def buffer(momentum: float, velocity: Tensor | None, server: ServerView) -> Tens
     return server.params.new_zeros(server.params.shape) if velocity is None else velocity
 
 
+def divided(push: Push) -> Tensor:
+    """The gradient of a push over its penalty, shape ``(P,)``; not to be written to."""
+    return push.gradient if is_one(push.penalty) else push.gradient / push.penalty
+
+
 def is_one(penalty: float | Tensor) -> bool:
     """Does a penalty leave the update as it is? Tells without looking into a tensor."""
     return isinstance(penalty, float) and penalty == 1.0

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from asyncsim.messages import Push, ServerView
 from asyncsim.policies.momentum import HeavyBall, Moments, Velocity
-from asyncsim.policies.scalars import scalar
 from asyncsim.policies.step_rule import StepRule, buffer, is_one, optimizers
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class SGD(HeavyBall):
         return self
 
     def momentum_step(self, d: Tensor, push: Push, state: Velocity, server: ServerView) -> Tensor:
-        velocity = state.accumulate(scalar(self.momentum, d), d)
+        velocity = super().momentum_step(d, push, state, server)
         return d.add(velocity, alpha=self.momentum) if self.nesterov else velocity
 
     def velocity(self, state: Velocity, server: ServerView) -> Tensor | None:
@@ -59,9 +58,8 @@ class Adam(StepRule):
         gradient = push.gradient
         if self.weight_decay and not self.decoupled:
             gradient = gradient.add(server.params, alpha=self.weight_decay)
-        first, second = state.accumulate(self.beta1, self.beta2, gradient)
-        root = second.sqrt().div_((1.0 - self.beta2**state.steps) ** 0.5).add_(self.eps)
-        update = first.div(root).div_(1.0 - self.beta1**state.steps)
+        state.accumulate(self.beta1, self.beta2, gradient)
+        update = state.direction(self.beta1, self.beta2, self.eps)
         if self.weight_decay and self.decoupled:
             update.add_(server.params, alpha=self.weight_decay)
         return update if is_one(push.penalty) else update.div_(push.penalty)

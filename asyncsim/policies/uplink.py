@@ -72,14 +72,17 @@ class Uplink:
     def depart(self, push: Push, server: ServerView) -> float:
         """Treat a push that sets out: how many bytes it has."""
         push = self.sent[push.worker, push.step] = self.send(push, server)
-        assert self._message is not None, "it is sized"
-        nbytes, shapes = self._message
+        message = self._message
+        assert message is not None, "it is sized"
+        nbytes = message.nbytes
         for rule in self._rules:
             transform = rule.transform
             known = Need.SIZES in transform.needs and not (rule.numeric and push.payload is None)
             before = nbytes
-            numbers = self._message.numbers
-            nbytes = transform.sent_bytes(push, before, numbers) if known else transform.layered_bytes(before, shapes)
+            if known:
+                nbytes = transform.sent_bytes(push, before, message.numbers)
+            else:
+                nbytes = transform.layered_bytes(before, message.shapes)
             if not (isinstance(nbytes, int | float) and 0 <= nbytes < math.inf):
                 raise UserError(
                     f"policy `{transform.kind}` made a message of {before:g} bytes one of {nbytes!r}; "

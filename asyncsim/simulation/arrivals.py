@@ -95,10 +95,11 @@ class Arrivals:
         sim.held.pop((worker.index, step), None)
         if sim.over:
             return
-        version = sim.progress[worker.stage].version
+        progress = sim.progress[worker.stage]
+        version = progress.version
         sim.observers.arriving(worker, step, snapshot)
         sim.server.receive(worker.index, step, snapshot, work, sim.env.now, worker.up)
-        worker.due = worker.due or sim.progress[worker.stage].version != version
+        worker.due = worker.due or progress.version != version
         self.changed(worker.stage, version)
         if self.closings is not None:
             self.closings.look(worker.stage)
