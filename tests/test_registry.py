@@ -145,3 +145,13 @@ def test_defaults_are_named():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field" and node.args
     ]
     assert unnamed == []
+
+
+def test_a_field_has_the_default_of_the_class_that_python_would_ask_first():
+    """Of several bases with a field, pydantic takes the first base's, though that may have inherited it from a class which stands
+    behind the others in Python's order of bases."""
+    for kind, known in registries.ALL.items():
+        for name, cls in known:
+            for field, info in cls.model_fields.items():
+                owner = next(each for each in cls.__mro__ if field in vars(each).get("__annotations__", {}))
+                assert repr(info.default) == repr(owner.model_fields[field].default), (kind, name, field)

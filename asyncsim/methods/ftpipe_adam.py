@@ -38,7 +38,7 @@ class GapMoments(Moments):
 
 
 @optimizers.register("ftpipe_adam")
-class FTPipeAdam(FTPipeRule, Adam):
+class FTPipeAdam(FTPipeRule, Adam):  # type: ignore[override]  # `needs` follows from the settings
     """Adam and AdamW of FTPipe (Eliad et al. 2021, USENIX ATC): Gap-Aware inside a pipeline, and weight prediction.
 
     ``C`` is the length of a step without bias correction, as in their code, so it is too short in the first updates.

@@ -66,7 +66,7 @@ class GapVelocity(Velocity):
 
 
 @optimizers.register("ftpipe_sgd")
-class FTPipeSGD(FTPipeRule, HeavyBall):
+class FTPipeSGD(FTPipeRule, HeavyBall):  # type: ignore[override]  # `needs` follows from the settings
     """Heavy-ball SGD of FTPipe (Eliad et al. 2021, USENIX ATC): Gap-Aware inside a pipeline, and weight prediction.
 
     - ``gap_from``: ``stashed``, the distance from what the forward pass was handed; or ``gradient``, ``lr * |g|``, which stands

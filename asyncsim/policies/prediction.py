@@ -10,7 +10,7 @@ from pydantic import Field
 from asyncsim.messages import Push, ServerView
 from asyncsim.needs import Need
 from asyncsim.policies.momentum import HeavyBall, Velocity
-from asyncsim.policies.step_rule import StepRule, optimizers
+from asyncsim.policies.step_rule import optimizers
 from asyncsim.registry import Spec
 
 if TYPE_CHECKING:
@@ -121,11 +121,12 @@ class AheadSettings(Spec):
     step_every: int = Field(default=1, ge=1)
 
 
-class StepsAhead(AheadSettings, StepRule):
-    """A step rule whose workers may be handed the parameters some steps ahead, in the order one forward, one backward."""
+class StepsAhead(AheadSettings):
+    """What step rules share whose workers may be handed the parameters some steps ahead, in the order one forward, one backward.
+    """
 
     @property
-    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
+    def needs(self) -> Need:
         """Between two updates the prediction moves with every gradient that is accumulated."""
         return Need.WORKER_VIEW if self.predict != "none" and self.step_every > 1 else Need.NOTHING
 
