@@ -113,7 +113,7 @@ class GapAware(GapSettings, Transform):
             return moved.new_ones(())
         assert state.square is not None, "a step has been made"
         correction = 1.0 - self.decay**state.steps
-        scale = (state.square / scalar(correction, moved)).sqrt_()
+        scale = (state.square / correction).sqrt_()
         scale.add_(scalar(self.eps, moved)).mul_(scalar(server.lr_max, moved))
         if self.per == "parameter":
             return moved.abs_().div_(scale).add_(scalar(1.0, moved))

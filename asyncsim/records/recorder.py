@@ -10,9 +10,10 @@ import numpy as np
 
 from asyncsim.records.directory import TABLES, RunDirectory
 from asyncsim.records.rows import EVENTS, METRICS, SpanRow, row_type, with_notes
-from asyncsim.records.tables import SEGMENT_ROWS, Table, canonical
+from asyncsim.records.tables import SEGMENT_ROWS, Table, canonical, joined
 
 WRITE_EVERY = 5.0  # wall seconds between two looks at the disk; has no influence on any recorded value
+PART_ROWS = 65_536  # sealed rows that are written to disk earlier than that
 
 
 class Recorder:
@@ -41,6 +42,7 @@ class Recorder:
         self.resumable = False
         """True: rows that cannot be had again by a replay go to disk even if they are not kept."""
         self._written = time.monotonic()
+        self._unwritten: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in TABLES}  # sealed segments
 
     def flush(self, last: bool = False, everything: bool = False, to_disk: bool = True) -> None:
         """Seal full segments; now and then, and with ``everything``, all rows, and write what is sealed to disk (``to_disk``
@@ -55,13 +57,16 @@ class Recorder:
         for name in TABLES:
             table: Table = getattr(self, name)
             rows = len(table.rows)
-            if not rows or not (last or due or rows >= SEGMENT_ROWS):
-                continue
-            if name == "updates" and not last:
-                rows = next((i for i, row in enumerate(table.rows) if getattr(row[-1], "pending", False)), rows)
-            segment = table.seal(rows)
-            if segment is not None and directory is not None and self.written(name):
-                directory.write_part(name, segment)
+            if last or due or rows >= SEGMENT_ROWS:
+                if name == "updates" and not last:
+                    rows = next((i for i, row in enumerate(table.rows) if getattr(row[-1], "pending", False)), rows)
+                segment = table.seal(rows)
+                if segment is not None and directory is not None and self.written(name):
+                    self._unwritten[name].append(segment)
+            unwritten = self._unwritten[name]
+            if directory is not None and unwritten and (last or due or SEGMENT_ROWS * len(unwritten) >= PART_ROWS):
+                directory.write_part(name, joined(unwritten))
+                unwritten.clear()
         if due:
             self._written = time.monotonic()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-SEGMENT_ROWS = 65_536
+SEGMENT_ROWS = 512
+"""Rows hold tensors and futures, which cost memory and make Python's garbage collector slow, until they are columns."""
 
 
 class Table:
@@ -51,9 +52,7 @@ class Table:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All sealed rows, as one array for each column."""
-        if not self.segments:
-            return {name: np.empty(0, dtype) for name, dtype in self.columns.items()}
-        return {name: np.concatenate([segment[name] for segment in self.segments]) for name in self.columns}
+        return joined(self.segments) if self.segments else {name: np.empty(0, dtype) for name, dtype in self.columns.items()}
 
     def digest(self) -> str:
         """SHA-256 over the sealed rows."""
@@ -61,6 +60,11 @@ class Table:
         for name, digest in self._hashes.items():
             total.update(name.encode() + digest.digest())
         return total.hexdigest()
+
+
+def joined(segments: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The rows of one or more segments in one."""
+    return {name: np.concatenate([segment[name] for segment in segments]) for name in segments[0]}
 
 
 def canonical(array: np.ndarray) -> bytes:
