@@ -13,6 +13,7 @@ from asyncsim.policies.clip import Clip
 from asyncsim.policies.data_weights import DataWeights
 from asyncsim.policies.gaussian_noise import GaussianNoise
 from asyncsim.policies.momentum import HeavyBall, Moments, Velocity
+from asyncsim.policies.muon import Muon
 from asyncsim.policies.nadam import NAdam
 from asyncsim.policies.prediction import WeightPrediction
 from asyncsim.policies.schedule import Schedule
@@ -36,6 +37,7 @@ __all__ = [
     "HeavyBall",
     "Message",
     "Moments",
+    "Muon",
     "NAdam",
     "Policy",
     "PolicyState",

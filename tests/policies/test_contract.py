@@ -113,6 +113,7 @@ OPTIMIZERS: dict[str, list[Row]] = {
                    Row({"lr": 0.05, "weight_decay": 0.25, "predict": "aggmsnag", "nag_with_predictor": True})],
     "look_ahead_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "discount": False}),
                             Row({"momentum": 0.0})],
+    "muon": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25, "nesterov": False, "scale": "rms"})],
     "nadam": [Row({"lr": 0.05}), Row({"lr": 0.05, "weight_decay": 0.25}),
               Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True})],
     "ordered_momentum": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"momentum": 0.0})],
