@@ -66,8 +66,9 @@ class Bundle(NamedTuple):
 
     @property
     def amplifies_rounding(self) -> bool:
-        """Does a part say that runs on different engines, devices or builds part exponentially?"""
-        return self.step.amplifies_rounding or any(each.amplifies_rounding(self.step) for each in self.transforms)
+        """Does a part say that runs on different engines, devices or builds part by more than roundings?"""
+        transforms = (*self.uplink, *self.transforms, *self.downlink)
+        return self.step.amplifies_rounding or any(each.amplifies_rounding(self.step) for each in transforms)
 
 
 class Method(Spec):

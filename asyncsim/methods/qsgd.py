@@ -51,6 +51,10 @@ class Quantisation(QuantisationSettings, Transform):
 
     needs: ClassVar[Need] = Need.VALUES
 
+    def amplifies_rounding(self, step: StepRule) -> bool:
+        """A rounding decides now and then between two levels, and a chain that chooses entries by size finds many of one size."""
+        return True
+
     def update(self, push: Push, state: State, server: ServerView) -> Push | Verdict:
         gradient = push.gradient
         scale = self._scales(gradient)

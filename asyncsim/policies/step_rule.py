@@ -30,7 +30,7 @@ class StepRule(Spec):
 
     @property
     def amplifies_rounding(self) -> bool:
-        """Does the rule make differences as small as a rounding grow exponentially along a run, whatever the task? As for a
+        """Does the rule make differences as small as a rounding large in the course of a run, whatever the task? As for a
         transform: runs on different engines, devices or builds are then comparable by statistics over seeds only."""
         return False
 

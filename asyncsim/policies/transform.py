@@ -37,7 +37,7 @@ class Transform(Spec):
         """Raise ``ValueError`` if this transform cannot stand in front of that step rule."""
 
     def amplifies_rounding(self, step: StepRule) -> bool:
-        """Does it make differences as small as a rounding grow exponentially along a run in front of that step rule, whatever the
+        """Does it make differences as small as a rounding large in the course of a run in front of that step rule, whatever the
         task? Then runs of one scenario on different engines, devices or builds are comparable by statistics over seeds only."""
         return False
 

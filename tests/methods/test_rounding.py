@@ -41,3 +41,10 @@ def test_what_a_method_says_of_roundings_is_what_it_does(make, monkeypatch, meth
     assert scenario.bundle().amplifies_rounding is grows
     distance = spread(scenario, monkeypatch)
     assert distance > 2e-10 if grows else distance < 1e-12
+
+
+def test_what_happens_on_the_way_counts_too(make):
+    """A bundle asks the transforms of the uplink as well."""
+    for method in ("powersgd", "qsgd", {"kind": "asgd", "uplink": ["qsgd"]}):
+        assert make(2, method=method).bundle().amplifies_rounding, method
+    assert not make(2, method="gradient_dropping").bundle().amplifies_rounding
