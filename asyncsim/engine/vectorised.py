@@ -31,7 +31,7 @@ class VectorisedModule:
     def gradients(self, rows: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients ``(W, P)`` and losses ``(W,)`` for snapshots ``rows`` (W, at least P), inputs and targets ``(W, B, ...)``."""
         task = self.task
-        names = [name for name, _ in task.module.named_parameters()]
+        names = task.layout.names
         sizes, shapes = list(task.layout.sizes), task.layout.shapes
 
         def loss(row: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from asyncsim.ambient import seeded, sheltered
+from asyncsim.tasks.layout import trained
 from asyncsim.tasks.spec import ModelSpec, Signature, TextModel
 
 
@@ -47,7 +48,7 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
         for name, child in module.named_children():
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 values = child(values)
-            parameters = sum(parameter.numel() for parameter in child.parameters())
+            parameters = sum(parameter.numel() for _, parameter in trained(child))
             layers.append(Layer(name, parameters, float(counter.get_total_flops() or values.numel()), values.numel()))
     return tuple(layers)
 
@@ -58,7 +59,7 @@ def tensor_shapes(model: ModelSpec, signature: Signature) -> tuple[tuple[int, ..
     import torch
 
     with sheltered(), seeded(0), torch.device("meta"):
-        return tuple(tuple(parameter.shape) for parameter in model.module(signature).parameters())
+        return tuple(tuple(parameter.shape) for _, parameter in trained(model.module(signature)))
 
 
 def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The names and the parameters of a module that require gradients, each once. The others are frozen: constants of the model
+    that no worker sends."""
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Parameter tensors one after the other in the order of ``module.parameters()``, without gaps: the vector of shape
-    ``(P,)`` equals ``torch.nn.utils.parameters_to_vector``."""
+    """Parameter tensors that are trained, one after the other in the order of ``module.parameters()``, without gaps: the vector
+    of shape ``(P,)`` equals ``torch.nn.utils.parameters_to_vector`` where none is frozen."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -25,7 +31,7 @@ class Layout:
     def of(cls, module: nn.Module) -> Layout:
         from torch import nn
 
-        named = list(module.named_parameters())
+        named = trained(module)
         tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
         return cls(
             tuple(name for name, _ in named), tuple(tuple(parameter.shape) for _, parameter in named),

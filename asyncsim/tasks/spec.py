@@ -27,6 +27,7 @@ from pydantic import Field
 
 from asyncsim.ambient import seeded, sheltered
 from asyncsim.registry import Registry, Spec
+from asyncsim.tasks.layout import trained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,13 +40,13 @@ models: Registry[ModelSpec] = Registry("model")
 MOST_PARAMETERS = 10**12
 """Of a model, or dimensions of a quadratic."""
 MOST_BATCH = 10**9
-Kind = Literal["vector", "image", "text"]
+Kind = Literal["vector", "image", "text", "samples"]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)`` or ``()`` for text
-    (the model chooses its context), ``outputs`` the number of classes or of distinct characters."""
+    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``()`` for text (the model
+    chooses its context), or any (``samples``); ``outputs`` the number of classes or of distinct characters."""
 
     kind: Kind
     inputs: tuple[int, ...]
@@ -79,7 +80,7 @@ class ModelSpec(Spec):
         import torch
 
         with sheltered(), seeded(0), torch.device("meta"):
-            return sum(parameter.numel() for parameter in self.module(signature).parameters())
+            return sum(parameter.numel() for _, parameter in trained(self.module(signature)))
 
     @abstractmethod
     def module(self, signature: Signature) -> nn.Module:

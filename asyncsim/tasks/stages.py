@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
 
-from asyncsim.tasks.layout import Layout
+from asyncsim.tasks.layout import Layout, trained
 from asyncsim.tasks.statistics import Statistics
 
 
@@ -25,9 +25,11 @@ class StageModule:
         self.statistics = statistics
         self._whole = whole
         self._shapes = [torch.empty(shape, device="meta") for shape in self.layout.shapes]
-        self._slots: list[tuple[Any, str]] = [  # torch means Parameters there, and takes any tensor
-            (layer, name) for layer in module.modules() for name, value in layer._parameters.items() if value is not None
-        ]
+        place = {id(parameter): index for index, (_, parameter) in enumerate(trained(module))}
+        self._slots: list[tuple[Any, str, int]] = [  # torch means Parameters, and takes any tensor; a tied one has two
+            (layer, name, place[id(value)])
+            for layer in module.modules() for name, value in layer._parameters.items() if id(value) in place
+        ]  # fmt: skip
 
     def views(self, params: Tensor) -> list[Tensor]:
         """Pieces of ``params`` (``(P_k,)``), one a parameter tensor. Nothing is copied."""
@@ -39,13 +41,13 @@ class StageModule:
 
     def forward(self, leaves: list[Tensor], inputs: Tensor) -> Tensor:
         """The output of the stage with these parameters."""
-        own = [layer._parameters[name] for layer, name in self._slots]
+        own = [layer._parameters[name] for layer, name, _ in self._slots]
         try:
-            for (layer, name), leaf in zip(self._slots, leaves, strict=True):
-                layer._parameters[name] = leaf
+            for layer, name, index in self._slots:
+                layer._parameters[name] = leaves[index]
             return self.module(inputs)
         finally:
-            for (layer, name), parameter in zip(self._slots, own, strict=True):
+            for (layer, name, _), parameter in zip(self._slots, own, strict=True):
                 layer._parameters[name] = parameter
 
     def read_statistics(self) -> Tensor | None:

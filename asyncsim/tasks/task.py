@@ -42,7 +42,7 @@ from asyncsim.streams import Streams
 from asyncsim.tasks.batches import Batches, Samples, Source, prepare
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.dropout import Dropout
-from asyncsim.tasks.layout import Layout
+from asyncsim.tasks.layout import Layout, trained
 from asyncsim.tasks.objective import Classification, Custom, Objective
 from asyncsim.tasks.partition import Partition, Shuffled
 from asyncsim.tasks.stages import StageModule
@@ -239,13 +239,11 @@ class Task:
                     f"layer {name!r} is {layer}, whose masks come from torch's global generator; "
                     "use asyncsim.tasks.dropout.Dropout"
                 )
-        frozen = [name for name, parameter in self.module.named_parameters() if not parameter.requires_grad]
-        if frozen:
-            raise UserError(f"parameters {', '.join(frozen)} do not require gradients; make them buffers to keep them fixed")
         self.layout = Layout.of(self.module)
-        self.parameters = list(self.module.parameters())
+        self.parameters = [parameter for _, parameter in trained(self.module)]
         if not self.parameters:
-            raise UserError("the module has no parameters to train")
+            frozen = " (all are frozen: none requires gradients)" if list(self.module.parameters()) else ""
+            raise UserError(f"the module has no parameters to train{frozen}")
         self._statistics = Statistics(self.module)
         self.statistics_size = self._statistics.size
         self._masks = torch.Generator(device=self.parameters[0].device)

@@ -407,7 +407,7 @@ def test_modules_that_cannot_be_used():
     for module, message in [
         (nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)), "asyncsim.tasks.dropout.Dropout"),
         (nn.Flatten(), "no parameters"),
-        (nn.Linear(2, 3).requires_grad_(False), "do not require gradients"),
+        (nn.Linear(2, 3).requires_grad_(False), "no parameters to train .all are frozen"),
     ]:
         with pytest.raises(UserError, match=message):
             Task.from_module(module, arrays.train, arrays.test)
