@@ -19,11 +19,12 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 __version__ = "0.1.0"
 
 _HOMES = {
+    "experiment": "asyncsim.scenario.python", "make_scenario": "asyncsim.scenario.python",
     "Result": "asyncsim.records", "load_result": "asyncsim.records",
     "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario",
     "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",
     "simulate": "asyncsim.run", "plan": "asyncsim.run", "resume": "asyncsim.resuming",
-    "simulate_study": "asyncsim.sweep",
+    "simulate_study": "asyncsim.sweep", "run_sweep": "asyncsim.sweep.python",
     "simulate_many": "asyncsim.sweep",
     "calibrate": "asyncsim.calibration",
     "UserError": "asyncsim.errors",

@@ -87,7 +87,7 @@ LOCAL: dict[str, set[str]] = {
     "plots": {"matplotlib"},  # `write_figures` chooses the backend first
 }
 WITH_TORCH = {
-    "tasks": {"batches", "bowl", "dropout", "objective", "probing", "stages", "statistics", "task",
+    "tasks": {"batches", "bowl", "dropout", "given", "objective", "probing", "stages", "statistics", "task",
               "models.attention", "models.residual", "models.wide"},
     "engine": {"batched", "call", "dense", "forward_backward", "graphed", "kernels", "serial", "threaded", "vectorised"},
 }  # fmt: skip

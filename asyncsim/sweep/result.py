@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, nearest
 from asyncsim.records import Result, load_result
 from asyncsim.records.directory import write_atomically
 from asyncsim.scenario import Document, Study, build_scenario
@@ -57,6 +58,22 @@ class SweepResult:
             return table
         common = None if self.common is None else comparison(self.common.study, self.common.results)
         return tuned_table(self.study, self.study.tune, table, common, self.choices)
+
+    @property
+    def finished(self) -> list[Result]:
+        """The results of the runs that have one, as the functions of ``asyncsim.plots`` take them."""
+        return [result for result in self.results if result is not None]
+
+    def best(self, metric: str = "test_accuracy", largest: bool = True) -> pd.Series:
+        """The row of ``table`` with the largest (else smallest) mean of ``metric``; the first of equal ones. Raises ``UserError``
+        if no run has the metric."""
+        known = [str(column) for column in self.table.select_dtypes("number")]
+        if metric not in known:
+            raise UserError(f"no column {metric!r}{nearest(metric, known)}; there are: {', '.join(known)}")
+        values = self.table[metric].to_numpy(float)
+        if np.isnan(values).all():
+            raise UserError(f"no run has a {metric}: all failed or diverged")
+        return self.table.iloc[int(np.nanargmax(values) if largest else np.nanargmin(values))]
 
     def write(self, folder: Path) -> None:
         """Write ``runs.csv``, ``table.csv``, ``sweep.json`` and, after tuning, ``choices.csv``; each appears whole or not at

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asyncsim.tasks.cutting import Cut
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data_task import AnyModel, AnyPartition, ClassificationTask, DataTask
+from asyncsim.tasks.experiment import Experiment
 from asyncsim.tasks.files import Cifar10, Cifar100, Idx, Npz
 from asyncsim.tasks.images import Digits, Mnist5k, Mnistm5k
 from asyncsim.tasks.layout import Layout
@@ -34,6 +35,7 @@ __all__ = [
     "DataTask",
     "Digits",
     "Dropout",
+    "Experiment",
     "Idx",
     "Layout",
     "Mnist5k",

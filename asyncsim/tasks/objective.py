@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -61,15 +61,18 @@ class NextCharacter:
 
 
 class Custom:
-    """Any function of outputs and targets that is a mean over samples."""
+    """Any function of outputs and targets that is a mean over samples, and other such functions that are measured beside it."""
 
-    metrics: tuple[str, ...] = ("loss",)
-
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self, loss: Callable[[Tensor, Tensor], Tensor], metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None
+    ) -> None:
         self.loss = loss
+        self.metrics: tuple[str, ...] = ("loss", *(metrics or {}))
+        self._measured = (loss, *(metrics or {}).values())
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (self.loss(outputs, targets).double() * len(targets)).reshape(1)
+        means = [torch.as_tensor(function(outputs, targets), device=outputs.device) for function in self._measured]
+        return torch.stack([mean.double().reshape(()) for mean in means]) * len(targets)
 
     def report(self, means: list[float]) -> dict[str, float]:
-        return {"loss": means[0]}
+        return dict(zip(self.metrics, means, strict=True))

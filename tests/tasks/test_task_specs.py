@@ -16,6 +16,8 @@ from asyncsim.tasks import AnyModel, AnyPartition, Quadratic, TaskSpec
 from asyncsim.tasks.data_task import DataTask
 
 REQUIRED = {"npz": {"file": "my.npz", "shape": [3, 12, 20], "classes": 4}}
+NAMED = [name for name in tasks.names() if name != "experiment"]
+"""The tasks that a file can name; an experiment's objects are made in Python (test_experiment)."""
 
 
 def test_validation_and_sizes_need_no_heavy_package():
@@ -23,7 +25,7 @@ def test_validation_and_sizes_need_no_heavy_package():
         "import sys; from asyncsim.tasks.spec import tasks; "
         "sizes = [tasks.parse({'kind': kind, **more}).num_parameters() for kind, more in %r]; "
         "print([name for name in ('torch', 'pandas', 'sklearn', 'mlxtend', 'PIL') if name in sys.modules])"
-    ) % [(name, REQUIRED.get(name, {})) for name in tasks.names()]
+    ) % [(name, REQUIRED.get(name, {})) for name in NAMED]
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -31,7 +33,7 @@ def test_validation_and_sizes_need_no_heavy_package():
 def fitting() -> list[tuple[str, str]]:
     kinds = {"quadratic": [], "pydoc_lm": ["char_mlp", "transformer"]}
     images = [name for name, cls in models if "image" in cls.takes]
-    return [(task, model) for task in tasks.names() for model in kinds.get(task, images)]
+    return [(task, model) for task in NAMED for model in kinds.get(task, images)]
 
 
 @pytest.mark.parametrize(("kind", "model"), fitting())
@@ -109,7 +111,7 @@ def test_refused_with_a_reason(scenario, message):
 
 
 def test_settings_are_plain_data_and_come_back():
-    for name in tasks.names():
+    for name in NAMED:
         spec = tasks.parse({"kind": name, **REQUIRED.get(name, {})})
         assert isinstance(spec, TaskSpec)
         assert tasks.parse(json.loads(json.dumps(spec.settings()))) == spec
