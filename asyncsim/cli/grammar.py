@@ -40,7 +40,11 @@ def parser() -> argparse.ArgumentParser:
 
     listing = _command(commands, "list", "inspect.listing", "what scenarios may name, with a line on each")
     listing.add_argument("what", metavar="WHAT", nargs="?", help="only this, such as methods, policies, delays, tasks")
+    listing.add_argument("name", metavar="KIND", nargs="?", help="and only this one of them, with its description and its fields")
     listing.add_argument("--needs", action="store_true", help="what methods and their parts need and do, as they have declared")
+
+    explain = _command(commands, "explain", "described.explain", "what may stand in a field of a scenario file")
+    explain.add_argument("field", metavar="FIELD", help="a dotted path, such as cluster.compute or run.target.metric")
 
     _command(commands, "schema", "inspect.schema", "print the JSON Schema of scenario files, for editors")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 from pathlib import Path
 
 from asyncsim import registries
 from asyncsim.cli.declared import needs
+from asyncsim.cli.described import describe, summary
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.cli.starter import STARTER
 from asyncsim.errors import UserError, nearest
@@ -65,18 +65,26 @@ def listing(arguments: argparse.Namespace) -> int:
     """Print the names of what is registered with the first line of each description; or what the parts of methods have
     declared."""
     if arguments.needs:
+        if arguments.what is not None:
+            raise UserError("list --needs: takes no name; it tells of all methods and parts")
         needs()
         return 0
     if arguments.what not in (None, *registries.ALL):
         known = ", ".join(registries.ALL)
         hint = nearest(arguments.what, registries.ALL)
         raise UserError(f"list {arguments.what}: there is no such list{hint}; there are: {known}")
+    if arguments.name is not None:
+        registry = registries.ALL[arguments.what]
+        if arguments.name not in registry:
+            names = registry.names()
+            hint = nearest(arguments.name, names)
+            raise UserError(f"list {arguments.what}: there is no {arguments.name!r}{hint}; there are: {', '.join(names)}")
+        describe(registry[arguments.name])
+        return 0
     for what, registry in registries.ALL.items():
         if arguments.what not in (None, what):
             continue
-        told = [
-            (name, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")) for name, cls in registry
-        ]  # fmt: skip
+        told = [(name, summary(cls)) for name, cls in registry]
         show_table([Column("", "left"), Column("", "left", prose=True)], told, what)
         print()
     return 0
