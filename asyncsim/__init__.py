@@ -19,7 +19,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "experiment": "asyncsim.scenario.python", "make_scenario": "asyncsim.scenario.python",
+    "experiment": "asyncsim.scenario.python", "allow_code": "asyncsim.tasks", "make_scenario": "asyncsim.scenario.python",
     "Result": "asyncsim.records", "load_result": "asyncsim.records",
     "Scenario": "asyncsim.scenario", "Study": "asyncsim.scenario",
     "load_scenario": "asyncsim.scenario", "load_study": "asyncsim.scenario",

@@ -19,6 +19,8 @@ from typing import Any
 from asyncsim.errors import UserError
 
 MEGABYTE = 1_000_000
+ALLOW_CODE = "ASYNCSIM_ALLOW_CODE"
+"""The variable of the environment that is 1 where Python files that a scenario names may be run."""
 MOST_DEPTH = 64
 """Levels of nesting in anything that is read."""
 MOST_JSON = 1_000 * MEGABYTE

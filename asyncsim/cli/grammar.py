@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     )
     show.add_argument("path", metavar="RUN|FILE")
     show.add_argument("--json", action="store_true", help="as one JSON object")
+    _code_argument(validate)
+    _code_argument(show)
 
     trace = _command(commands, "trace", "tracing.trace", "write a run's trace for Perfetto: lanes, arrows, counters")
     trace.add_argument("run", metavar="RUN", help="run folder")
@@ -84,6 +86,7 @@ def _simulating(commands: Commands) -> None:
         "--set", metavar="FIELD=VALUE", action="append", default=[], help="a greater length, e.g. run.updates=2000: a new folder"
     )
     resume.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
+    _code_argument(resume)
 
     text = "simulate the timeline alone: throughput, staleness, utilisation (no torch)"
     plan = _command(commands, "plan", "running.plan", text)
@@ -113,6 +116,11 @@ def _scenario_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, xpu or mps")
     command.add_argument("--verify", action="store_true", help="check while running that the laws of the simulation hold")
     command.add_argument("--json", action="store_true", help="print the summary as one JSON object on stdout")
+    _code_argument(command)
+
+
+def _code_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--allow-code", action="store_true", help="run the Python files that tasks of kind python name")
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:

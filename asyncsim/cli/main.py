@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from asyncsim.cli.grammar import parser
 from asyncsim.errors import UserError
 from asyncsim.stopping import check, exit_code, stoppable, undisturbed
+from asyncsim.userfiles import ALLOW_CODE
 
 BROKEN_PIPE = 128 + 13
 """The exit code of a program whose output nobody reads any more: 128 and the number of SIGPIPE."""
@@ -57,7 +58,8 @@ def _code(arguments: argparse.Namespace) -> int:
         with undisturbed():  # an import that is cut short could not be done again
             module, _, name = arguments.command.partition(".")
             command = getattr(import_module(f"asyncsim.cli.{module}"), name)
-        with _followed(getattr(arguments, "tracker", ())), _verified(getattr(arguments, "verify", False)), _without_windows():
+        switched = {"ASYNCSIM_VERIFY": getattr(arguments, "verify", False), ALLOW_CODE: getattr(arguments, "allow_code", False)}
+        with _followed(getattr(arguments, "tracker", ())), _switched(switched), _without_windows():
             code = command(arguments)
         sys.stdout.flush()
         return code
@@ -109,14 +111,15 @@ def _followed(names: Sequence[str]) -> Any:
 
 
 @contextmanager
-def _verified(wanted: bool) -> Iterator[None]:
-    """Make the runs of this process, and of those that it starts, check the laws of the simulation."""
-    before = os.environ.get("ASYNCSIM_VERIFY", "")
-    os.environ["ASYNCSIM_VERIFY"] = "1" if wanted else before
+def _switched(wanted: Mapping[str, bool]) -> Iterator[None]:
+    """Set switches of this process, and of those that it starts, in the environment: runs check the laws of the simulation, code
+    that a scenario names may be run. What is not wanted is left as it is."""
+    before = {name: os.environ.get(name, "") for name in wanted}
+    os.environ |= {name: "1" if on else before[name] for name, on in wanted.items()}
     try:
         yield
     finally:
-        os.environ["ASYNCSIM_VERIFY"] = before
+        os.environ |= before
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from asyncsim.tasks.files import Cifar10, Cifar100, Idx, Npz
 from asyncsim.tasks.images import Digits, Mnist5k, Mnistm5k
 from asyncsim.tasks.layout import Layout
 from asyncsim.tasks.partition import Partition
+from asyncsim.tasks.python_file import PythonTask, allow_code
 from asyncsim.tasks.quadratic import Quadratic
 from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
 from asyncsim.tasks.text import PydocLm
@@ -44,11 +45,13 @@ __all__ = [
     "Npz",
     "Partition",
     "PydocLm",
+    "PythonTask",
     "Quadratic",
     "Signature",
     "Task",
     "TaskSpec",
     "TextModel",
+    "allow_code",
 ]
 
 

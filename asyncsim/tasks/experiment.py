@@ -51,6 +51,14 @@ class GivenModel(ModelSpec):
         return objects(self.key).module()
 
 
+def with_own_model(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an experiment with its model, the one that its key stands for. Raises ``ValueError`` for another."""
+    own = {"kind": "given", "key": data["key"]}
+    if data.get("model", own) != own:
+        raise ValueError("an experiment has the model that it was made with; call asyncsim.experiment with the other one")
+    return {**data, "model": own}
+
+
 @tasks.register("experiment")
 class Experiment(DataTask):
     """A model, data and functions that were handed to `asyncsim.experiment` in this process.
@@ -65,12 +73,7 @@ class Experiment(DataTask):
     @model_validator(mode="before")
     @classmethod
     def _own_model(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "key" not in data:
-            return data
-        own = {"kind": "given", "key": data["key"]}
-        if data.get("model", own) != own:
-            raise ValueError("an experiment has the model that it was made with; call asyncsim.experiment with the other one")
-        return {**data, "model": own}
+        return with_own_model(data) if isinstance(data, Mapping) and "key" in data else data
 
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]  # they are those of the functions that were given

@@ -16,8 +16,8 @@ from asyncsim.tasks import AnyModel, AnyPartition, Quadratic, TaskSpec
 from asyncsim.tasks.data_task import DataTask
 
 REQUIRED = {"npz": {"file": "my.npz", "shape": [3, 12, 20], "classes": 4}}
-NAMED = [name for name in tasks.names() if name != "experiment"]
-"""The tasks that a file can name; an experiment's objects are made in Python (test_experiment)."""
+NAMED = [name for name in tasks.names() if name not in ("experiment", "python")]
+"""The tasks that are settings alone; those made of Python objects have tests of their own (test_experiment, test_python_file)."""
 
 
 def test_validation_and_sizes_need_no_heavy_package():
