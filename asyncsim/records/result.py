@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from asyncsim.numpyfiles import read_npy
 from asyncsim.records.directory import TABLES
 from asyncsim.records.reading import read_manifest, read_summary, read_table
 from asyncsim.records.rows import EVENT_KINDS, EVENTS, METRICS, OUTCOMES, UPDATES
+from asyncsim.records.shown import as_html
 from asyncsim.records.stage_tables import stage_table
 from asyncsim.userfiles import MEGABYTE
 
@@ -26,7 +27,7 @@ COLUMNS = {"metrics": METRICS, "updates": UPDATES, "events": EVENTS}
 MOST_PARAMETERS = 100_000 * MEGABYTE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """One finished (or diverged, or interrupted) run.
 
@@ -36,8 +37,8 @@ class Result:
 
     summary: dict[str, Any]
     manifest: dict[str, Any]
-    tables: dict[str, Arrays | None] = field(repr=False)
-    parameters: np.ndarray | None = field(default=None, repr=False)  # (P,)
+    tables: dict[str, Arrays | None]
+    parameters: np.ndarray | None = None  # (P,)
     path: Path | None = None
 
     @property
@@ -78,6 +79,13 @@ class Result:
         and versions that were held (``records.stage_tables.stage_table``)."""
         events, updates = self.tables.get("events"), self.tables.get("updates")
         return stage_table(events, updates, self.manifest, self.summary["workers"], self.summary["time"])
+
+    def _repr_html_(self) -> str:
+        return as_html(self.name, self.manifest["status"], self.summary, self.metrics)
+
+    def __repr__(self) -> str:
+        told = f"{self.summary.get('method', '')}, {self.manifest['status']}, {self.summary.get('updates', 0):,} updates"
+        return f"<Result {self.name!r}: {told}>"
 
     def time_to(self, metric: str = "test_accuracy", at_least: float | None = None, at_most: float | None = None) -> float | None:
         """Virtual seconds until an evaluation first had ``metric`` at the level; None if none had."""

@@ -16,6 +16,7 @@ from asyncsim.assembling import assemble
 from asyncsim.checkpoint.keeper import Keeper
 from asyncsim.checkpoint.loading import Checkpoint
 from asyncsim.checkpoint.state import restore
+from asyncsim.errors import UserError
 from asyncsim.records import Recorder, Result, RunDirectory
 from asyncsim.records.checkpoints import drop_checkpoints
 from asyncsim.records.reading import FORMAT
@@ -58,6 +59,10 @@ def execute(
     except BaseException as error:
         if run is not None:
             run.fail(error)
+        if isinstance(error, RuntimeError) and "without overflow" in str(error):  # PyTorch says so of any number it is given
+            raise UserError(
+                f"dtype: a number among the settings of optimizer, schedule or method is larger than {scenario.dtype} can hold"
+            ) from error
         raise
     finally:
         if run is not None and run.sim.engine is not None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from html import escape
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -227,6 +228,12 @@ class Scenario(Spec):
         """
         everything = plain_document(Document({**(changes or {}), **sections}, "evolve")).data
         return build_scenario(Document(merged(self.document(), everything), "evolve"))
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the sections that differ from their defaults, as a file would have them."""
+        given = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        lines = [f"{name}: {json.dumps(value)}" for name, value in given.items()]
+        return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
     @property
     def hash(self) -> str:

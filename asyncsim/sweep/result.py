@@ -64,6 +64,10 @@ class SweepResult:
         """The results of the runs that have one, as the functions of ``asyncsim.plots`` take them."""
         return [result for result in self.results if result is not None]
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the table."""
+        return self.table.to_html(index=False, float_format="{:.4g}".format)
+
     def best(self, metric: str = "test_accuracy", largest: bool = True) -> pd.Series:
         """The row of ``table`` with the largest (else smallest) mean of ``metric``; the first of equal ones. Raises ``UserError``
         if no run has the metric."""

@@ -152,3 +152,15 @@ def test_bad_options(cli, words, capsys):
     assert caught.value.code == 2
     assert words[0] in capsys.readouterr().err
     assert runs(cli.folder) == []
+
+
+def test_a_number_too_large_for_the_precision_is_one_line(tmp_path, capsys):
+    """Found in a notebook: a rate that no float32 can hold ended a run in a traceback of PyTorch's. float64 can."""
+    file = tmp_path / "s.yaml"
+    file.write_text("task: {kind: digits, model: softmax}\nrun: {updates: 5}\noptimizer: {kind: sgd, lr: 1.0e39}\n")
+    out = ["--out", str(tmp_path / "runs"), "--no-figures"]
+    assert main(["run", str(file), *out]) == 2
+    error = capsys.readouterr().err
+    assert "dtype: a number among the settings of optimizer, schedule or method is larger than float32 can hold" in error
+    assert "Traceback" not in error
+    assert main(["run", str(file), *out, "--set", "dtype=float64"]) == 0
