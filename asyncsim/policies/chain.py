@@ -149,11 +149,9 @@ class Policy:
 
     def sub_model(self, share: float, server: ServerView, worker: int) -> Tensor:
         """The parameters of the sub-model, shape ``(P,)`` bool, that ``worker`` is handed as it is to train this ``share``."""
-        for transform, state in zip(self.transforms, self.state.transforms, strict=True):
-            trained = transform.sub_model(share, state, server, worker)
-            if trained is not None:
-                return trained
-        raise UserError("a consistency rule gives a worker a share of the model, and no transform makes sub-models")
+        parts = zip(self.transforms, self.state.transforms, strict=True)
+        made = (transform.sub_model(share, state, server, worker) for transform, state in parts)
+        return next(trained for trained in made if trained is not None)  # a method with shares has one that makes sub-models
 
     def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
         """Tell the transforms that ``worker`` has been handed ``view``."""

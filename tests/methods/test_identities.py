@@ -107,7 +107,7 @@ ALONE = {
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
-ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco"}
+ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "fluid", "weight_update_magnitudes"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 

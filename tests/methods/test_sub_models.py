@@ -21,6 +21,7 @@ from asyncsim.policies.mean import mean_push
 from asyncsim.policies.sub_models import Neurons, agreed, kept, mask
 from asyncsim.registries import models
 from asyncsim.scenario import ScenarioError
+from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.streams import Streams
 from asyncsim.tasks import ModelSpec
 
@@ -441,6 +442,17 @@ def test_the_whole_time_of_a_straggler_is_an_estimate():
     assert [fleet.go(0.93, 1)[1] for _ in range(5)] == [1, 1, 0.95, 0.85, 0.85]
     fleet = Rounds(stragglers=2)
     assert [fleet.go(0.7, 0.5, 1, 0.65) for _ in range(3)][-1] == [0.95, 1, 0.65, 1]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.5])
+def test_a_share_is_above_0_and_at_most_1(share):
+    class Wild(Recalibrated):
+        def share(self, worker, progress):
+            return share
+
+    progress = WorkerProgress(3, Wild(), Streams(0))
+    with pytest.raises(UserError, match=rf"gives worker 1 the share {share} of the model; allowed: 0 < share <= 1"):
+        progress.read(1)
 
 
 @pytest.mark.parametrize(("time", "part"), [("share", 0.75), ("flops", (9 * 65 + 6 * 10 + 10 * 7) / 997)])
