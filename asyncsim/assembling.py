@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncsim.engine.spec import EngineSpec
@@ -165,7 +166,10 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
         return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, message.numbers))
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
-        return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
+        whole = Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
+        if Need.SUB_MODELS in bundle.needs:
+            whole = whole._replace(part=partial(bundle.cost, shapes=scenario.task.layer_shapes()))
+        return whole
     micro_batches = bundle.program.num_micro_batches
     boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)

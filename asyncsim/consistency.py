@@ -1,4 +1,4 @@
-"""Consistency rules: which worker may read now, and whose work in flight is called back.
+"""Consistency rules: which worker may read now, how much of the model it is given, and whose work in flight is called back.
 
 Rules see counts, versions and times, never tensors.
 """
@@ -120,6 +120,11 @@ class Consistency(Spec):
 
     def admits(self, worker: int, progress: Progress) -> bool:
         return True
+
+    def share(self, worker: int, progress: Progress) -> float:
+        """The share of the neurons of every hidden layer that this worker is to train, above 0 and at most 1. Asked once at every
+        read, if the rule declares ``Need.SUB_MODELS``; what becomes of it is the business of a transform (``sub_models``)."""
+        return 1.0
 
     def launches(self, worker: int, progress: Progress) -> bool:
         """Does this worker go on while the result that it has computed is sent? Asked of programs with ``overlap``; one that does

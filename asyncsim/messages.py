@@ -27,6 +27,8 @@ class Snapshot(NamedTuple):
     time: int  # virtual nanoseconds of the read
     lr_factor: float  # of the schedule, for programs that take steps of their own
     order: int = 0  # how many reads the shard had answered before, whoever read
+    share: float = 1.0  # of the neurons of the model's hidden layers that the worker is to train
+    trained: Tensor | None = None  # (P,) bool: the parameters of that sub-model, the others are zero; None: all
 
 
 class Gradient(NamedTuple):
@@ -193,6 +195,7 @@ class Push:
     replaced: Tensor | None = None  # a gradient that a transform put in place of the computed one
     noted: dict[str, float | Tensor] | None = None  # numbers for the records, by name; None where no part notes any
     merged: tuple[int, ...] = ()  # the versions at which those were computed whose mean this is; empty if it is one alone
+    trained: Tensor | None = None  # (P,) bool: the parameters that it is about, zero at the others; None: all
 
     @property
     def versions(self) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ class Need(enum.Flag):
     PEERS = enum.auto()
     HEARS = enum.auto()
     LAUNCHES = enum.auto()
+    SUB_MODELS = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -88,6 +89,7 @@ MEANING: dict[Need, str] = {
     Need.PEERS: "workers send messages to each other; a push stays at its own worker",
     Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
+    Need.SUB_MODELS: "gives some workers a share of the model to train; their compute times and messages are smaller by it",
 }
 """What each property says about a part."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from asyncsim.cli.layout import Column, show_table
 from asyncsim.methods import Method
@@ -45,11 +45,13 @@ def of_parts(registry: Registry[Any]) -> Iterator[tuple[str, Need]]:
 
 
 def example(cls: type[S]) -> S:
-    """A plugin at its default settings; a setting without a default gets the smallest value that is allowed."""
+    """A plugin at its default settings; a setting without a default gets the smallest value that is allowed, one by worker that
+    of worker 0 alone."""
     required: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         if field.is_required():
             least = (getattr(bound, "ge", None) for bound in field.metadata)
-            required[name] = next((value for value in least if value is not None), 1)
+            value = next((value for value in least if value is not None), 1)
+            required[name] = {0: value} if get_origin(field.annotation) is dict else value
     unchecked: Any = cls.model_construct  # of which pydantic's plugin says that it makes a `Spec`
     return unchecked(**required) if "file" in required else cls(**required)

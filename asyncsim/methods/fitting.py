@@ -64,7 +64,7 @@ SIZED_VIEWS = Exclusion(
 )  # fmt: skip
 PIPELINE = Exclusion(Need.NOTHING, Need.RECALLS, "the passes of a pipeline cannot be recalled; leave `recall_after` out")
 ALL_REDUCE = Exclusion(
-    Need.ROUNDS | Need.EVERYONE, Need.PASSES | Need.RECALLS,
+    Need.ROUNDS | Need.EVERYONE, Need.PASSES | Need.RECALLS | Need.SUB_MODELS,
     "needs rounds in which every worker takes part (bsp, local_sgd), not `{method}`",
 )  # fmt: skip
 JOINING = Exclusion(
@@ -99,5 +99,11 @@ AT_HOME = Exclusion(
 HEARING = Exclusion(
     Need.PEERS, Need.NOTHING,
     "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
+)  # fmt: skip
+SHARED_OUT = Exclusion(
+    Need.LOCAL_RATE | Need.ROUNDS | Need.EVERYONE,
+    Need.OVERLAPS | Need.RECALLS | Need.WORKER_STATE | Need.OLD_VERSIONS | Need.PASSES | Need.SIZES,
+    "workers train sub-models in plain rounds of everybody, by steps of their own (a program like local_sgd), from which they "
+    "take nothing along to the next: not so in `{method}`",
 )  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

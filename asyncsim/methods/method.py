@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
@@ -14,6 +15,7 @@ from asyncsim.methods.fitting import (
     OLDER,
     PEERS,
     PIPELINE,
+    SHARED_OUT,
     SIZED_RECALLS,
     SIZED_VIEWS,
     STAGES,
@@ -21,7 +23,7 @@ from asyncsim.methods.fitting import (
     WHOLE,
 )
 from asyncsim.needs import Need, joined
-from asyncsim.policies import StepRule, Transform
+from asyncsim.policies import Shapes, StepRule, Transform
 from asyncsim.policies.transform import policies
 from asyncsim.records.rows import UPDATES
 from asyncsim.registry import PAPERS, Registry, Spec
@@ -29,7 +31,7 @@ from asyncsim.simulation.programs import Program, Replica, programs
 
 methods: Registry[Method] = Registry("method", home=PAPERS)
 P = TypeVar("P", bound=Spec)
-AT_THE_SERVER = ("launched", "forget", "applied", "settle", "closes", "late_view")
+AT_THE_SERVER = ("launched", "forget", "applied", "settle", "closes", "late_view", "sub_model")
 """What only the transforms between an arrival and the step rule are asked, not those of an ``uplink`` or a ``downlink``."""
 
 
@@ -59,6 +61,11 @@ class Bundle(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """Numbers that the parts note of every push, each once."""
         return tuple(dict.fromkeys(name for part in self._parts() for name in getattr(part, "notes", ())))
+
+    def cost(self, share: float, shapes: Shapes) -> float:
+        """The compute time and bytes of a worker that is to train a ``share`` of the model's neurons, over those of the whole
+        model; raises ``ValueError`` if no such sub-model of it can be made."""
+        return math.prod(transform.cost(share, shapes) for transform in self.transforms)
 
     def _parts(self) -> list[Transform | StepRule | Consistency | Program | Exchange]:
         exchange = [] if self.exchange is None else [self.exchange]
@@ -114,6 +121,7 @@ class Method(Spec):
             transform.fits(parts.step)
         bundle = Bundle(transforms, parts.step, consistency, program, self.exchange or parts.exchange, uplink, downlink)
         check_exchange(self.kind, bundle, num_workers, stages)
+        check_shares(self.kind, bundle)
         taken = [name for name in bundle.notes if name in UPDATES]
         if taken:
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
@@ -150,6 +158,22 @@ def check_exchange(kind: str, bundle: Bundle, num_workers: int, stages: int) -> 
     for exclusion, needs, applies in asked:
         if applies and exclusion.missed(needs):
             raise ValueError(exclusion.sentence(kind, needs))
+
+
+def check_shares(kind: str, bundle: Bundle) -> None:
+    """Raise ``ValueError`` if the other parts of a method ``kind`` do not fit a rule that gives workers shares of the model."""
+    if Need.SUB_MODELS not in bundle.needs:
+        return
+    if SHARED_OUT.missed(bundle.needs):
+        raise ValueError(SHARED_OUT.sentence(kind, bundle.needs))
+    if not bundle.program.computes_at_once:
+        raise ValueError(f"program `{bundle.program.kind}` has times of its own, which do not follow the size of a sub-model")
+    makers = [each.kind for each in bundle.transforms if _has(each, "sub_model")]
+    if len(makers) != 1:
+        raise ValueError(
+            f"the consistency rule `{bundle.consistency.kind}` gives workers shares of the model, so one transform has to make "
+            f"sub-models of them (`before: [sub_models]`), and here {', '.join(makers) or 'none'} would"
+        )
 
 
 def check_places(uplink: tuple[Transform, ...], downlink: tuple[Transform, ...]) -> None:

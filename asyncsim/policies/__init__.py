@@ -21,6 +21,7 @@ from asyncsim.policies.staleness import DropStale, StalenessAware
 from asyncsim.policies.state import State
 from asyncsim.policies.step_rule import StepRule
 from asyncsim.policies.steps import SGD, Adam, heavy_ball
+from asyncsim.policies.sub_models import SubModels
 from asyncsim.policies.transform import Shapes, Transform
 from asyncsim.policies.uplink import Message, Uplink, by_layer, message_bytes
 from asyncsim.policies.zero_start import ZeroStart
@@ -49,6 +50,7 @@ __all__ = [
     "StalenessAware",
     "State",
     "StepRule",
+    "SubModels",
     "Transform",
     "Uplink",
     "Velocity",

@@ -147,6 +147,12 @@ class Policy:
             view = transform.view(view, state, server, worker)
         return view
 
+    def sub_model(self, share: float, server: ServerView, worker: int) -> Tensor:
+        """The parameters of the sub-model, shape ``(P,)`` bool, that ``worker`` is handed as it is to train this ``share``."""
+        parts = zip(self.transforms, self.state.transforms, strict=True)
+        made = (transform.sub_model(share, state, server, worker) for transform, state in parts)
+        return next(trained for trained in made if trained is not None)  # a method with shares has one that makes sub-models
+
     def handed(self, view: Tensor, server: ServerView, worker: int) -> None:
         """Tell the transforms that ``worker`` has been handed ``view``."""
         states = (*self.state.transforms, *self.state.downlink)

@@ -85,6 +85,17 @@ class Transform(Spec):
         transform of the ``uplink`` declares ``Need.SIZES``."""
         return self.nbytes(nbytes, numbers)
 
+    def sub_model(self, share: float, state: Any, server: ServerView, worker: int) -> Tensor | None:
+        """The parameters, shape ``(P,)`` bool, that ``worker`` is handed now, as it is to train this ``share`` of the neurons
+        (``Need.SUB_MODELS``); the others are zero in its snapshot. None: this transform makes no sub-models."""
+        return None
+
+    def cost(self, share: float, shapes: Shapes) -> float:
+        """The compute time, and the bytes of a message in each direction, of a worker that is to train this ``share`` of the
+        neurons , over those of the whole model, whose parameter tensors have these shapes. A transform that
+        makes sub-models defines it; it raises ``ValueError`` where it cannot make any of this model."""
+        return 1.0
+
     def handed(self, view: Tensor, state: Any, server: ServerView, worker: int) -> None:
         """Called after ``worker`` has been handed ``view``, shape ``(P,)``, if the transform declares ``Need.WORKER_VIEW``. It
         lets the server keep a record of what each worker holds."""

@@ -102,6 +102,7 @@ class Scenario(Spec):
             except ValueError as error:
                 raise located("scenario", [((section,), None, str(error))]) from None
         self._pipeline_fits()
+        self._sub_models_fit()
         self._cluster_fits()
         if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
             message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
@@ -111,6 +112,15 @@ class Scenario(Spec):
             known = ", ".join(self.metrics)
             raise located("scenario", [(("run", "target", "metric"), target.metric, f"this run evaluates only: {known}")])
         return self
+
+    def _sub_models_fit(self) -> None:
+        """Check that the model can be made smaller, if the method does that."""
+        bundle = self.bundle()
+        if Need.SUB_MODELS in bundle.needs:
+            try:
+                bundle.cost(0.5, self.task.layer_shapes())
+            except (ValueError, RuntimeError, OverflowError, TypeError) as error:  # the last three: torch cannot describe it
+                raise located("scenario", [(("method",), None, str(error).splitlines()[0])]) from None
 
     def _pipeline_fits(self) -> None:
         """Check that batches can be divided as the pipeline wants, and that the engine computes stages."""

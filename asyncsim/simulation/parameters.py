@@ -46,7 +46,7 @@ class Parameters:
         return self.params
 
     def moved(self, snapshot: Snapshot) -> Tensor:
-        """``unbiased - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        """``unbiased - snapshot``, shape ``(P,)``, for the caller to overwrite; 0 where the snapshot leaves parameters out."""
         scratch = self._scratch
         if self._moved is not snapshot or scratch is None:
             params, handed = self.unbiased, snapshot.params
@@ -57,7 +57,10 @@ class Parameters:
         return scratch
 
     def _subtract(self, params: Tensor, handed: Tensor, snapshot: Snapshot) -> Tensor:
-        moved = self._scratch = params - handed
+        moved = params - handed
+        if snapshot.trained is not None:
+            moved.masked_fill_(~snapshot.trained, 0)
+        self._scratch = moved
         self._moved = snapshot
         return moved
 

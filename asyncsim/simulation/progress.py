@@ -36,6 +36,7 @@ class WorkerProgress:
             self.state = rule.init(num_workers, streams)
         self.noted: dict[str, float] = {}  # what the rule has noted of the push that arrived last
         self._notes = () if rule is None else rule.notes
+        self._share = rule.share if rule is not None and Need.SUB_MODELS in rule.needs else None
         self._arrived = None if rule is None or type(rule).arrived is Consistency.arrived else rule.arrived
         self._received = [0] * num_workers  # pushes of a worker; its clock may skip some when it comes back
         self._last = [0] * num_workers  # when its last push came (ns)
@@ -157,8 +158,15 @@ class WorkerProgress:
         """The workers that hold a snapshot whose result has not reached the server, in the order of their reads."""
         return self._reading.keys()
 
-    def read(self, worker: int) -> None:
+    def read(self, worker: int) -> float:
+        """Note that the worker reads. Returns the share of the model that it is to train."""
         self._reading[worker] = self.version
+        if self._share is None:
+            return 1.0
+        share = self._share(worker, self)
+        if not 0 < share <= 1:
+            raise UserError(f"a consistency rule gives worker {worker} the share {share!r} of the model; allowed: 0 < share <= 1")
+        return share
 
     def sent(self, worker: int) -> None:
         """Note that the worker's result has reached the server, where it may still have to queue."""

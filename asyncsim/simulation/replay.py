@@ -79,11 +79,11 @@ class StandIn:
 
     def read(self, worker: int, now: int, version: int | None = None) -> Snapshot:
         at = self.sim.workers[worker]
-        self.sim.progress[at.stage].read(at.member)
+        share = self.sim.progress[at.stage].read(at.member)
         held = self.snapshots.get((worker, at.step))
         version = self.versions[at.stage] if version is None else version
         if held is None or (held.version, held.time) != (version, now):  # a pass that was cut short reads again
-            return Snapshot(None, version, now, 1.0)
+            return Snapshot(None, version, now, 1.0, share=share)
         return held
 
     def current(self, worker: int) -> Tensor | None:

@@ -125,14 +125,17 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
 
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         """Hand out the parameters: the newest, or those of a ``version`` that is still kept; ``UserError`` if it is not."""
-        self.progress.read(member)
+        share = self.progress.read(member)
         order, self.reads = self.reads, self.reads + 1
         factor = 1.0 if self.scheduled else self._factor(self.version + 1, self.samples, now)
         if version is None or version == self.version:
-            view = self.view(member)
+            view, trained = self.view(member), None
+            if share < 1.0 and view is not None and self.numeric:
+                trained = self.policy.sub_model(share, self, member)
+                view = view.masked_fill(~trained, 0)
             if self.policy.worker_view and view is not None and self.numeric:
                 self.policy.handed(view, self, member)
-            return Snapshot(view, self.version, now, factor, order)
+            return Snapshot(view, self.version, now, factor, order, share, trained)
         if not 0 < self.version - version <= len(self.older):
             raise UserError(
                 f"method.program.versions: stage {self.stage + 1} is asked for version {version} and keeps "
@@ -190,7 +193,10 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.now = now
         noted: Any = dict.fromkeys(self.notes, NAN) if self.notes else None
         work = work if self.numeric else None
-        return Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work, noted=noted)
+        staleness = self.version - snapshot.version
+        return Push(
+            member, step, snapshot, staleness, now, self.samples_per_push, work, noted=noted, trained=snapshot.trained
+        )  # fmt: skip
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""

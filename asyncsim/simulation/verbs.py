@@ -37,11 +37,12 @@ class Verbs(SimulationView):
         snapshot = self.server.read(index, self.env.now, version)
         self.held[index, worker.step] = snapshot, None
         worker.version = snapshot.version
+        worker.part = 1.0 if snapshot.share == 1.0 else self.costs.part(snapshot.share)
         observers = self.observers
         observers.read(worker, snapshot)
         if again or (self.transport.free and observers.sent is nobody):
             return snapshot
-        nbytes = self.costs.message_bytes[worker.stage] or 0.0
+        nbytes = (self.costs.message_bytes[worker.stage] or 0.0) * worker.part
         passage = self.transport.carry(worker, worker.step, DOWN, nbytes)
         if passage is not None:
             self.spans.begin(worker, DOWNLOAD)
@@ -87,7 +88,7 @@ class Verbs(SimulationView):
         if self.transport.free and self.observers.sent is nobody and not self.sized:
             return
         step = worker.step if behind is None else behind
-        nbytes = self.costs.push_bytes[worker.stage] or 0.0
+        nbytes = (self.costs.push_bytes[worker.stage] or 0.0) * worker.part
         if self.sized:
             nbytes = self.server.depart(worker.index, step, *self.held[worker.index, step], self.env.now)
         passage = self.transport.carry(worker, step, UP, nbytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,8 @@ class Costs(NamedTuple):
     shard lies on the worker's own machine. ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``
     over ``link`` (the sender's uplink if it is None). Where workers exchange with each other, a message between two of them has
     ``exchange_bytes``.
+
+    A worker that is to train a share of the neurons takes ``part(share)`` of the time, and of the bytes in each direction.
     """
 
     shares: tuple[float, ...] = (1.0,)
@@ -32,6 +35,7 @@ class Costs(NamedTuple):
     boundary_bytes: tuple[float, ...] = ()
     link: Link | None = None
     exchange_bytes: float | None = None
+    part: Callable[[float], float] = float
 
 
 class Worker:
@@ -52,6 +56,7 @@ class Worker:
         "late_times",
         "left",
         "member",
+        "part",
         "process",
         "profile",
         "sending",
@@ -79,6 +84,7 @@ class Worker:
         self.activity = IDLE
         self.since = 0
         self.version = -1
+        self.part = 1.0  # of a whole model's times and bytes, which this step takes
         self.down_until = 0
         self.due = True  # a new snapshot: a push of it has made an update since its read, or what it had begun is lost
         self.up = True
@@ -98,9 +104,10 @@ class Worker:
         self.process.interrupt(cause)
 
     def seconds(self, batches: int) -> float | Fraction:
-        """The compute time of this step at full speed, the sum of ``batches`` draws."""
+        """The compute time of this step at full speed, the sum of ``batches`` draws, or its part of that."""
         first = self.step * batches
-        return self.times[first] if batches == 1 else self.times.total(first, batches)
+        whole = self.times[first] if batches == 1 else self.times.total(first, batches)
+        return whole if self.part == 1.0 else whole * self.part
 
     def finish(self, now: int, seconds: float | Fraction) -> int:
         """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""

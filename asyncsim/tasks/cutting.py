@@ -53,15 +53,6 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-@lru_cache(maxsize=64)
-def tensor_shapes(model: ModelSpec, signature: Signature) -> tuple[tuple[int, ...], ...]:
-    """The shape of each parameter tensor of a model, made on torch's meta device."""
-    import torch
-
-    with sheltered(), seeded(0), torch.device("meta"):
-        return tuple(tuple(parameter.shape) for _, parameter in trained(model.module(signature)))
-
-
 def balanced(layers: tuple[Layer, ...], count: int, by: str) -> tuple[int, ...]:
     """The number of layers in each stage that makes the largest stage as small as possible. Raises ``ValueError`` if there are
     too few layers."""

@@ -29,7 +29,6 @@ from pydantic import Field, model_validator
 from asyncsim.ambient import seeded, sheltered
 from asyncsim.errors import UserError
 from asyncsim.streams import Streams
-from asyncsim.tasks.cutting import tensor_shapes
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.models.dense import Mlp
 from asyncsim.tasks.partition import Partition, Shuffled, partitions
@@ -73,8 +72,7 @@ class DataTask(TaskSpec):
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
         self.model.check(self.signature)
-        known = type(self.model).num_parameters is not ModelSpec.num_parameters  # in closed form: without building the model
-        if known and self.num_parameters() > MOST_PARAMETERS:
+        if self.model.knows_its_size() and self.num_parameters() > MOST_PARAMETERS:
             count = f"{self.num_parameters():,} parameters"
             raise ValueError(f"model `{self.model.kind}` has {count}; at most {MOST_PARAMETERS:,} are allowed")
         return self
@@ -83,7 +81,7 @@ class DataTask(TaskSpec):
         return self.model.num_parameters(self.signature)
 
     def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return tensor_shapes(self.model, self.signature)
+        return self.model.tensor_shapes(self.signature)
 
     def build(self, seed: int, device: str = "cpu", dtype: str = "float32", num_workers: int = 1) -> Task:
         from asyncsim.tasks.batches import Batches, prepare

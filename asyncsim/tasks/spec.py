@@ -19,6 +19,7 @@ A model of your own is a class, too::
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -41,6 +42,7 @@ MOST_PARAMETERS = 10**12
 """Of a model, or dimensions of a quadratic."""
 MOST_BATCH = 10**9
 Kind = Literal["vector", "image", "text", "samples"]
+Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,30 @@ class ModelSpec(Spec):
             )
 
     def num_parameters(self, signature: Signature) -> int:
-        """The number of parameters P. Built-in models know it in closed form; by default the module is built on torch's meta
-        device to count them."""
-        import torch
+        """The number of parameters P. Built-in models know it in closed form."""
+        return sum(map(math.prod, self.tensor_shapes(signature)))
 
-        with sheltered(), seeded(0), torch.device("meta"):
-            return sum(parameter.numel() for _, parameter in trained(self.module(signature)))
+    def tensor_shapes(self, signature: Signature) -> Shapes:
+        """The shape of each parameter tensor, in their order in the flat vector. Some models know them in closed form; by default
+        the module is built on torch's meta device to look at them."""
+        return built_shapes(self, signature)
+
+    def knows_its_size(self) -> bool:
+        """Is the number of parameters known without building the module?"""
+        return any(getattr(type(self), name) is not getattr(ModelSpec, name) for name in ("num_parameters", "tensor_shapes"))
 
     @abstractmethod
     def module(self, signature: Signature) -> nn.Module:
         """A new module with the initial values drawn from torch's CPU generator, which the caller has seeded.
         An ``nn.Sequential`` wherever natural: its entries are what a pipeline may cut between."""
+
+
+def built_shapes(model: ModelSpec, signature: Signature) -> Shapes:
+    """The shape of each parameter tensor that is trained, of a model that is built for this."""
+    import torch
+
+    with sheltered(), seeded(0), torch.device("meta"):
+        return tuple(tuple(parameter.shape) for _, parameter in trained(model.module(signature)))
 
 
 class TextModel(ModelSpec):
@@ -111,7 +126,7 @@ class TaskSpec(Spec):
     def num_parameters(self) -> int:
         """The number of parameters P, without torch and without loading data."""
 
-    def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def layer_shapes(self) -> Shapes:
         """The shape of each parameter tensor, in their order in the flat vector; by default there is one, a vector."""
         return ((self.num_parameters(),),)
 

@@ -18,6 +18,7 @@ SHORT = {"run": {"updates": 60}}
 SHORTER = {
     "mnist5k_resnet8": {"run": {"updates": 8}, "evaluate": {"updates": 8, "splits": ["test"]}},
     "decoupled_resnet8": {"run": {"updates": 3}},
+    "digits_sub_models": {"run": {"updates": 8}},
     "decoupled_depth": {"run": {"updates": 8}},
 }
 """A convolutional network takes its time, and so do many runs."""

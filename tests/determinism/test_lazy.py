@@ -19,7 +19,7 @@ METHODS = [
     {"kind": "delayed_nesterov"}, {"kind": "momentum_look_ahead"}, {"kind": "heloco"}, {"kind": "fadas"},
     {"kind": "momentum_approximation"}, {"kind": "momentum_approximation", "form": "full", "clip": 0.1, "noise": 0.1},
     {"kind": "abs"}, {"kind": "adasync"}, {"kind": "gba", "threshold": 0}, {"kind": "ringleader"},
-    {"kind": "mindflayer", "trials": 2, "limit": "900ms"},
+    {"kind": "mindflayer", "trials": 2, "limit": "900ms"}, {"kind": "fluid"},
 ]  # fmt: skip
 
 

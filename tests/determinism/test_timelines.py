@@ -44,6 +44,7 @@ OTHERS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2},
+    "fluid": {"local_steps": 2, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 2, "shares": {1: 0.5, 3: 0.75}},
 }  # fmt: skip
 
 
@@ -128,18 +129,21 @@ def test_one_more_worker_changes_nobody_elses_draws(make):
 @pytest.mark.parametrize("kind", OTHERS)
 def test_all_methods_meet_the_same_stragglers(make, kind):
     """A worker's time for its step k is the same under every method, whatever it waits for or drops; a round of two batches
-    takes the times of two, and a micro-batch its part of one. Methods end at different steps: those that both reach are
-    compared."""
+    takes the times of two, a micro-batch its part of one, and a sub-model its share. Methods end at different steps: those that
+    both reach are compared."""
     reference = spans(asyncsim.plan(make(run={"time": "80s"})))
     scenario = make(method={"kind": kind, **OTHERS[kind]}, run={"time": "30s"})
-    seen = spans(asyncsim.plan(scenario))
+    plan = asyncsim.plan(scenario)
+    seen = spans(plan)
+    shares = {(row.worker, row.step): getattr(row, "share", 1) for row in plan.updates.itertuples()}
     batches, parts = scenario.bundle().program.batches, OTHERS[kind].get("micro_batches", 1)
     compared = 0
     for worker, steps in enumerate(seen):
         for step, duration in steps.items():
             wanted = [reference[worker].get(index) for index in range(step * batches, (step + 1) * batches)]
             if None not in wanted:  # seconds are summed or divided first, and rounded once, to nanoseconds
-                assert abs(duration - sum(wanted) / parts) <= batches - 1 + (parts > 1)
+                part = shares.get((worker, step), 1) / parts
+                assert abs(duration - sum(wanted) * part) <= batches - 1 + (part != 1)
                 compared += 1
     assert compared > 20
 

@@ -79,6 +79,8 @@ POLICIES: dict[str, list[Row]] = {
     # It changes what workers are handed, never a push.
     "shadow_step": [Row({"prediction": prediction}) for prediction in ("none", "local", "prev_sync", "local_prev_sync")],
     "sparse_difference": [Row({"ratio": 0.5}), Row({"ratio": 1})],
+    # It makes the smaller models that a rule asks for, and leaves pushes of whole ones as they are.
+    "sub_models": [Row({"dropout": "random"}), Row({"dropout": "ordered"})],
     "staleness_aware": [Row({"rule": rule}, numeric=False) for rule in
                         ("inverse", "inverse_plus_one", "polynomial", "exponential", "hinge", "delay_adaptive")],
     # It buffers, and looks at the order of the reads, not at staleness.
@@ -169,7 +171,7 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
-              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager")  # fmt: skip
+              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

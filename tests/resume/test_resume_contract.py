@@ -19,9 +19,10 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
+    "weight_update_magnitudes": {"shares": {1: 0.5, 2: 0.75}, "local_steps": 1}, "fixed_shares": {"shares": {1: 0.5}},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
-         "eager_diloco")
+         "eager_diloco", "fluid", "weight_update_magnitudes")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
@@ -100,6 +101,8 @@ def test_programs(resumes, kind):
 def test_consistencies(resumes, kind):
     method = {"kind": "asgd"} if kind != "bsp" else {"kind": "custom", "policy": [{"kind": "accumulate", "members": True}]}
     method |= {"exchange": "push_sum"} if kind == "heard" else {}
+    if kind in ("recalibrated", "fixed_shares"):
+        method = {"kind": "local_sgd", "before": ["sub_models"]}
     resumes(made(method=method | {"consistency": spec(kind)}, run={"updates": 30}, checkpoint=OFTEN), 28)
 
 

@@ -43,6 +43,7 @@ def test_number_of_parameters_in_closed_form(kind, model):
     with torch.device("meta"):
         module = spec.model.module(spec.signature)
     assert spec.num_parameters() == sum(parameter.numel() for parameter in module.parameters())
+    assert spec.layer_shapes() == tuple(tuple(parameter.shape) for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(

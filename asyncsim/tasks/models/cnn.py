@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from asyncsim.tasks.spec import Kind, ModelSpec, Signature, models
+from asyncsim.tasks.spec import Kind, ModelSpec, Shapes, Signature, models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,10 +21,12 @@ class Cnn(ModelSpec):
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
     width: int = Field(default=8, ge=1)
 
-    def num_parameters(self, signature: Signature) -> int:
-        channels, width = signature.inputs[0], self.width
-        convolutions = (25 * channels + 1) * width + (9 * width + 1) * 2 * width + (18 * width + 1) * 2 * width
-        return convolutions + (self._features(signature) + 1) * signature.outputs
+    def tensor_shapes(self, signature: Signature) -> Shapes:
+        channels, width, outputs = signature.inputs[0], self.width, signature.outputs
+        return (
+            (width, channels, 5, 5), (width,), (2 * width, width, 3, 3), (2 * width,), (2 * width, 2 * width, 3, 3), (2 * width,),
+            (outputs, self._features(signature)), (outputs,),
+        )  # fmt: skip
 
     def module(self, signature: Signature) -> nn.Module:
         from torch import nn

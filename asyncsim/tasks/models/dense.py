@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from asyncsim.tasks.spec import ModelSpec, Signature, models
+from asyncsim.tasks.spec import ModelSpec, Shapes, Signature, models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +20,8 @@ Width = Annotated[int, Field(ge=1)]
 class Softmax(ModelSpec):
     """Multinomial logistic regression: one linear layer. Its loss is convex."""
 
-    def num_parameters(self, signature: Signature) -> int:
-        return _affine([math.prod(signature.inputs), signature.outputs])
+    def tensor_shapes(self, signature: Signature) -> Shapes:
+        return affine([math.prod(signature.inputs), signature.outputs])
 
     def module(self, signature: Signature) -> nn.Module:
         from torch import nn
@@ -36,8 +36,8 @@ class Mlp(ModelSpec):
     hidden: Annotated[tuple[Width, ...], Field(max_length=1000)] = (64,)
     activation: Literal["relu", "tanh"] = "relu"
 
-    def num_parameters(self, signature: Signature) -> int:
-        return _affine([math.prod(signature.inputs), *self.hidden, signature.outputs])
+    def tensor_shapes(self, signature: Signature) -> Shapes:
+        return affine([math.prod(signature.inputs), *self.hidden, signature.outputs])
 
     def module(self, signature: Signature) -> nn.Module:
         from torch import nn
@@ -50,5 +50,6 @@ class Mlp(ModelSpec):
         return nn.Sequential(*layers, nn.Linear(widths[-1], signature.outputs))
 
 
-def _affine(widths: list[int]) -> int:
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
+def affine(widths: list[int]) -> Shapes:
+    """The shapes of weights and biases of linear layers between these widths."""
+    return tuple(shape for fan_in, fan_out in pairwise(widths) for shape in ((fan_out, fan_in), (fan_out,)))
