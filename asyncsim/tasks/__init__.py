@@ -17,6 +17,7 @@ from asyncsim.tasks.layout import Layout
 from asyncsim.tasks.partition import Partition
 from asyncsim.tasks.quadratic import Quadratic
 from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
+from asyncsim.tasks.temporal import TemporalGraph
 from asyncsim.tasks.text import PydocLm
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "Signature",
     "Task",
     "TaskSpec",
+    "TemporalGraph",
     "TextModel",
 ]
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,9 @@ class Task:
     The module belongs to the task: its parameters are pointed at pieces of whatever vector was bound last, and its
     batch-norm and dropout layers are taken over. Vectors have shape ``(P,)``, statistics ``(B,)``.
     """
+
+    remembers: ClassVar[bool] = False
+    """Is something remembered beside the parameters, which whoever computes hands in (as for ``LinkTask``)?"""
 
     def __init__(
         self,
