@@ -27,6 +27,7 @@ class Snapshot(NamedTuple):
     time: int  # virtual nanoseconds of the read
     lr_factor: float  # of the schedule, for programs that take steps of their own
     order: int = 0  # how many reads the shard had answered before, whoever read
+    missing: int = 0  # the worker's own writes to what the task remembers that were under way as it read that
 
 
 class Gradient(NamedTuple):

@@ -101,3 +101,8 @@ HEARING = Exclusion(
     "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
 )  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")
+MEMORY = Exclusion(
+    Need.MEMORY, Need.NOTHING,
+    "this task remembers something beside its parameters, which `{method}` would neither read nor write: take `mspipe`, or "
+    "give it `program: memory_pipeline`",
+)  # fmt: skip
