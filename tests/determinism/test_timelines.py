@@ -44,6 +44,7 @@ OTHERS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2},
+    "mspipe": {"k": 1, "sample": "300ms", "features": "100ms", "memory": {"kind": "exponential", "mean": "200ms"}, "write": "1s"},
 }  # fmt: skip
 
 

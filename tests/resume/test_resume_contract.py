@@ -19,6 +19,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
+    "mspipe": {"memory": "500ms", "write": "2s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
          "eager_diloco")

@@ -27,6 +27,7 @@ SETTINGS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
     "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2},
+    "mspipe": {"sample": "300ms", "memory": {"kind": "exponential", "mean": "500ms"}, "write": "1s"},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
