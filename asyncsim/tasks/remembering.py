@@ -33,7 +33,7 @@ class LinkTask(Task):
         data = source.data
         everything = torch.from_numpy(np.column_stack([data.i, data.j, data.time, data.features]))
         splits = {name: (everything[slice(*each)], everything[slice(*each), 2]) for name, each in bounds.items()}
-        super().__init__(module, source, Custom(F.binary_cross_entropy_with_logits), splits)  # type: ignore[arg-type]  # see batch
+        super().__init__(module, source, Custom(F.binary_cross_entropy_with_logits), splits)
         self.stream, self.bounds = source, bounds
         self.metrics = LINK_METRICS
         self.additive = False  # one batch writes what the next reads
@@ -42,7 +42,7 @@ class LinkTask(Task):
         """The rows of all nodes before the first interaction, shape ``(N, W)``."""
         return self.module.unwritten(self.stream.data.nodes)
 
-    def batch(self, worker: int, step: int) -> tuple[Links, Tensor]:  # type: ignore[override]  # a batch is more than a tensor
+    def batch(self, worker: int, step: int) -> tuple[Links, Tensor]:
         """The interactions of (worker, step) and as many other pairs, with the rows of nodes of which nothing is known, and what
         is to be told: 1 and 0, shape ``(2 B,)``. Whoever remembers something replaces the rows."""
         batch, targets = self.stream.batch(worker, step)

@@ -39,7 +39,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from asyncsim.ambient import sheltered
 from asyncsim.errors import UserError, nearest
 from asyncsim.streams import Streams
-from asyncsim.tasks.batches import Batches, Samples, Source, prepare
+from asyncsim.tasks.batches import Batch, Batches, Samples, Source, prepare
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.dropout import Dropout
 from asyncsim.tasks.layout import Layout
@@ -163,7 +163,7 @@ class Task:
         """The vector of the whole model, from one vector for each stage."""
         return torch.cat(pieces)
 
-    def batch(self, worker: int, step: int) -> Samples:
+    def batch(self, worker: int, step: int) -> Batch:
         """The inputs and targets of a batch, ``(B, ...)`` each: a function of (seed, worker, step), in new tensors."""
         return self.source.batch(worker, step)
 
