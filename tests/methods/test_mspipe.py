@@ -187,6 +187,7 @@ def test_the_period_and_the_smallest_bound():
         found = memory_staleness([float(each) for each in stages])
         periods = {}
         for k in {1, 2, found.k - 1, found.k, 50} - {0}:
+            assert made({"k": k} | times).bundle().program.period(stages[3]) == memory_period([float(each) for each in stages], k)
             ends = [end for _, end, _ in planned(times | {"k": k}, compute, 400)]
             periods[k] = Fraction(ends[-1] - ends[-61], 60 * 10**9)
             assert periods[k] == Fraction(memory_period([float(each) for each in stages], k)).limit_denominator(100), (stages, k)
