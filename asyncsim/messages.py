@@ -29,6 +29,7 @@ class Snapshot(NamedTuple):
     order: int = 0  # how many reads the shard had answered before, whoever read
     share: float = 1.0  # of the neurons of the model's hidden layers that the worker is to train
     trained: Tensor | None = None  # (P,) bool: the parameters of that sub-model, the others are zero; None: all
+    missing: int = 0  # the worker's own writes to what the task remembers that were under way as it read that
 
 
 class Gradient(NamedTuple):

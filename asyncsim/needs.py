@@ -44,6 +44,7 @@ class Need(enum.Flag):
     HEARS = enum.auto()
     LAUNCHES = enum.auto()
     SUB_MODELS = enum.auto()
+    MEMORY = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -90,6 +91,7 @@ MEANING: dict[Need, str] = {
     Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
     Need.SUB_MODELS: "gives some workers a share of the model to train; their compute times and messages are smaller by it",
+    Need.MEMORY: "carries what a task remembers beside its parameters from round to round, and reads it as late as it says",
 }
 """What each property says about a part."""
 

@@ -75,7 +75,7 @@ PACKAGES: dict[str, set[str]] = {
 }  # fmt: skip
 LOCAL: dict[str, set[str]] = {
     "ambient": {"torch"},  # where numbers are computed
-    "tasks": {"torch", "PIL"},  # models and images, when a task is built
+    "tasks": {"torch", "PIL", "scipy"},  # models, images, and who is like whom in a graph, when a task is built or asked
     "engine": {"torch"},
     "checkpoint": {"torch"},  # when there are tensors to restore
     "run": {"torch"},  # `simulate`, not `plan`
@@ -88,7 +88,7 @@ LOCAL: dict[str, set[str]] = {
 }
 WITH_TORCH = {
     "tasks": {"batches", "bowl", "dropout", "given", "objective", "probing", "stages", "statistics", "task",
-              "models.attention", "models.residual", "models.wide"},
+              "models.attention", "models.residual", "models.tgn", "models.wide", "partners", "remembering"},
     "engine": {"batched", "call", "dense", "forward_backward", "graphed", "kernels", "serial", "threaded", "vectorised"},
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""

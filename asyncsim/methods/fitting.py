@@ -107,3 +107,8 @@ SHARED_OUT = Exclusion(
     "take nothing along to the next: not so in `{method}`",
 )  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")
+MEMORY = Exclusion(
+    Need.MEMORY, Need.NOTHING,
+    "this task remembers something beside its parameters, which `{method}` would neither read nor write: take `mspipe`, or "
+    "give it `program: memory_pipeline`",
+)  # fmt: skip

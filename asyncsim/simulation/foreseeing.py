@@ -73,7 +73,7 @@ def expected_round(profile: WorkerProfile, program: ProgramView, costs: Costs) -
     download = 0.0 if read is None else profile.downlink.duration(profile.downlink.latency.expected, read)
     push = costs.exchange_bytes if push is None else push  # it stays where it is, and a message to a partner travels
     upload = 0.0 if push is None else profile.uplink.duration(profile.uplink.latency.expected, push)
-    return Round(download, costs.shares[stage] * program.batches * profile.compute.expected, upload)
+    return Round(download, program.period(costs.shares[stage] * program.batches * profile.compute.expected), upload)
 
 
 def foresee(

@@ -106,7 +106,7 @@ class Lives:
             return False
         sim = self._sim
         if worker.up:
-            worker.up, worker.left = False, None
+            worker.up, worker.left, worker.stations = False, None, None
             sim.server.forget(worker.index)
             sim.progress[worker.stage].leave(worker.member)
             cut_off(worker)

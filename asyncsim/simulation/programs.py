@@ -40,6 +40,10 @@ class Program(Spec):
         """The number of batches, and so of compute times, in a round."""
         return 1
 
+    def period(self, compute: float) -> float:
+        """The expected seconds of a round in the long run, if it computes for ``compute`` seconds; without messages."""
+        return compute
+
     def keep(self, stage: int) -> int:
         """The number of versions of its parameters that the shard of ``stage`` has to keep."""
         return 1

@@ -82,6 +82,7 @@ class Simulation(Verbs):
         self.engine = engine
         self.recorder = recorder
         self.costs = costs
+        self.streams = streams
         self.over = False
         self.steps = 0  # events until now: with them the timeline can be brought to the same point again
         self.held: dict[tuple[int, int], tuple[Snapshot, Future | None]] = {}  # by (worker, step), until it arrives

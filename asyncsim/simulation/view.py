@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asyncsim.simulation.spans import Spans
     from asyncsim.simulation.transport.transport import Transport
     from asyncsim.simulation.worker import Costs, Worker
+    from asyncsim.streams import Streams
 
     Events = Generator[Any, Any, None]
 
@@ -43,6 +44,8 @@ class ProgramView(Protocol):
 
     @property
     def batches(self) -> int: ...
+
+    def period(self, compute: float, /) -> float: ...
 
     def round(self, sim: Any, worker: Worker, /) -> Events: ...
 
@@ -140,6 +143,7 @@ class SimulationView:
     engine: Engine | None
     recorder: Recorder
     costs: Costs
+    streams: Streams
     observers: Observers
     spans: Spans
     transport: Transport

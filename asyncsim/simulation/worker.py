@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from simpy.events import Event, Process
 
     from asyncsim.messages import Future
+    from asyncsim.simulation.stations import Stations
 
 
 class Costs(NamedTuple):
@@ -65,6 +66,7 @@ class Worker:
         "since",
         "speed",
         "stage",
+        "stations",
         "step",
         "times",
         "up",
@@ -96,6 +98,7 @@ class Worker:
         self.sending: Process | None = None  # of a push that travels while the worker computes
         self.work: Future | None = None  # computed on, and not yet delivered
         self.left: Future | None = None  # the result that it delivered last, where the next begins from what that left
+        self.stations: Stations | None = None  # of its batches beside training, where it has any; lost as it goes down
         self.process: Process | None = None
 
     def interrupt(self, cause: object) -> None:

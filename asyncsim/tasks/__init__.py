@@ -19,6 +19,7 @@ from asyncsim.tasks.partition import Partition
 from asyncsim.tasks.python_file import PythonTask, allow_code
 from asyncsim.tasks.quadratic import Quadratic
 from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
+from asyncsim.tasks.temporal import TemporalGraph
 from asyncsim.tasks.text import PydocLm
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "Signature",
     "Task",
     "TaskSpec",
+    "TemporalGraph",
     "TextModel",
     "allow_code",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from asyncsim.tasks.sampling import Recent, Sampler
 
 Samples = tuple[Tensor, Tensor]
 """A set of samples: inputs ``(n, ...)`` and targets ``(n, ...)``."""
+
+Batch = tuple[Any, Tensor]
+"""Inputs, mostly a tensor ``(B, ...)``, and targets ``(B, ...)``."""
 
 BLOCKS = 2048
 """The number of blocks of sample numbers that are kept, two for each worker (16 KiB each, and a tensor for each step)."""
@@ -27,7 +30,7 @@ class Source(Protocol):
     size: int
     batch_size: int
 
-    def batch(self, worker: int, step: int) -> Samples: ...
+    def batch(self, worker: int, step: int) -> Batch: ...
 
     def calibration(self) -> list[Tensor]:
         """The inputs of a fixed set of training batches."""

@@ -76,3 +76,22 @@ class Custom:
 
     def report(self, means: list[float]) -> dict[str, float]:
         return dict(zip(self.metrics, means, strict=True))
+
+
+LINK_METRICS = ("loss", "average_precision", "auc")
+
+
+def link_metrics(scores: Tensor, targets: Tensor) -> dict[str, float]:
+    """Binary cross-entropy in nats of scores ``(n,)`` against 1 and 0, the average precision, and the area under the ROC curve;
+    NaN where a score is not finite. Equal scores count as one threshold."""
+    scores, targets = scores.double().cpu(), targets.double().cpu()
+    loss = float(F.binary_cross_entropy_with_logits(scores, targets))
+    if not math.isfinite(loss):
+        return dict.fromkeys(LINK_METRICS, math.nan)
+    values, group = torch.unique(-scores, return_inverse=True)
+    hits, there = (scores.new_zeros(len(values)).index_add_(0, group, each) for each in (targets, torch.ones_like(targets)))
+    found, misses = hits.cumsum(0), there - hits
+    precision = float((hits * found / there.cumsum(0)).sum() / found[-1])
+    below = misses.sum() - misses.cumsum(0)
+    auc = float((hits * (below + misses / 2)).sum() / (found[-1] * misses.sum()))
+    return {"loss": loss, "average_precision": precision, "auc": auc}

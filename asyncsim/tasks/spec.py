@@ -119,6 +119,8 @@ class TaskSpec(Spec):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     """The names of the metrics that an evaluation measures."""
+    remembers: ClassVar[bool] = False
+    """Does the task remember something beside its parameters? Then the program of a method carries it (``Need.MEMORY``)."""
 
     batch: int = Field(default=32, ge=1, le=MOST_BATCH)
 

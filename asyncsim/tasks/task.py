@@ -28,7 +28,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from asyncsim.ambient import sheltered
 from asyncsim.errors import UserError, nearest
 from asyncsim.streams import Streams
-from asyncsim.tasks.batches import Batches, Samples, Source, prepare
+from asyncsim.tasks.batches import Batch, Batches, Samples, Source, prepare
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.dropout import Dropout
 from asyncsim.tasks.layout import Layout, trained
@@ -62,6 +62,9 @@ class Task:
     The module belongs to the task: its parameters are pointed at pieces of whatever vector was bound last, and its
     batch-norm and dropout layers are taken over. Vectors have shape ``(P,)``, statistics ``(B,)``.
     """
+
+    remembers: ClassVar[bool] = False
+    """Is something remembered beside the parameters, which whoever computes hands in (as for ``LinkTask``)?"""
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class Task:
         """The vector of the whole model, from one vector for each stage."""
         return torch.cat(pieces)
 
-    def batch(self, worker: int, step: int) -> Samples:
+    def batch(self, worker: int, step: int) -> Batch:
         """The inputs and targets of a batch, ``(B, ...)`` each: a function of (seed, worker, step), in new tensors."""
         return self.source.batch(worker, step)
 

@@ -42,7 +42,8 @@ def travels(scenario: Scenario) -> bool:
 def check_progress(scenario: Scenario, result: Result) -> None:
     """Raises ``Finding`` if no update came for long, though nobody was taken away any more."""
     begin, bundle = last_fault(scenario), scenario.bundle()
-    if begin is None or Need.OVERLAPS in bundle.needs or travels(scenario):  # what travels meanwhile is no span of its worker
+    meanwhile = bundle.needs & (Need.OVERLAPS | Need.MEMORY)  # what is sent, fetched or written then is no span of its worker
+    if begin is None or meanwhile or travels(scenario):
         return
     gathers = [transform.kind for transform in bundle.transforms if Need.BUFFERS in transform.needs]
     if "gradient_table" in gathers[1:]:  # a mean is its last sender's, and each worker has to be the last once

@@ -45,6 +45,7 @@ OTHERS = {
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2},
     "fluid": {"local_steps": 2, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 2, "shares": {1: 0.5, 3: 0.75}},
+    "mspipe": {"k": 1, "sample": "300ms", "features": "100ms", "memory": {"kind": "exponential", "mean": "200ms"}, "write": "1s"},
 }  # fmt: skip
 
 

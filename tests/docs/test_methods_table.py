@@ -98,6 +98,8 @@ def plain(info: Any) -> str:
     if info.is_required():
         return "required"
     default = info.default
+    if getattr(default, "shorthand", None):  # a delay that a bare value stands for
+        default = getattr(default, default.shorthand)
     if default is None or default == ():
         return "none"
     if isinstance(default, bool | int | float):

@@ -101,6 +101,7 @@ ALONE = {
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
     "gba": {"buffer": 1}, "gba/by_id": {"buffer": 1, "by_id": True}, "dssp": {"least": 0}, "ringleader": {},
     "adasync": {}, "mindflayer": {},
+    "mspipe": {"memory": "3s", "k": 1}, "mspipe/late": {"memory": "3s", "write": "2s", "k": 4},
     "mindflayer/limit": {"limit": "99s"},
     "adasync/staleness_aware": {"staleness_aware": True},
 }  # fmt: skip
@@ -346,7 +347,7 @@ EVERY = [
         "ad_psgd", "sgp", "delay_adaptive", "adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2",
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
-        "dssp", "gba", "mindflayer", "ringleader",
+        "dssp", "gba", "mindflayer", "ringleader", "mspipe",
         "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd", "fluid")),
     {"kind": "weight_update_magnitudes", "shares": {1: 0.5}},
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},

@@ -70,6 +70,8 @@ POLICIES: dict[str, list[Row]] = {
     "mixing": [Row({"rate": 1.0}), Row({"rate": 0.6}, identity=False)],
     # They change what workers are handed, after a push has been launched, and never a push.
     "eager": [Row({}), Row({"momentum": 0.0, "nesterov": False})],
+    # It looks at what a push lacked, and leaves it as it is.
+    "missing_writes": [Row({}, numeric=False)],
     # It looks at the angle between push and momentum, never at staleness.
     "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
     # It rounds at random, whatever the staleness.
@@ -171,7 +173,8 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
-              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models")  # fmt: skip
+              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models",
+              "missing_writes")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

@@ -29,6 +29,8 @@ THREADED = {"engine": {"kind": "threaded"}}
 DROPOUT = {"kind": "pydoc_lm", "batch": 4,
            "model": {"kind": "transformer", "context": 8, "layers": 1, "dim": 8, "heads": 2, "dropout": 0.2}}  # fmt: skip
 RUNNING = {"kind": "mnist5k", "batch": 4, "model": "resnet8", "batch_norm": "running"}
+LINKED = {"kind": "temporal_graph", "batch": 6, "width": 4, "neighbours": 2, "contacts": {"interactions": 150, "nodes": 9}}
+MEMORY = {"k": 3, "memory": {"kind": "exponential", "mean": "300ms"}, "write": {"kind": "exponential", "mean": "2s"}}
 LOCAL = {"optimizer": {"kind": "sgd", "lr": 1.0}, "schedule": {"kind": "linear", "warmup": 0.2}}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -48,6 +50,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "local steps, buffered, batched": {**LOCAL, **BATCHED, "method": {"kind": "fedbuff", "buffer": 3}, "cluster": LINKS,
                                        "run": {"updates": 20}},
     "mixing": {**LOCAL, "method": "fedasync", "cluster": FAULTS},
+    "memory of nodes": {"task": LINKED, "method": {"kind": "mspipe", "postpone": False, "blend": 0.2, "quantile": 0.5} | MEMORY,
+                        "cluster": FAULTS | LINKS, "workers": 2},
     "dropout, by time": {"task": DROPOUT, "run": {"time": "12s"}, "evaluate": {"time": "3s"}, "checkpoint": {"time": "2s"}},
     "running batch norm": {"task": RUNNING, "run": {"updates": 12}, "evaluate": {"updates": 5}, "checkpoint": {"updates": 3}},
     "divergence": {"task": {"kind": "quadratic", "curvature": 4.0}, "optimizer": {"kind": "sgd", "lr": 1e30},

@@ -20,6 +20,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
     "weight_update_magnitudes": {"shares": {1: 0.5, 2: 0.75}, "local_steps": 1}, "fixed_shares": {"shares": {1: 0.5}},
+    "mspipe": {"memory": "500ms", "write": "2s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
          "eager_diloco", "fluid", "weight_update_magnitudes")

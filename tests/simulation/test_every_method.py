@@ -28,6 +28,7 @@ SETTINGS = {
     "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2},
     "fluid": {"local_steps": 1, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 1, "shares": {1: 0.5, 3: 0.75}},
+    "mspipe": {"sample": "300ms", "memory": {"kind": "exponential", "mean": "500ms"}, "write": "1s"},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
