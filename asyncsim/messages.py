@@ -292,3 +292,8 @@ class ServerView(Protocol):
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
         ...
+
+    def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
+        """What ``snapshot`` handed out, the parameters at each version after it, the newest last: ``(P,)`` each, at most ``most``
+        steps. The first leads over versions that are not kept any more. It takes ``Need.HISTORY``."""
+        ...

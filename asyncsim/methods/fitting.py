@@ -79,7 +79,8 @@ WHOLE = Exclusion(
     Need.NOTHING, Need.WHOLE_MODELS, "stages exchange by the setting `gossip` of a method of pipelines, not by an `exchange`",
 )  # fmt: skip
 PEERS = Exclusion(
-    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS,
+    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS
+    | Need.HISTORY,
     "workers that exchange with each other apply their pushes where they are, one by one, so rounds and updates of all, stages "
     "and older versions are nothing for `{method}`",
 )  # fmt: skip

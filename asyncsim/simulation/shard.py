@@ -78,6 +78,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.reads = self.pushes = 0
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
+        asking = (*policy.transforms, *(uplink.transforms if uplink is not None else ()))
+        self.past: deque[Any] = deque(maxlen=max((each.history for each in asking), default=0))  # parameters, oldest first
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
         self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
@@ -88,7 +90,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         kinds = {"kinds": ([each.kind for each in policy.transforms], [each.kind for each in policy.downlink], policy.step.kind)}
         values = {name: getattr(self, name) for name in CHANGING}
         uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
-        return values | {"older": list(self.older), "policy": policy.state, "uplink": uplink} | kinds
+        return values | {"older": list(self.older), "past": list(self.past), "policy": policy.state, "uplink": uplink} | kinds
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
@@ -98,6 +100,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
+        self.past = deque(state["past"], maxlen=self.past.maxlen)
 
     @property
     def needs(self) -> Need:
@@ -140,6 +143,10 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
                 "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
         return Snapshot(self.older[version - self.version], version, now, factor, order)
+
+    def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
+        between = max(0, min(self.version - snapshot.version, most) - 1)
+        return [snapshot.params, *list(self.past)[max(0, len(self.past) - between) :], self.params]
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
@@ -245,6 +252,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         """Make the parameters after an update the next version."""
         if self.keep > 1:
             self.older.append(self.view())
+        self.past.append(self.params)
         self.params = params
         self.version += 1
         self.samples += samples
@@ -262,5 +270,6 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.check_finite()
         self.lost_pushes += discard(self.policy.state)
         self.policy.state = kept(saved["policy"])
+        self.past.clear()
         for name in SAVED:
             setattr(self, name, saved[name])

@@ -64,6 +64,7 @@ POLICIES: dict[str, list[Row]] = {
     # It sends some entries only, whatever the staleness, unless it sends all.
     "gradient_dropping": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 0.2, "per": "model"}, identity=False),
                           Row({"ratio": 1})],
+    "iter_fisher": [Row({}), Row({"eta_lam": 1e-3, "longest": 1})],
     # It sends a matrix of low rank, whatever the staleness; the contract's vector is one tensor of no shape, and is sent whole.
     "low_rank": [Row({})],
     # FedAsync moves only `rate` of the way, also at staleness 0.
