@@ -101,4 +101,8 @@ HEARING = Exclusion(
     Need.PEERS, Need.NOTHING,
     "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
 )  # fmt: skip
+STREAM = Exclusion(
+    Need.NOTHING, Need.PEERS | Need.OWN_PARAMETERS | Need.LAUNCHES,
+    "the items of a stream are learnt by parameters that all workers share, as they are pushed, not so in `{method}`",
+)  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

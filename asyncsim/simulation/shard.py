@@ -15,6 +15,7 @@ from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rates import Rated
 from asyncsim.simulation.saving import discard, kept, pushes_in
 from asyncsim.simulation.seen import Seen
+from asyncsim.simulation.stream import Ledger
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         asking = (*policy.transforms, *(uplink.transforms if uplink is not None else ()))
         self.past: deque[Any] = deque(maxlen=max((each.history for each in asking), default=0))  # parameters, oldest first
+        self.ledger: Ledger | None = None  # of a stream
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
         self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
@@ -90,6 +92,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         kinds = {"kinds": ([each.kind for each in policy.transforms], [each.kind for each in policy.downlink], policy.step.kind)}
         values = {name: getattr(self, name) for name in CHANGING}
         uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
+        values["ledger"] = None if self.ledger is None else (self.ledger.items, self.ledger.worth)
         return values | {"older": list(self.older), "past": list(self.past), "policy": policy.state, "uplink": uplink} | kinds
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -97,6 +100,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.policy.state = state["policy"]
         if self.uplink is not None:
             self.uplink.states, self.uplink.sent = state["uplink"]["states"], state["uplink"]["sent"]
+        if self.ledger is not None:
+            self.ledger.items, self.ledger.worth = state["ledger"]
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
@@ -240,6 +245,9 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
     def apply(self, push: Push, now: int) -> None:
         if push.samples != self.samples_per_push:  # a mean of several pushes
             self._set_rate(push.samples, now)
+        if self.ledger is not None:
+            for _, item in push.sources:
+                self.ledger.learn(item, now)
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)

@@ -69,6 +69,10 @@ class Stage(Program):
     def num_micro_batches(self) -> int:
         return self.micro_batches
 
+    @property
+    def takes_items(self) -> bool:
+        return Need.PASSES not in self.needs
+
     def keep(self, stage: int) -> int:
         """The number of versions of its parameters that the stage (counted from 0) has to keep."""
         return {"latest": 1, "first": stage + 1, "double": 2}[self.versions]
@@ -79,12 +83,15 @@ class Stage(Program):
             return
         place = sim.pipeline.places[worker.index]
         what, batch = place.action
+        if sim.items is not None and what is Pass.BACKWARD:
+            batch = next(iter(place.stash))  # batches are numbered by items, and some are left out
         if place.undelivered is not None and not (what is Pass.MEET and self._delays(sim, worker)):
             yield from self._deliver(sim, worker, place, place.undelivered)
         if what is Pass.MEET:
             yield from self._meet(sim, worker, place)
             return
-        worker.step = batch
+        if sim.items is None or what is Pass.BACKWARD:
+            worker.step = batch
         if what is Pass.BACKWARD:
             yield from self._backward(sim, worker, place, batch)
         else:
@@ -104,6 +111,8 @@ class Stage(Program):
         below = place.below
         yield from self._ready(sim, worker, below, place.answers if both else place.above)
         message = below.inbox[0] if below is not None else None
+        if sim.items is not None:
+            batch = worker.step = (yield from sim.items.take(worker)) if message is None else message.batch
         snapshot = yield from sim.read(worker, self._wanted(batch, message))
         share = 1.0 if both else sim.costs.forward
         yield from sim.compute(worker, self._seconds(sim, worker, worker.times[batch], share), COMPUTE if both else FORWARD)

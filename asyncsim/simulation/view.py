@@ -129,6 +129,14 @@ class Giving(Protocol):
     def give_up(self, worker: Worker) -> None: ...
 
 
+class Learning(Protocol):
+    """The items of a stream: `Items`."""
+
+    def take(self, worker: Worker) -> Generator[Any, Any, int]: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+
 class SimulationView:
     """The parts of a simulation, and what they share."""
 
@@ -152,6 +160,7 @@ class SimulationView:
     lives: Living
     pipeline: Staged | None
     exchanging: Giving | None
+    items: Learning | None
     overlapping: bool
     sized: bool
     over: bool

@@ -29,6 +29,7 @@ THREADED = {"engine": {"kind": "threaded"}}
 DROPOUT = {"kind": "pydoc_lm", "batch": 4,
            "model": {"kind": "transformer", "context": 8, "layers": 1, "dim": 8, "heads": 2, "dropout": 0.2}}  # fmt: skip
 RUNNING = {"kind": "mnist5k", "batch": 4, "model": "resnet8", "batch_norm": "running"}
+STREAM = {"kind": "digits", "model": "softmax", "batch": 8, "partition": "class_incremental"}
 LOCAL = {"optimizer": {"kind": "sgd", "lr": 1.0}, "schedule": {"kind": "linear", "warmup": 0.2}}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -53,6 +54,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "divergence": {"task": {"kind": "quadratic", "curvature": 4.0}, "optimizer": {"kind": "sgd", "lr": 1e30},
                    "run": {"updates": 30}, "checkpoint": {"updates": 2}},
     "rows not kept": {**BATCHED, "records": {"updates": False, "events": False}, "method": {"kind": "softsync", "n": 2}},
+    "stream": {"task": STREAM, "stream": {"period": "400ms"}, "cluster": FAULTS | LINKS, "method": {"kind": "iter_fisher"}},
     "target": {"run": {"updates": 200, "target": {"at_least": 0.4}}, "evaluate": {"updates": 7}},
 }  # fmt: skip
 
