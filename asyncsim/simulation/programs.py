@@ -40,6 +40,9 @@ class Program(Spec):
         """The number of batches, and so of compute times, in a round."""
         return 1
 
+    def fits(self, stages: int) -> None:
+        """Raise ``ValueError`` if it cannot compute a model in so many stages."""
+
     @property
     def takes_items(self) -> bool:
         """Can it learn from a stream: one item a round, when that has arrived?"""
