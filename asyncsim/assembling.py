@@ -20,7 +20,6 @@ from asyncsim.simulation.rows import Mixed, Row
 from asyncsim.simulation.server import AnyShard, Server
 from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.simulation import Simulation
-from asyncsim.simulation.stream import Ledger
 from asyncsim.simulation.worker import Costs
 from asyncsim.streams import Streams
 from asyncsim.tasks.cutting import Cut
@@ -112,7 +111,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.average = None if task is None else task.average_statistics
         one.shapes = shapes
         one.streams = Streams(scenario.seed)  # for what transforms draw
-        one.ledger = None if scenario.stream is None else Ledger(scenario.stream)
+        one.stream = scenario.stream
         return one
 
     exchange = bundle.exchange

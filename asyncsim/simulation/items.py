@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.simulation.instants import ITEM, TAKING, at
+from asyncsim.simulation.shard import Shard
 from asyncsim.simulation.stream import Stream
 from asyncsim.units import nanoseconds
 
@@ -49,8 +50,8 @@ class Items:
         """What has become of the items, over all stages: ``items_learnt`` by the stage that has learnt most, and the mean over
         the stages of the adaptation rate."""
         server = self._sim.server
-        ledgers = [ledger for shard in server.shards if (ledger := getattr(shard, "ledger", None)) is not None]
+        learnt = [shard.learnt for shard in server.shards if isinstance(shard, Shard)]
         return {
-            "items": server.items, "items_taken": self.taken, "items_learnt": max(each.items for each in ledgers),
-            "adaptation_rate": math.fsum(each.worth for each in ledgers) / len(ledgers) / server.items if server.items else None,
+            "items": server.items, "items_taken": self.taken, "items_learnt": max(items for items, _ in learnt),
+            "adaptation_rate": math.fsum(worth for _, worth in learnt) / len(learnt) / server.items if server.items else None,
         }  # fmt: skip

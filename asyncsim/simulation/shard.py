@@ -15,7 +15,7 @@ from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rates import Rated
 from asyncsim.simulation.saving import discard, kept, pushes_in
 from asyncsim.simulation.seen import Seen
-from asyncsim.simulation.stream import Ledger
+from asyncsim.simulation.stream import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes",
+    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes", "learnt",
 )  # fmt: skip
 """The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
-SAVED = ("params", "statistics", "samples", "lr_max")
+SAVED = ("params", "statistics", "samples", "lr_max", "learnt")
 """The attributes of a shard that the server saves, in addition to the state of the policy, and goes back to after a crash."""
 
 
@@ -81,7 +81,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
         asking = (*policy.transforms, *(uplink.transforms if uplink is not None else ()))
         self.past: deque[Any] = deque(maxlen=max((each.history for each in asking), default=0))  # parameters, oldest first
-        self.ledger: Ledger | None = None  # of a stream
+        self.stream: Stream | None = None
+        self.learnt = 0, 0.0  # items of the stream, and what they are worth
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
         self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
@@ -92,7 +93,6 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         kinds = {"kinds": ([each.kind for each in policy.transforms], [each.kind for each in policy.downlink], policy.step.kind)}
         values = {name: getattr(self, name) for name in CHANGING}
         uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
-        values["ledger"] = None if self.ledger is None else (self.ledger.items, self.ledger.worth)
         return values | {"older": list(self.older), "past": list(self.past), "policy": policy.state, "uplink": uplink} | kinds
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -100,8 +100,6 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.policy.state = state["policy"]
         if self.uplink is not None:
             self.uplink.states, self.uplink.sent = state["uplink"]["states"], state["uplink"]["sent"]
-        if self.ledger is not None:
-            self.ledger.items, self.ledger.worth = state["ledger"]
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
@@ -245,9 +243,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
     def apply(self, push: Push, now: int) -> None:
         if push.samples != self.samples_per_push:  # a mean of several pushes
             self._set_rate(push.samples, now)
-        if self.ledger is not None:
-            for _, item in push.sources:
-                self.ledger.learn(item, now)
+        if self.stream is not None:
+            self.learnt = self.stream.learn(self.learnt, push, now)
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)

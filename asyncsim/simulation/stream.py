@@ -13,6 +13,7 @@ from asyncsim.units import NANOSECONDS, PositiveSeconds, nanoseconds
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asyncsim.messages import Push
     from asyncsim.tasks.task import Task
 
 
@@ -33,19 +34,12 @@ class Stream(Spec):
     turns: int | None = Field(default=None, ge=1)
     decay: float = Field(default=1.0, ge=0)
 
-
-class Ledger:
-    """What one shard has learnt of a stream: the number of ``items``, and the sum of their ``exp(-c r)``."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._period, self._decay = nanoseconds(stream.period), stream.decay
-        self.items = 0
-        self.worth = 0.0
-
-    def learn(self, item: int, now: int) -> None:
-        """An item is in an update that is made ``now`` (ns)."""
-        self.items += 1
-        self.worth += math.exp(-self._decay * (now - item * self._period) / NANOSECONDS)
+    def learn(self, learnt: tuple[int, float], push: Push, now: int) -> tuple[int, float]:
+        """Items that a shard has learnt, and the sum of their ``exp(-c r)``, after an update of ``push`` made ``now`` (ns)."""
+        items, worth = learnt
+        for _, item in push.sources:
+            items, worth = items + 1, worth + math.exp(-self.decay * (now - item * nanoseconds(self.period)) / NANOSECONDS)
+        return items, worth
 
 
 class Predicting:

@@ -16,6 +16,11 @@ TASK = {"kind": "digits", "model": {"kind": "mlp", "hidden": [12]}, "batch": 5, 
 CUT = TASK | {"model": {"kind": "mlp", "hidden": [12, 12, 12]}}
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread):
+    """A plain loop stands beside the runs."""
+
+
 @pytest.fixture
 def items(make):
     """``items(workers, compute, period, ...)``: a scenario in which 40 items arrive."""
@@ -154,6 +159,23 @@ def test_crashes_and_leavers_pass_items_by(items):
     assert run.updates.loc[run.updates["worker"] == 1, "time"].max() < 30
     assert run.updates["step"].is_unique
     assert asyncsim.plan(scenario).fingerprints["timeline"] == run.fingerprints["timeline"]
+
+
+def test_a_crash_of_the_server_unlearns(items):
+    """What updates since the last save had learnt is lost with them."""
+    cluster = {"server": {"faults": {"up": "7s", "down": "1s"}, "checkpoint": "3s"}}
+    summary = asyncsim.plan(items(2, "1500ms", cluster=cluster)).summary
+    assert summary["lost_updates"] > 0
+    assert summary["items_learnt"] == summary["updates"] == summary["pushes"] - summary["lost_updates"]
+
+
+@pytest.mark.parametrize("engine", ["batched", "threaded"])
+def test_other_engines(items, engine):
+    """They learn the same items, and predict as many right but for a rounding."""
+    serial, other = (asyncsim.simulate(items(3, "2500ms", engine=each, dtype="float64")) for each in ("serial", engine))
+    assert serial.fingerprints["timeline"] == other.fingerprints["timeline"]
+    assert other.summary["online_accuracy"] == serial.summary["online_accuracy"]
+    np.testing.assert_allclose(other.parameters, serial.parameters, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("sections", "word"), [
