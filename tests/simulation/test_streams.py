@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import asyncsim
+from asyncsim.registries import methods
 from asyncsim.scenario import ScenarioError
 
 TASK = {"kind": "digits", "model": {"kind": "mlp", "hidden": [12]}, "batch": 5, "partition": "one_order"}
@@ -167,6 +168,31 @@ def test_a_crash_of_the_server_unlearns(items):
     summary = asyncsim.plan(items(2, "1500ms", cluster=cluster)).summary
     assert summary["lost_updates"] > 0
     assert summary["items_learnt"] == summary["updates"] == summary["pushes"] - summary["lost_updates"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [1, 3])
+def test_every_method_learns_or_is_refused(items, stages):
+    """Under crashes, in one stage and in three: no item twice, and a plan that is the run; or one line that says why not."""
+    learnt, refused = set(), []
+    for kind, cls in methods:
+        if not cls.__module__.startswith("asyncsim."):
+            continue
+        given = {"k_sync": {"k": 2}, "softsync": {"n": 2}, "ssp": {"bound": 1}, "rennala": {"batch": 2}, "adl": {"accumulate": 2}}
+        cluster = {"faults": {"up": {"kind": "exponential", "mean": "20s"}, "down": "1s"}}
+        try:
+            case = items(2 * stages, {"kind": "exponential", "mean": "1500ms"}, task=CUT, stages=stages, cluster=cluster,
+                         method={"kind": kind, **given.get(kind, {})}, optimizer={"lr": 0.05, "momentum": 0.5})  # fmt: skip
+        except ScenarioError as error:
+            refused.append(str(error))
+            continue
+        run = asyncsim.simulate(case)
+        assert 0 < run.summary["items_learnt"] <= run.summary["items_taken"] < 40, kind
+        assert all(rows["step"].is_unique for _, rows in run.updates.groupby(run.updates["worker"] % stages)), kind
+        assert case.bundle().decided_by_values or asyncsim.plan(case).fingerprints["timeline"] == run.fingerprints["timeline"]
+        learnt.add(kind)
+    assert all(any(word in told for word in ("stream", "whole models", "micro-batches")) for told in refused), refused
+    assert {"asgd", "bsp", "iter_fisher", "ferret"} <= learnt if stages == 1 else {"pipedream", "fdg", "bp", "ferret"} <= learnt
 
 
 @pytest.mark.parametrize("engine", ["batched", "threaded"])
