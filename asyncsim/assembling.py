@@ -57,7 +57,7 @@ def assemble(
         engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
-        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange,
+        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange, scenario.stream,
     )  # fmt: skip
 
 
@@ -71,6 +71,7 @@ def foreseen(scenario: Scenario) -> Foreseen:
     found = foresee(
         scenario.cluster, program, bundle.consistency, bundle.transforms, scenario.run, scenario.evaluate,
         costs(scenario, scenario.cut(), bundle), scenario.task.batch * program.batches // program.num_micro_batches,
+        scenario.stream,
     )  # fmt: skip
     found.refuse(scenario.run.most_events or MOST_EVENTS)
     return found
@@ -111,6 +112,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.average = None if task is None else task.average_statistics
         one.shapes = shapes
         one.streams = Streams(scenario.seed)  # for what transforms draw
+        one.stream = scenario.stream
         return one
 
     exchange = bundle.exchange

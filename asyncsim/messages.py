@@ -195,13 +195,13 @@ class Push:
     penalty: float | Tensor = 1.0
     replaced: Tensor | None = None  # a gradient that a transform put in place of the computed one
     noted: dict[str, float | Tensor] | None = None  # numbers for the records, by name; None where no part notes any
-    merged: tuple[int, ...] = ()  # the versions at which those were computed whose mean this is; empty if it is one alone
+    merged: tuple[tuple[int, int], ...] = ()  # version and step of those whose mean this is; empty if it is one alone
     trained: Tensor | None = None  # (P,) bool: the parameters that it is about, zero at the others; None: all
 
     @property
-    def versions(self) -> tuple[int, ...]:
-        """The versions at which the pushes were computed that have become this one, in the order of their arrivals."""
-        return self.merged or (self.snapshot.version,)
+    def sources(self) -> tuple[tuple[int, int], ...]:
+        """Version and worker's step at which each push was computed that has become this one, in the order of arrivals."""
+        return self.merged or ((self.snapshot.version, self.step),)
 
     @property
     def gradient(self) -> Tensor:
@@ -295,4 +295,9 @@ class ServerView(Protocol):
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
+        ...
+
+    def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
+        """What ``snapshot`` handed out, the parameters at each version after it, the newest last: ``(P,)`` each, at most ``most``
+        steps. The first leads over versions that are not kept any more. It takes ``Need.HISTORY``."""
         ...

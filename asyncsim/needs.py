@@ -45,6 +45,7 @@ class Need(enum.Flag):
     LAUNCHES = enum.auto()
     SUB_MODELS = enum.auto()
     MEMORY = enum.auto()
+    HISTORY = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -92,6 +93,7 @@ MEANING: dict[Need, str] = {
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
     Need.SUB_MODELS: "gives some workers a share of the model to train; their compute times and messages are smaller by it",
     Need.MEMORY: "carries what a task remembers beside its parameters from round to round, and reads it as late as it says",
+    Need.HISTORY: "asks for the versions of the parameters between the one that a push was computed on and the newest",
 }
 """What each property says about a part."""
 

@@ -15,7 +15,7 @@ import pytest
 from asyncsim.registries import ALL
 
 ROOT = Path(__file__).parents[1]
-MOST_SILENCED = 10
+MOST_SILENCED = 11
 NEEDS = "# type: ignore[override]  # it follows from the settings"
 """Beside the property `needs` of a part whose settings decide what it needs; mostly that is a class attribute."""
 REASONED = re.compile(r"# type: ignore\[[a-z-]+(, [a-z-]+)*\]  # \S.*")

@@ -100,8 +100,9 @@ class Backward(Kernel):
     """A kernel: gradient ``(P_k,)`` of a stage for one batch, and the error signal for the stage below.
 
     ``key`` is worker and batch. ``upper`` gives the error signal from above; None at the last stage, which starts from the loss.
-    ``late`` are parameters ``(P_k,)`` to use in place of those of the forward pass; ``replay``: in a new forward pass. An error
-    signal stays in ``signals`` until the stage below uses it, which may be long after this gradient was applied.
+    ``answers``: the stage below asks for its error signal. ``late`` are parameters ``(P_k,)`` to use in place of those of the
+    forward pass; ``replay``: in a new forward pass. An error signal stays in ``signals`` until the stage below uses it, which may
+    be long after this gradient was applied.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Backward(Kernel):
         late: Tensor | None,
         replay: bool,
         signals: Signals,
+        answers: bool = True,
     ) -> None:
         self.key = key
         self.forward: Forward | None = forward
@@ -122,6 +124,7 @@ class Backward(Kernel):
         self.replay = replay
         self.signals = signals
         self.stage = forward.stage
+        self.answers = answers
         self.computed: Gradient | None = None
         self.future: Future | None = None  # the future of this gradient, if its result will be asked for
 
@@ -151,7 +154,7 @@ class Backward(Kernel):
         elif self.late is not None:
             for leaf, value in zip(forward.leaves, task.stages[self.stage].views(self.late), strict=True):
                 leaf.data.copy_(value)  # within the graph, whose version counters do not notice
-        inner = self.stage > 0
+        inner = self.stage > 0 and self.answers
         wanted = list(forward.leaves)
         if inner:
             assert forward.input is not None, "it has run"

@@ -79,7 +79,8 @@ WHOLE = Exclusion(
     Need.NOTHING, Need.WHOLE_MODELS, "stages exchange by the setting `gossip` of a method of pipelines, not by an `exchange`",
 )  # fmt: skip
 PEERS = Exclusion(
-    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS,
+    Need.NOTHING, Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS
+    | Need.HISTORY,
     "workers that exchange with each other apply their pushes where they are, one by one, so rounds and updates of all, stages "
     "and older versions are nothing for `{method}`",
 )  # fmt: skip
@@ -105,6 +106,10 @@ SHARED_OUT = Exclusion(
     Need.OVERLAPS | Need.RECALLS | Need.WORKER_STATE | Need.OLD_VERSIONS | Need.PASSES | Need.SIZES,
     "workers train sub-models in plain rounds of everybody, by steps of their own (a program like local_sgd), from which they "
     "take nothing along to the next: not so in `{method}`",
+)  # fmt: skip
+STREAM = Exclusion(
+    Need.NOTHING, Need.PEERS | Need.OWN_PARAMETERS | Need.LAUNCHES,
+    "the items of a stream are learnt by parameters that all workers share, as they are pushed, not so in `{method}`",
 )  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")
 MEMORY = Exclusion(

@@ -101,6 +101,7 @@ class Method(Spec):
                 f"`{self.kind}` computes whole models, which have one stage, not {stages}; give it `program: {{kind: stage}}`, "
                 f"or take a method of pipelines: {pipelines}"
             )
+        program.fits(stages)
         consistency = self.consistency or parts.consistency
         excluded = (STAGES, PIPELINE) if stages > 1 else (OLDER,) if Need.OLD_VERSIONS in program.needs else ()
         for exclusion in excluded:

@@ -80,8 +80,8 @@ class ApproximateMomentum(FormSettings, StepRule):
     def direction(self, push: Push, state: Realised, server: ServerView) -> Tensor:
         from asyncsim.theory.momentum_weights import momentum_row
 
-        d = self.decayed(push, server)
-        first, row = (self._light if self.form == "light" else self._full)(d, push.versions, state, server.version)
+        d, versions = self.decayed(push, server), tuple(version for version, _ in push.sources)
+        first, row = (self._light if self.form == "light" else self._full)(d, versions, state, server.version)
         older = self.momentum ** (2 * len(row)) * (1 - self.momentum ** (2 * first)) / (1 - self.momentum**2)
         push.note("momentum_error", hypot(dist(row, momentum_row(self.momentum, len(row)).tolist()), sqrt(older)))
         assert state.velocity is not None, "it has been made"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FILL = {
     "compute": "#56B4E9", "upload": "#E69F00", "download": "#F0E442", "queue": "#CC79A7", "serve": "#009E73", "wait": "#DDDDDD",
     "down": "#D55E00", "forward": "#B3DDF2", "backward": "#0072B2",
+    "inference": "#999999",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-FILL = {"forward": "#56B4E9", "backward": "#E69F00", "compute": "#009E73"}
+FILL = {"forward": "#56B4E9", "backward": "#E69F00", "compute": "#009E73", "inference": "#999999"}
 BATCHES = 8
 MOST_ROWS = 32
 DIGIT = 0.065

@@ -36,7 +36,7 @@ class GaussianNoise(Transform):
                 f"{self.norm:g} at most; put {{kind: clip, max_norm: {self.norm:g}}} before what merges them"
             )
         draws = server.streams("privacy", server.version).standard_normal(len(mean))
-        push.replaced = mean.add(mean.new_tensor(draws), alpha=self.multiplier * self.norm / len(push.versions))
+        push.replaced = mean.add(mean.new_tensor(draws), alpha=self.multiplier * self.norm / len(push.sources))
         push.penalty = 1.0
         return push
 

@@ -23,7 +23,7 @@ def mean_push(pushes: list[Push]) -> Push:
         last.worker, last.step, last.snapshot, last.staleness, last.time, sum(push.samples for push in pushes), last.payload
     )  # fmt: skip
     mean.noted = last.noted  # the update is the last one's
-    mean.merged = tuple(version for push in pushes for version in push.versions)
+    mean.merged = tuple(source for push in pushes for source in push.sources)
     if last.payload is None:
         return mean
     mean.payload = Future.mean([push.payload for push in pushes if push.payload is not None])

@@ -33,6 +33,11 @@ class Transform(Spec):
     notes: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that it notes for each push (``push.note``); they are columns of the updates table."""
 
+    @property
+    def history(self) -> int:
+        """The number of versions before the newest that it asks for (``server.path``), if it declares ``Need.HISTORY``."""
+        return 0
+
     def fits(self, step: StepRule) -> None:
         """Raise ``ValueError`` if this transform cannot stand in front of that step rule."""
 

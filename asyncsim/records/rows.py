@@ -6,15 +6,16 @@ from collections import namedtuple
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop", "forward", "backward")
+EVENT_KINDS = ("wait", "download", "compute", "upload", "queue", "serve", "down", "stop", "forward", "backward", "inference")
 """What a worker does in a span of virtual time:
 
 ``wait`` for the consistency rule or another stage, ``download`` parameters, ``compute``, ``upload`` a result, ``queue`` at the
 server, ``serve`` (the server receives and applies it), ``down`` after a crash, ``stop`` (left for good; an instant). One stage of
-a pipeline does ``forward`` and ``backward`` passes; where both passes of one batch are done in one go, that is ``compute``.
+a pipeline does ``forward`` and ``backward`` passes; where both passes of one batch are done in one go, that is ``compute``; a
+forward pass that no backward pass will follow is ``inference``.
 """
 
-WORK = ("compute", "forward", "backward")
+WORK = ("compute", "forward", "backward", "inference")
 """The kinds of spans in which a worker computes."""
 
 NOTHING_LOST = ("wait", "queue", "serve", "down")

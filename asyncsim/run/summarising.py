@@ -63,6 +63,8 @@ def _happened(sim: Simulation) -> dict[str, Any]:
         values["resent"] = sim.pipes.resent
     if sim.pipes is not None and sim.pipes.spec.duplicate:
         values["duplicates"] = sim.pipes.duplicates
+    if sim.items is not None:
+        values |= sim.items.summary()
     if server.diverged:
         values |= {"diverged_at_update": server.diverged[0], "diverged_at_time": server.diverged[1] / NANOSECONDS}
     if sim.engine is not None:

@@ -29,7 +29,9 @@ from asyncsim.scenario.merge import merged
 from asyncsim.scenario.model_cut import Stages
 from asyncsim.scenario.problems import validated
 from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.simulation.stream import Stream
 from asyncsim.tasks import Cut, TaskSpec
+from asyncsim.tasks.partition import partitions
 from asyncsim.tasks.spec import tasks
 from asyncsim.units import Bytes
 
@@ -59,6 +61,7 @@ class Scenario(Spec):
     task: Annotated[TaskSpec, tasks]
     cluster: Cluster = Cluster()
     stages: Stages = Stages()
+    stream: Stream | None = None
     method: Annotated[Method, methods] = ASGD()
     optimizer: Annotated[StepRule, optimizers] = SGD()
     schedule: Annotated[Schedule, schedules] = Constant()
@@ -104,6 +107,7 @@ class Scenario(Spec):
         self._pipeline_fits()
         self._sub_models_fit()
         self._cluster_fits()
+        self._stream_fits()
         if "validation" in self.evaluate.splits and getattr(self.task, "validation", None) == 0:
             message = "there is no validation split, as `task.validation` is 0; raise that, or evaluate test or train"
             raise located("scenario", [(("evaluate", "splits"), list(self.evaluate.splits), message)])
@@ -132,6 +136,26 @@ class Scenario(Spec):
             message = "computes whole models; a model in stages takes the engine serial, which auto chooses"
             raise located("scenario", [(("engine",), self.engine.kind, message)])
 
+    def _stream_fits(self) -> None:
+        """Check that a stream has one sequence of items whose predictions are right or wrong, and a turn for every worker."""
+        if self.stream is None:
+            return
+        program = self.bundle().program
+        if not program.takes_items:
+            message = f"the program `{program.kind}` takes batches of its own; take `replica`, or `stage` without micro-batches"
+            raise located("scenario", [(("stream",), None, message)])
+        partition = getattr(self.task, "partition", None)
+        if partition is None or not partition.common:
+            known = ", ".join(name for name, cls in partitions if cls.common)
+            shown = None if partition is None else partition.kind
+            message = f"the items of a `stream` come one after the other and belong to nobody; take the partition {known}"
+            raise located("scenario", [(("task", "partition"), shown, message)])
+        if "accuracy" not in self.task.metrics:
+            raise located("scenario", [(("stream",), None, f"task `{self.task.kind}` has no accuracy to measure online")])
+        if self.stream.turns is not None and self.stream.turns < self.groups:
+            message = f"{self.groups} workers take turns, so {self.groups} is the least"
+            raise located("scenario", [(("stream", "turns"), self.stream.turns, message)])
+
     def _cluster_fits(self) -> None:
         """Check that the cluster asks for nothing that the method cannot do: the exclusions of `asyncsim.methods.fitting`."""
         bundle, cluster = self.bundle(), self.cluster
@@ -140,6 +164,7 @@ class Scenario(Spec):
             (fitting.ALL_REDUCE, ("cluster", "all_reduce"), cluster.all_reduce),
             (fitting.JOINING, ("cluster", "events"), "join" if cluster.elastic else None),
             (fitting.SERVER_CRASH, ("cluster", "server", "faults"), cluster.server.faults),
+            (fitting.STREAM, ("stream",), None if self.stream is None else True),
             (fitting.SERVICE, ("cluster", "server", "service"), True if cluster.server.service.expected else None),
             (fitting.VIEWS, ("method",), True if Need.OLD_VERSIONS in needs else None),
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
@@ -176,7 +201,8 @@ class Scenario(Spec):
     @property
     def metrics(self) -> tuple[str, ...]:
         """The columns of this run's metrics, such as ``test_accuracy``."""
-        return tuple(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics)
+        online = () if self.stream is None else ("online_accuracy",)
+        return (*(f"{split}_{metric}" for split in self.evaluate.splits for metric in self.task.metrics), *online)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from asyncsim.needs import Need
 from asyncsim.policies import Accumulate, Transform
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.programs import Program
+from asyncsim.simulation.stream import Stream
 from asyncsim.simulation.view import ProgramView
 from asyncsim.simulation.worker import Costs
 from asyncsim.units import NANOSECONDS
@@ -46,6 +47,8 @@ class Foreseen(NamedTuple):
     saves: float
     changes: float
     """Of a machine's speed, by load and slow episodes."""
+    items: float = 0.0
+    """Of a stream."""
 
     def refuse(self, most: int) -> None:
         """Raise ``UserError`` if there are more than ``most`` events."""
@@ -59,10 +62,11 @@ class Foreseen(NamedTuple):
         )
 
 
-_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load")
+_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load", "stream.period")
 _ADVICE = {
     "pushes": "Lengthen `cluster.compute`", "evaluations": "Evaluate less often", "crashes": "Lengthen lives and absences",
     "saves": "Lengthen `cluster.server.checkpoint`, and the server's lives", "changes": "Lengthen periods and slow episodes",
+    "items": "Lengthen the period",
 }  # fmt: skip
 
 
@@ -85,6 +89,7 @@ def foresee(
     evaluation: Evaluation,
     costs: Costs,
     samples: int,
+    stream: Stream | None = None,
 ) -> Foreseen:
     """The approximate numbers of events that a run will need. ``samples`` is the number of samples in one push.
 
@@ -95,6 +100,8 @@ def foresee(
     stages, workers = len(costs.shares), cluster.num_workers
     needed = _pushes(transforms, length, samples, workers // stages) * stages
     rate = _rate(kinds, program, consistency, cluster, costs)
+    arriving = 0.0 if stream is None else 1 / stream.period
+    rate = min(rate, stages * arriving) if arriving else rate
     ends = math.inf if length.time is None else length.time
     ends = min(ends, needed / rate if rate else 0.0 if math.isinf(ends) else ends)
     pushes = min(needed, rate * ends)
@@ -105,7 +112,7 @@ def foresee(
     server, saves = cluster.server, 0.0
     if server.faults is not None and server.checkpoint is not None:
         saves = ends * (1 / max(TICK, server.checkpoint) + _often(server.faults.up, server.faults.down))
-    return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds))
+    return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds), ends * arriving)
 
 
 def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:

@@ -28,6 +28,8 @@ LOSS: Priority = -1  # it crashes, by its own faults, with its zone, for mainten
 RETURN: Priority = 0.25  # it is back, or joins, and begins
 NOTICE: Priority = 0.5  # it is told that it will crash
 # 1: what is due
+ITEM: Priority = 1.25  # of a stream: it arrives, and is predicted
+TAKING: Priority = 1.5  # a worker begins with an item
 CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that instant is in it
 
 

@@ -47,8 +47,15 @@ class Order(Spec):
         """Does the stage hold its update back until it proceeds to the next pass?"""
         return False
 
+    def fits(self, num_stages: int) -> None:
+        """Raise ``ValueError`` if the order cannot be that of so many stages."""
 
-def _paired(lag: int) -> Iterator[Action]:
+    def omits(self, stage: int, batch: int) -> bool:
+        """Does the stage forward this (micro-)batch without a backward pass? Then those below it do so too."""
+        return False
+
+
+def paired(lag: int) -> Iterator[Action]:
     """The sequence "forward pass of batch ``n``, then backward pass of batch ``n - lag``"."""
     for batch in count():
         if lag == 0:
@@ -105,7 +112,7 @@ class OneForwardOneBackward(Order):
         return num_stages - 1 - stage
 
     def actions(self, stage: int, num_stages: int, micro_batches: int) -> Iterator[Action]:
-        return _paired(self.lag(stage, num_stages))
+        return paired(self.lag(stage, num_stages))
 
 
 @orders.register("forward_locked")

@@ -44,6 +44,14 @@ class Program(Spec):
         """The expected seconds of a round in the long run, if it computes for ``compute`` seconds; without messages."""
         return compute
 
+    def fits(self, stages: int) -> None:
+        """Raise ``ValueError`` if it cannot compute a model in so many stages."""
+
+    @property
+    def takes_items(self) -> bool:
+        """Can it learn from a stream: one item a round, when that has arrived?"""
+        return False
+
     def keep(self, stage: int) -> int:
         """The number of versions of its parameters that the shard of ``stage`` has to keep."""
         return 1
@@ -55,6 +63,8 @@ class Program(Spec):
         return gradient
 
     def round(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, None]:
+        if sim.items is not None:
+            yield from sim.items.take(worker)
         snapshot = yield from self.begin(sim, worker)
         work = sim.submit(worker, snapshot, self.kernel)
         yield from sim.compute(worker, worker.seconds(self.batches))
@@ -87,6 +97,10 @@ class Overlapping(Program):
 @programs.register("replica")
 class Replica(Overlapping):
     """One gradient on one batch: the worker of asynchronous (and synchronous) data-parallel SGD."""
+
+    @property
+    def takes_items(self) -> bool:
+        return True
 
 
 @programs.register("local_sgd")

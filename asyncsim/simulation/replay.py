@@ -146,6 +146,9 @@ class StandIn:
     def restart(self, now: int) -> None:
         self._advance(0)
 
+    def predict(self, item: int) -> None:
+        """Do nothing: what has been predicted stands in the checkpoint."""
+
     def evaluate(self, now: int) -> None:
         """Do nothing: the row of the evaluation stands in the checkpoint."""
 

@@ -15,6 +15,7 @@ from asyncsim.simulation.parameters import NAN
 from asyncsim.simulation.peers import Peers
 from asyncsim.simulation.rows import Mixed
 from asyncsim.simulation.shard import Shard
+from asyncsim.simulation.stream import Predicting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 AnyShard = Shard | Mixed | Peers
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
-            "_next_evaluation", "_evaluated")  # fmt: skip
+            "items", "right", "_next_evaluation", "_evaluated")  # fmt: skip
 """The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
            ((None, "applied"), (Verdict.BUFFERED, "buffered"), (Verdict.DROPPED, "dropped"))}  # fmt: skip
 APPLIED = OUTCOME[None]
 
 
-class Server:
+class Server(Predicting):
     """The shards of a model: one for a whole model; one for each stage of a pipeline, where worker ``w`` is member ``w // K``
     of shard ``w % K``.
 
@@ -96,8 +97,7 @@ class Server:
 
     @property
     def samples(self) -> int:
-        shards = self.shards
-        return shards[0].samples if len(shards) == 1 else min(shard.samples for shard in shards)
+        return min(shard.samples for shard in self.shards)
 
     @property
     def updates(self) -> int:
@@ -148,8 +148,7 @@ class Server:
 
     def current(self, worker: int) -> Tensor | None:
         """The parameters for a backward pass that begins now, if it does not use those of its forward pass."""
-        shards = self.shards
-        return shards[worker % len(shards)].current(worker // len(shards))
+        return self.shards[worker % len(self.shards)].current(worker // len(self.shards))
 
     def receive(self, worker: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool = True) -> None:
         """Take a result that has been received: its shard acts on it, and what became of it is recorded."""
@@ -249,6 +248,7 @@ class Server:
             for split in self.evaluation.splits:
                 scores = self.task.evaluate(params, split, statistics) if params is not None else {}
                 values.extend(scores.get(metric, NAN) for metric in self.task.metrics)
+            values.extend(self.online)
         bill = () if self._more is None else self._more(now)
         self.observers.evaluation((now, self.version, self.pushes, self.samples, self.lr, *bill, *values))
         names = list(self.recorder.metrics.columns)[-len(values) :] if values else []

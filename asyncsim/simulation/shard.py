@@ -15,6 +15,7 @@ from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rates import Rated
 from asyncsim.simulation.saving import discard, kept, pushes_in
 from asyncsim.simulation.seen import Seen
+from asyncsim.simulation.stream import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 CHANGING = (
     "params", "statistics", "version", "pushes", "samples", "lr", "lr_max", "numeric", "diverged", "older",
-    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes",
+    "reads", "_view", "_updated", "_unchecked", "saved", "lost_pushes", "learnt",
 )  # fmt: skip
 """The attributes of a shard that arrivals change, and that a checkpoint therefore keeps."""
-SAVED = ("params", "statistics", "samples", "lr_max")
+SAVED = ("params", "statistics", "samples", "lr_max", "learnt")
 """The attributes of a shard that the server saves, in addition to the state of the policy, and goes back to after a crash."""
 
 
@@ -78,6 +79,10 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.reads = self.pushes = 0
         self.keep = keep  # versions that may be asked for, the newest included
         self.older: deque[Any] = deque(maxlen=keep - 1)  # what was handed out at the versions before, oldest first
+        asking = (*policy.transforms, *(uplink.transforms if uplink is not None else ()))
+        self.past: deque[Any] = deque(maxlen=max((each.history for each in asking), default=0))  # parameters, oldest first
+        self.stream: Stream | None = None
+        self.learnt = 0, 0.0  # items of the stream, and what they are worth
         self.saved: dict[str, Any] | None = None  # what a crash of the server goes back to
         self.lost_pushes = 0  # pushes that crashes of the server found in a buffer
         self._view: tuple[int, Tensor | None] = (-1, None)
@@ -88,7 +93,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         kinds = {"kinds": ([each.kind for each in policy.transforms], [each.kind for each in policy.downlink], policy.step.kind)}
         values = {name: getattr(self, name) for name in CHANGING}
         uplink = None if self.uplink is None else {"states": self.uplink.states, "sent": self.uplink.sent}
-        return values | {"older": list(self.older), "policy": policy.state, "uplink": uplink} | kinds
+        return values | {"older": list(self.older), "past": list(self.past), "policy": policy.state, "uplink": uplink} | kinds
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
@@ -98,6 +103,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         for name in CHANGING:
             setattr(self, name, state[name])
         self.older = deque(state["older"], maxlen=self.keep - 1)
+        self.past = deque(state["past"], maxlen=self.past.maxlen)
 
     @property
     def needs(self) -> Need:
@@ -143,6 +149,10 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
                 "batches, as in pipedream (`first`) and pipedream_2bw (`double`)"
             )
         return Snapshot(self.older[version - self.version], version, now, factor, order)
+
+    def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
+        between = max(0, min(self.version - snapshot.version, most) - 1)
+        return [snapshot.params, *list(self.past)[max(0, len(self.past) - between) :], self.params]
 
     def current(self, member: int) -> Tensor | None:
         """The parameters, shape ``(P,)``, that a late backward pass uses instead of those that its forward pass read."""
@@ -239,6 +249,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
     def apply(self, push: Push, now: int) -> None:
         if push.samples != self.samples_per_push:  # a mean of several pushes
             self._set_rate(push.samples, now)
+        if self.stream is not None:
+            self.learnt = self.stream.learn(self.learnt, push, now)
         params = self.params
         if self.numeric:
             params = self.policy.apply(push, self)
@@ -251,6 +263,7 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         """Make the parameters after an update the next version."""
         if self.keep > 1:
             self.older.append(self.view())
+        self.past.append(self.params)
         self.params = params
         self.version += 1
         self.samples += samples
@@ -268,5 +281,6 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         self.check_finite()
         self.lost_pushes += discard(self.policy.state)
         self.policy.state = kept(saved["policy"])
+        self.past.clear()
         for name in SAVED:
             setattr(self, name, saved[name])

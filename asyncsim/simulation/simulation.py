@@ -27,6 +27,7 @@ from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.exchanging import Exchanging
 from asyncsim.simulation.instants import EVALUATION, LIMIT, at
+from asyncsim.simulation.items import Items
 from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.out_of_time import out_of_time
@@ -35,6 +36,7 @@ from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.spans import Spans
+from asyncsim.simulation.stream import Stream
 from asyncsim.simulation.transport.collective import AllReduce
 from asyncsim.simulation.transport.links import Links
 from asyncsim.simulation.transport.shared import SharedPipes
@@ -68,6 +70,7 @@ class Simulation(Verbs):
         streams: Streams,
         costs: Costs,
         exchange: Exchange | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.env = Clock(partial(out_of_time, self))
         self.cluster = cluster
@@ -108,6 +111,7 @@ class Simulation(Verbs):
         self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.exchanging = Exchanging(self, exchange) if exchange is not None and Need.PEERS in exchange.needs else None
+        self.items = None if stream is None else Items(self, stream)
         self.lives = Lives(self)
         self.patience = Patience(self)
         self.observers.add(self.patience)

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from asyncsim.needs import Need
-from asyncsim.records.rows import EVENT_KINDS
+from asyncsim.simulation.activities import BACKWARD, COMPUTE, FORWARD, INFERENCE
 from asyncsim.simulation.channels import Channel, Message, Place, Stashed, Undelivered
 from asyncsim.simulation.orders import Order, Pass, Ticks, orders
 from asyncsim.simulation.programs import Program, programs
 from asyncsim.simulation.transport.transport import ACTIVATION, ERROR
 
 if TYPE_CHECKING:
-    from asyncsim.messages import Snapshot
+    from asyncsim.messages import Future, Snapshot
     from asyncsim.simulation.verbs import Verbs
     from asyncsim.simulation.worker import Worker
 
-COMPUTE, FORWARD, BACKWARD = (EVENT_KINDS.index(kind) for kind in ("compute", "forward", "backward"))
 
 
 @programs.register("stage")
@@ -34,7 +33,8 @@ class Stage(Program):
       stashed activations (the public FDG, ADL and DDG code); or it is ``replayed``: a new forward pass from the stashed input
       with current parameters (Features Replay, DSP).
     - ``recompute``: a late backward pass with ``stashed`` parameters repeats its forward pass first, for its activations were
-      not kept. It takes that time, and the numbers are the same; ``replayed`` recomputes with current parameters anyway.
+      not kept. It takes that time, and the numbers are the same; ``replayed`` recomputes with current parameters anyway. A list
+      says it of each stage.
     - ``micro_batches``: a batch is cut in so many equal parts, each a forward and a backward pass of its own.
     - ``shrink``: every error signal is multiplied by it on its way down (FDG's gradient shrinking, beta).
     - ``queue``: messages that a channel between neighbours holds; a stage does not begin a pass whose result has no room.
@@ -45,14 +45,14 @@ class Stage(Program):
     order: Annotated[Order, orders] = Ticks()
     versions: Literal["latest", "first", "double"] = "latest"
     backward: Literal["stashed", "current", "replayed"] = "stashed"
-    recompute: bool = False
+    recompute: bool | tuple[bool, ...] = False
     micro_batches: int = Field(default=1, ge=1)
     shrink: float = Field(default=1.0, ge=0, le=1)
     queue: int = Field(default=2, ge=2)
 
     @model_validator(mode="after")
     def _recomputes_what_is_stashed(self) -> Stage:
-        if self.recompute and self.backward != "stashed":
+        if self.recomputes() and self.backward != "stashed":
             raise ValueError(
                 f"`recompute` repeats the forward pass with its own, `stashed` parameters, not `backward: {self.backward}`; with "
                 "current ones that is `backward: replayed`"
@@ -69,6 +69,21 @@ class Stage(Program):
     def num_micro_batches(self) -> int:
         return self.micro_batches
 
+    def fits(self, stages: int) -> None:
+        self.order.fits(stages)
+        if isinstance(self.recompute, tuple) and len(self.recompute) != stages:
+            raise ValueError(f"`recompute` has {len(self.recompute)} entries for {stages} stages")
+
+    def recomputes(self, stage: int | None = None) -> bool:
+        """Does the stage (counted from 0; None: any stage) repeat forward passes?"""
+        if isinstance(self.recompute, bool):
+            return self.recompute
+        return any(self.recompute) if stage is None else self.recompute[stage]
+
+    @property
+    def takes_items(self) -> bool:
+        return Need.PASSES not in self.needs
+
     def keep(self, stage: int) -> int:
         """The number of versions of its parameters that the stage (counted from 0) has to keep."""
         return {"latest": 1, "first": stage + 1, "double": 2}[self.versions]
@@ -79,12 +94,15 @@ class Stage(Program):
             return
         place = sim.pipeline.places[worker.index]
         what, batch = place.action
+        if sim.items is not None and what is Pass.BACKWARD:
+            batch = next(iter(place.stash))  # batches are numbered by items, and some are left out
         if place.undelivered is not None and not (what is Pass.MEET and self._delays(sim, worker)):
             yield from self._deliver(sim, worker, place, place.undelivered)
         if what is Pass.MEET:
             yield from self._meet(sim, worker, place)
             return
-        worker.step = batch
+        if sim.items is None or what is Pass.BACKWARD:
+            worker.step = batch
         if what is Pass.BACKWARD:
             yield from self._backward(sim, worker, place, batch)
         else:
@@ -102,16 +120,22 @@ class Stage(Program):
     def _forward(self, sim: Verbs, worker: Worker, place: Place, batch: int, both: bool) -> Generator[Any, Any, None]:
         """Do the forward pass of a batch. At the last stage, the backward pass mostly follows in the same span."""
         below = place.below
-        yield from self._ready(sim, worker, below, place.answers if both else place.above)
+        yield from self._ready(sim, worker, below, self._answers(worker, place) if both else place.above)
         message = below.inbox[0] if below is not None else None
+        if sim.items is not None:
+            batch = worker.step = (yield from sim.items.take(worker)) if message is None else message.batch
         snapshot = yield from sim.read(worker, self._wanted(batch, message))
         share = 1.0 if both else sim.costs.forward
-        yield from sim.compute(worker, self._seconds(sim, worker, worker.times[batch], share), COMPUTE if both else FORWARD)
+        omitted = self.order.omits(worker.stage, place.action.batch)
+        kind = COMPUTE if both else INFERENCE if omitted else FORWARD
+        yield from sim.compute(worker, self._seconds(sim, worker, worker.times[batch], share), kind)
         if below is not None:
             below.take()
         version = snapshot.version if message is None else message.version
         content = self._activation(sim, worker, batch, snapshot, message)
-        stashed = place.stash[batch] = Stashed(snapshot, version, content)
+        stashed = Stashed(snapshot, version, content)
+        if not omitted:
+            place.stash[batch] = stashed
         if both:
             yield from self._finish(sim, worker, place, batch, stashed, None, None)
             return
@@ -124,14 +148,14 @@ class Stage(Program):
     def _backward(self, sim: Verbs, worker: Worker, place: Place, batch: int) -> Generator[Any, Any, None]:
         """Do the backward pass of a batch, whose error signal comes from the stage above."""
         errors = place.errors
-        yield from self._ready(sim, worker, errors, place.answers)
+        yield from self._ready(sim, worker, errors, self._answers(worker, place))
         upper = errors.inbox[0].content if errors is not None else None
         stashed = place.stash[batch]
         worker.version = stashed.snapshot.version
         late = None if self.backward == "stashed" else sim.server.current(worker.index)
         if late is not None:
             sim.late[worker.index, batch] = late
-        share = 1.0 if self.recompute or self.backward == "replayed" else 1.0 - sim.costs.forward
+        share = 1.0 if self.recomputes(worker.stage) or self.backward == "replayed" else 1.0 - sim.costs.forward
         yield from sim.compute(worker, self._seconds(sim, worker, worker.late_times[batch], share), BACKWARD)
         sim.late.pop((worker.index, batch), None)
         if errors is not None:
@@ -143,15 +167,25 @@ class Stage(Program):
     ) -> Generator[Any, Any, None]:
         """Send the error signal to the stage below and the gradient to the shard, after both passes of a batch."""
         del place.stash[batch]
-        content, work = self._gradient(sim, worker, stashed, upper, late)
-        if place.answers is not None:
+        answers = self._answers(worker, place)
+        content, work = self._gradient(sim, worker, stashed, upper, late, answers is not None)
+        if answers is not None:
             nbytes = sim.costs.boundary_bytes[worker.stage - 1]
             sim.observers.sent(worker, ERROR, nbytes)
-            place.answers.send(Message(batch, stashed.version, content), sim.transport.carry(worker, batch, ERROR, nbytes) or 0)
+            answers.send(Message(batch, stashed.version, content), sim.transport.carry(worker, batch, ERROR, nbytes) or 0)
+        elif worker.stage:
+            self._close(sim, worker, batch, work)
         ready = place.undelivered = batch, stashed.snapshot, work
         place.advance()
         if not self._delays(sim, worker):
             yield from self._deliver(sim, worker, place, ready)
+
+    def _close(self, sim: Verbs, worker: Worker, batch: int, work: Future | None) -> None:
+        """No stage below does a backward pass of a batch: what they computed is used now, and what they read is let go."""
+        if work is not None:
+            work.result()
+        for below in sim.workers[worker.index - worker.stage : worker.index]:
+            sim.lose(below, batch)
 
     def _deliver(
         self, sim: Verbs, worker: Worker, place: Place, ready: Undelivered
@@ -180,6 +214,10 @@ class Stage(Program):
         while target is not None and not target.room:
             yield from sim.wait(worker, target.changes())
 
+    def _answers(self, worker: Worker, place: Place) -> Channel | None:
+        """Where the error signal of the batch whose turn it is goes; None if the stage below does no backward pass of it."""
+        return None if self.order.omits(worker.stage - 1, place.action.batch) else place.answers
+
     def _delays(self, sim: Verbs, worker: Worker) -> bool:
         return self.order.delays(worker.stage, len(sim.progress))
 
@@ -202,14 +240,16 @@ class Stage(Program):
         copy = self.backward == "current"
         return Forward(worker.stage, worker.member, batch, self.micro_batches, snapshot.params, below, copy)
 
-    def _gradient(self, sim: Verbs, worker: Worker, stashed: Stashed, upper: Any, late: Any) -> tuple[Any, Any]:
+    def _gradient(
+        self, sim: Verbs, worker: Worker, stashed: Stashed, upper: Any, late: Any, answers: bool
+    ) -> tuple[Any, Any]:
         """The object that computes error signal and gradient, and the future of the gradient."""
         if sim.engine is None or not sim.server.numeric:
             return None, None
         from asyncsim.engine.forward_backward import Backward
 
         key = worker.index, worker.step
-        kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals)
+        kernel = Backward(key, stashed.content, upper, self.shrink, late, self.backward == "replayed", sim.signals, answers)
         work = kernel.future = sim.submit(worker, stashed.snapshot, lambda _: kernel)
         if work is not None and late is not None:
             work.result()  # at once, so that the present parameters need not be kept

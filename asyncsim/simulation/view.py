@@ -132,6 +132,14 @@ class Giving(Protocol):
     def give_up(self, worker: Worker) -> None: ...
 
 
+class Learning(Protocol):
+    """The items of a stream: `Items`."""
+
+    def take(self, worker: Worker) -> Generator[Any, Any, int]: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+
 class SimulationView:
     """The parts of a simulation, and what they share."""
 
@@ -156,6 +164,7 @@ class SimulationView:
     lives: Living
     pipeline: Staged | None
     exchanging: Giving | None
+    items: Learning | None
     overlapping: bool
     sized: bool
     over: bool

@@ -16,6 +16,7 @@ One of your own is one class::
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +24,7 @@ from pydantic import Field
 from asyncsim.errors import UserError
 from asyncsim.registry import Registry, Spec
 from asyncsim.streams import Streams
-from asyncsim.tasks.sampling import Independent, Sampler, Walk
+from asyncsim.tasks.sampling import Independent, OneOrder, Sampler, Walk
 
 ATTEMPTS = 100
 """The number of Dirichlet splits that are drawn before giving up on one in which every worker has a batch."""
@@ -31,6 +32,9 @@ ATTEMPTS = 100
 
 class Partition(Spec):
     """A rule that gives each worker its batches."""
+
+    common: ClassVar[bool] = False
+    """Is a batch a function of the step alone, the same for all workers, as the items of a stream are?"""
 
     @abstractmethod
     def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
@@ -115,3 +119,33 @@ class Dirichlet(Partition):
             for share, part in zip(shares, np.split(members, cuts), strict=True):
                 share.append(part)
         return [np.concatenate(share) for share in shares]
+
+
+@partitions.register("one_order")
+class InOneOrder(Partition):
+    """All workers see one sequence of batches: the training set in random order, and in a new one each time round. For a
+    stream, whose items come one after the other and belong to nobody."""
+
+    common: ClassVar[bool] = True
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        return OneOrder(size, batch, streams)
+
+
+@partitions.register("class_incremental")
+class ClassIncremental(Partition):
+    """One sequence of batches for all workers, a task after the other: the classes, in their order, are divided into ``tasks`` of
+    equal number (up to one), and the samples of a task come in random order before the next begins. After the last task the
+    first comes again. UserError where the task has fewer classes, or no labels."""
+
+    common: ClassVar[bool] = True
+    tasks: int = Field(default=5, ge=1)
+
+    def sampler(self, size: int, labels: np.ndarray | None, batch: int, num_workers: int, streams: Streams) -> Sampler:
+        if labels is None:
+            raise UserError("task.partition: `class_incremental` needs class labels, which this task has not; use `one_order`")
+        classes = np.unique(labels)
+        if len(classes) < self.tasks:
+            raise UserError(f"task.partition.tasks: {self.tasks} tasks need as many classes; this task has {len(classes)}")
+        firsts = [group[0] for group in np.array_split(classes, self.tasks)]
+        return OneOrder(size, batch, streams, np.searchsorted(firsts, labels, side="right"))

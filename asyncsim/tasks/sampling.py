@@ -115,6 +115,22 @@ class Walk:
         return self._shards[worker]
 
 
+class OneOrder(Walk):
+    """A walk that all workers take together: step ``i`` is the same batch for each of them. Within a round samples of a smaller
+    number in ``groups``, shape ``(size,)``, come first."""
+
+    def __init__(self, size: int, batch: int, streams: Streams, groups: np.ndarray | None = None) -> None:
+        super().__init__(size, batch, streams)
+        self._groups = groups
+
+    def block(self, worker: int, number: int) -> np.ndarray:
+        return super().block(0, number)
+
+    def _draw(self, worker: int, round_: int) -> np.ndarray:
+        order = super()._draw(worker, round_)
+        return order if self._groups is None else order[np.argsort(self._groups[order], kind="stable")]
+
+
 class Independent:
     """Every sample of every batch is drawn anew, with replacement, from ``streams("batch", worker, block)``."""
 

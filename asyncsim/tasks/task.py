@@ -183,6 +183,13 @@ class Task:
         if split not in self.splits:
             why = "; set `task.validation` above 0" if split == "validation" else nearest(split, self.splits)
             raise UserError(f"this task has no {split!r} split, only {', '.join(self.splits)}{why}")
+        return self._evaluate(params, self.splits[split], statistics)
+
+    def accuracy(self, params: Tensor, step: int) -> float:
+        """The share of right answers on the batch of a step, the same for all workers; 0 at parameters that are not finite."""
+        return max(0.0, self._evaluate(params, self.batch(0, step), None)["accuracy"])
+
+    def _evaluate(self, params: Tensor, samples: Samples, statistics: Tensor | None) -> dict[str, float]:
         if not bool(torch.isfinite(params).all()):
             return dict.fromkeys(self.metrics, math.nan)
         if self.statistics_size:
@@ -193,7 +200,7 @@ class Task:
         self.module.eval()
         try:
             with torch.no_grad():
-                return self._measure(*self.splits[split])
+                return self._measure(*samples)
         finally:
             self.module.train()
 

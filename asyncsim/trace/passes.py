@@ -9,7 +9,7 @@ import numpy as np
 from asyncsim.records.rows import EVENT_KINDS
 
 Arrays = Mapping[str, np.ndarray]
-FORWARD, BACKWARD, BOTH = (EVENT_KINDS.index(kind) for kind in ("forward", "backward", "compute"))
+FORWARD, BACKWARD, BOTH, INFERENCE = (EVENT_KINDS.index(kind) for kind in ("forward", "backward", "compute", "inference"))
 
 
 def messages(events: Arrays, stages: int) -> dict[str, np.ndarray]:
@@ -18,7 +18,7 @@ def messages(events: Arrays, stages: int) -> dict[str, np.ndarray]:
     """
     whole = {name: column[events["complete"]] for name, column in events.items()}
     parts = []
-    for up, kinds in ((True, (FORWARD, BOTH)), (False, (BACKWARD, BOTH))):
+    for up, kinds in ((True, (FORWARD, BOTH, INFERENCE)), (False, (BACKWARD, BOTH))):
         chosen = np.isin(whole["kind"], kinds)
         worker, step, start, end = (whole[name][chosen].astype(np.int64) for name in ("worker", "step", "start_ns", "end_ns"))
         target = worker + (1 if up else -1)

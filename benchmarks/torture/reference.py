@@ -40,7 +40,7 @@ def covered(scenario: Scenario) -> bool:
     program = program and Need.OVERLAPS not in bundle.needs
     consistency = bundle.consistency.kind in ("asp", "bsp", "ssp") and Need.RECALLS not in bundle.needs
     unlimited = scenario.run.target is None and scenario.run.most_events is None
-    planned = not bundle.decided_by_values
+    planned = scenario.stream is None and not bundle.decided_by_values
     chain = all(
         t.needs.numeric or (t.kind in (*PASSING, "drop_stale", "accumulate") and Need.CLOSES not in t.needs)
         for t in bundle.transforms

@@ -20,6 +20,7 @@ SHORTER = {
     "decoupled_resnet8": {"run": {"updates": 3}},
     "digits_sub_models": {"run": {"updates": 8}},
     "decoupled_depth": {"run": {"updates": 8}},
+    "mnist5k_ferret": {"run": {"time": "3s"}},
 }
 """A convolutional network takes its time, and so do many runs."""
 

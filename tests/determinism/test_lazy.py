@@ -20,6 +20,7 @@ METHODS = [
     {"kind": "momentum_approximation"}, {"kind": "momentum_approximation", "form": "full", "clip": 0.1, "noise": 0.1},
     {"kind": "abs"}, {"kind": "adasync"}, {"kind": "gba", "threshold": 0}, {"kind": "ringleader"},
     {"kind": "mindflayer", "trials": 2, "limit": "900ms"}, {"kind": "fluid"},
+    {"kind": "iter_fisher", "eta_lam": 1e-3},
 ]  # fmt: skip
 
 

@@ -21,8 +21,9 @@ EVENTFUL = {
 
 STEADY = {
     "asgd": {}, "custom": {"policy": [{"kind": "clip", "max_norm": 1.0}]}, "staleness_aware": {}, "gap_aware": {}, "dana": {},
-    "dana_gap_aware": {}, "dc_asgd": {}, "ssp": {"bound": None}, "ringmaster": {"threshold": 100_000},
+    "dana_gap_aware": {}, "dc_asgd": {}, "iter_fisher": {}, "ssp": {"bound": None}, "ringmaster": {"threshold": 100_000},
     "delay_adaptive": {}, "adadelay": {}, "dana_slim": {}, "dana_dc": {}, "smega2": {}, "ormo": {},
+    "ferret": {},
     **{kind: {"sharing": "asynchronous"} for kind in
        ("fdg", "ddg", "features_replay", "pipedream", "pipemare", "spectrain", "ftpipe", "bp", "nesterov_pipeline", "pipeoptim",
         "pipelined_backprop", "basis_rotation")},

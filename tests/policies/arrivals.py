@@ -57,6 +57,9 @@ class View:
     def moved(self, snapshot: Snapshot) -> Tensor:
         return self.params - snapshot.params
 
+    def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
+        return [snapshot.params, self.params]
+
 
 def engine() -> SerialEngine:
     return SerialEngine(SimpleNamespace(additive=False), None)

@@ -38,6 +38,7 @@ POLICIES: dict[str, list[Row]] = {
     "adadelay": [Row({}, identity=False, numeric=False), Row({"offset": 1.0}, identity=False, numeric=False)],
     # A buffer of several passes nothing on by itself; a buffer of one is the identity.
     "accumulate": [Row({"count": 2}, identity=False, numeric=False), Row({"count": 1}, numeric=False)],
+    "accumulate_by_stage": [Row({"counts": (2,)}, identity=False, numeric=False), Row({"counts": (1,)}, numeric=False)],
     "accumulate_by_loss": [Row({"count": 2, "weight": 0}, identity=False, numeric=False),
                            Row({"count": 2}, identity=False, numeric=None)],
     # Clipping looks at the length alone: the identity for gradients within the bound.
@@ -64,6 +65,7 @@ POLICIES: dict[str, list[Row]] = {
     # It sends some entries only, whatever the staleness, unless it sends all.
     "gradient_dropping": [Row({"ratio": 0.5}, identity=False), Row({"ratio": 0.2, "per": "model"}, identity=False),
                           Row({"ratio": 1})],
+    "iter_fisher": [Row({}), Row({"eta_lam": 1e-3, "longest": 1})],
     # It sends a matrix of low rank, whatever the staleness; the contract's vector is one tensor of no shape, and is sent whole.
     "low_rank": [Row({})],
     # FedAsync moves only `rate` of the way, also at staleness 0.
@@ -172,8 +174,8 @@ def made(cls: Any, row: Row | None, table: str) -> Any:
 
 def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
-    others = ("clip", "accumulate", "accumulate_by_loss", "data_weights", "discrepancy_correction", "gradient_dropping",
-              "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models",
+    others = ("clip", "accumulate", "accumulate_by_loss", "accumulate_by_stage", "data_weights", "discrepancy_correction",
+              "gradient_dropping", "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models",
               "missing_writes")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 

@@ -31,6 +31,7 @@ DROPOUT = {"kind": "pydoc_lm", "batch": 4,
 RUNNING = {"kind": "mnist5k", "batch": 4, "model": "resnet8", "batch_norm": "running"}
 LINKED = {"kind": "temporal_graph", "batch": 6, "width": 4, "neighbours": 2, "contacts": {"interactions": 150, "nodes": 9}}
 MEMORY = {"k": 3, "memory": {"kind": "exponential", "mean": "300ms"}, "write": {"kind": "exponential", "mean": "2s"}}
+STREAM = {"kind": "digits", "model": "softmax", "batch": 8, "partition": "class_incremental"}
 LOCAL = {"optimizer": {"kind": "sgd", "lr": 1.0}, "schedule": {"kind": "linear", "warmup": 0.2}}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -57,6 +58,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "divergence": {"task": {"kind": "quadratic", "curvature": 4.0}, "optimizer": {"kind": "sgd", "lr": 1e30},
                    "run": {"updates": 30}, "checkpoint": {"updates": 2}},
     "rows not kept": {**BATCHED, "records": {"updates": False, "events": False}, "method": {"kind": "softsync", "n": 2}},
+    "stream": {"task": STREAM, "stream": {"period": "400ms"}, "cluster": FAULTS | LINKS, "method": {"kind": "iter_fisher"}},
     "target": {"run": {"updates": 200, "target": {"at_least": 0.4}}, "evaluate": {"updates": 7}},
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
+    "accumulate_by_stage": {"counts": [2]},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
     "weight_update_magnitudes": {"shares": {1: 0.5, 2: 0.75}, "local_steps": 1}, "fixed_shares": {"shares": {1: 0.5}},
     "mspipe": {"memory": "500ms", "write": "2s"},

@@ -47,6 +47,8 @@ FAMILIES = {
         "optimizer": {"kind": "adam", "lr": 0.01, "weight_decay": 0.1, "decoupled": True}},
     "ftpipe, no stash": {
         "method": {"kind": "ftpipe", "gap_aware": "none", "stash": False, "recompute": True, "predict": "msnag"}},
+    "ferret": {"method": {"kind": "ferret", "accumulate": [1, 2, 1], "omit": [2, 0, 0], "recompute": [True, False, False]},
+               "task": MLP | {"partition": "one_order"}, "stream": {"period": "600ms"}, "run": {"time": "60s"}},
     "dropout": {"method": "fdg", "task": DROPOUT},
     "running batch norm": {"method": "pipedream", "task": RUNNING, "run": {"updates": 6}, "checkpoint": {"updates": 1}},
 }
@@ -67,3 +69,10 @@ def test_as_if_nothing_had_been(resumes, name):
     sections = {"task": MLP, "run": {"updates": 16}, "checkpoint": {"updates": 2}} | FAMILIES[name]
     case = made(6, CLUSTER, stages={"count": 3, "split": "layers"}, **sections)
     resumes(case, *PUSHES.get(name, (40, 67, 81)))
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_stages_that_leave_passes_out(resumes):
+    """What a stage has forwarded without a backward pass is needed until those above have used it, and may be lost after that."""
+    case = made(6, CLUSTER, stages={"count": 3, "split": "layers"}, checkpoint={"updates": 1}, **FAMILIES["ferret"])
+    resumes(case, *range(20, 80, 3))
