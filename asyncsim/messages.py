@@ -229,10 +229,8 @@ class Push:
 
     def penalise(self, factor: float | Tensor) -> None:
         """Divide the update by ``factor`` as well."""
-        if isinstance(self.penalty, float) and self.penalty == 1.0:
-            self.penalty = factor
-        else:
-            self.penalty = self.penalty * factor
+        whole = isinstance(self.penalty, float) and self.penalty == 1.0
+        self.penalty = factor if whole else self.penalty * factor
 
 
 class ServerView(Protocol):
@@ -268,10 +266,8 @@ class ServerView(Protocol):
         ...
 
     def velocity(self) -> Tensor | None:
-        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum.
-
-        Not to be written to. Not every step rule has one.
-        """
+        """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum. Not to be
+        written to. Not every step rule has one."""
         ...
 
     @property
