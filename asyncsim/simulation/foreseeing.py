@@ -113,7 +113,7 @@ def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:
     found: dict[tuple[int, ...], WorkerProfile] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for profile in cluster.worker_profiles():
-        parts = (profile.compute, profile.uplink, profile.downlink, profile.faults, profile.load)
+        parts = (profile.compute, profile.uplink, profile.downlink, profile.faults, profile.load, profile.foreground)
         key = tuple(map(id, parts))
         found.setdefault(key, profile)
         counts[key] += 1
@@ -168,6 +168,8 @@ def _changes(kinds: list[tuple[WorkerProfile, int]]) -> float:
     for profile, count in kinds:
         if profile.load is not None:
             rate += count * len(profile.load.pieces()) / profile.load.period
+        if profile.foreground is not None:
+            rate += 2 * count / profile.foreground.every
         if isinstance(profile.compute, TwoState):
             rate += 2 * count * _often(profile.compute.normal, profile.compute.slow)
     return rate
