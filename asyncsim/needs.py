@@ -43,6 +43,7 @@ class Need(enum.Flag):
     PEERS = enum.auto()
     HEARS = enum.auto()
     LAUNCHES = enum.auto()
+    POWER = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -88,6 +89,7 @@ MEANING: dict[Need, str] = {
     Need.PEERS: "workers send messages to each other; a push stays at its own worker",
     Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
+    Need.POWER: "weighs the power that machines draw, so it takes machines that have one",
 }
 """What each property says about a part."""
 

@@ -131,8 +131,8 @@ class Cluster(Spec):
         places += [("overrides", worker, "foreground") for worker, its in self.overrides.items() if its.foreground is not None]
         for profile in self.worker_profiles() if places else ():
             if profile.foreground is not None and not isinstance(profile.instance, Phone):
-                machine = "no `instance`" if profile.instance is None else f"the `instance` {profile.instance.kind}, which is no phone"
-                message = f"worker {profile.worker} has {machine}; allowed are phones, such as `instance: pixel_2` or the kind phone"
+                machine = "no `instance`" if profile.instance is None else f"`{profile.instance.kind}`, which is no phone"
+                message = f"worker {profile.worker} has {machine}; allowed are phones, such as `instance: pixel_2`"
                 yield places[0], None, message
                 return
 

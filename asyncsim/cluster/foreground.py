@@ -80,8 +80,7 @@ class Usage:
         return self._known[place - 1].app if place and self._known[place - 1].end > now else None
 
     def within(self, start: int, end: int) -> Counter[App]:
-        """For how long (ns) each application is in the foreground between ``start`` and ``end``; those that are not there are left
-        out."""
+        """For how long (ns) each application is in the foreground between ``start`` and ``end``, of those that are at all."""
         self._generate(end)
         found: Counter[App] = Counter()
         first = bisect_right(self._known, start, key=_start)

@@ -1,8 +1,8 @@
 """Phones: machines whose power, and speed, depend on the application that their user has in the foreground.
 
-The table is that of C. Wang, H. Wu et al., Energy minimization for federated asynchronous learning on battery-powered mobile devices
-via application co-running, ICDCS 2022: power and duration of one training task (LeNet-5 on CIFAR-10) on four devices, measured alone
-and beside each of eight applications. The paper gives no idle power of the Hikey 970.
+The table is that of C. Wang, H. Wu et al., ICDCS 2022 (federated asynchronous learning by application co-running): power and
+duration of one training task (LeNet-5 on CIFAR-10) on four devices, measured alone and beside each of eight applications. The
+paper gives no idle power of the Hikey 970.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from asyncsim.units import PositiveSeconds, Watts
 
 
 class App(Spec):
-    """An application on one kind of phone: watts while it is in the foreground ``alone`` and while the phone is ``training`` behind
-    it, and the ``seconds`` that the training task takes then from start to end."""
+    """An application on one kind of phone: watts while it is in the foreground ``alone`` and while the phone is ``training`` too,
+    and the ``seconds`` that the training task takes then from start to end."""
 
     name: str = Field(min_length=1)
     alone: Watts
@@ -26,8 +26,8 @@ class App(Spec):
 
 @instances.register("phone")
 class Phone(Instance):
-    """A phone that you describe yourself. ``busy`` are the watts of training alone, which takes the task ``seconds``; ``idle`` those
-    of doing neither.
+    """A phone that you describe yourself. ``busy`` are the watts of training alone, which takes ``seconds`` for the task, and
+    ``idle`` those of doing neither.
 
     While an app is in the foreground training takes ``app.seconds / seconds`` times as long, whatever ``cluster.compute`` is.
     """
@@ -88,8 +88,7 @@ class Nexus6P(Phone):
 
 @instances.register("hikey_970")
 class Hikey970(Phone):
-    """Hikey 970, a board: 7.87 W and 213 s for a training task alone. The paper gives no idle power, so ``idle`` is yours to give.
-    """
+    """Hikey 970, a board: 7.87 W and 213 s for a training task alone. The paper has no idle power: ``idle`` is yours to give."""
 
     idle: Watts
     busy: Watts = 7.87

@@ -100,4 +100,8 @@ HEARING = Exclusion(
     Need.PEERS, Need.NOTHING,
     "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
 )  # fmt: skip
+POWER = Exclusion(
+    Need.NOTHING, Need.POWER,
+    "`{method}` weighs what machines draw, and none has a power: give `cluster.instance`, or leave the weight out",
+)  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

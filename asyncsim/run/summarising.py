@@ -34,6 +34,7 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     values |= stage_summary(events, updates, manifest, server.num_workers, values["time"])
     for transform in scenario.bundle().transforms:
         values |= transform.totals(server.updates)
+    values |= sim.consistency.totals(sim.progress[0])
     return rounded(values | {"wall_seconds": wall_seconds})
 
 

@@ -45,7 +45,9 @@ class Foreseen(NamedTuple):
     crashes: float
     saves: float
     changes: float
-    """Of a machine's speed, by load and slow episodes."""
+    """Of a machine's speed, by load, slow episodes and applications."""
+    decisions: float
+    """Of a consistency rule that goes by the clock."""
 
     def refuse(self, most: int) -> None:
         """Raise ``UserError`` if there are more than ``most`` events."""
@@ -59,10 +61,11 @@ class Foreseen(NamedTuple):
         )
 
 
-_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load")
+_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load", "method.slot")
 _ADVICE = {
     "pushes": "Lengthen `cluster.compute`", "evaluations": "Evaluate less often", "crashes": "Lengthen lives and absences",
     "saves": "Lengthen `cluster.server.checkpoint`, and the server's lives", "changes": "Lengthen periods and slow episodes",
+    "decisions": "Let the consistency rule decide less often",
 }  # fmt: skip
 
 
@@ -105,7 +108,8 @@ def foresee(
     server, saves = cluster.server, 0.0
     if server.faults is not None and server.checkpoint is not None:
         saves = ends * (1 / max(TICK, server.checkpoint) + _often(server.faults.up, server.faults.down))
-    return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds))
+    decisions = ends * NANOSECONDS / consistency.clocked if consistency.clocked else 0.0
+    return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds), decisions)
 
 
 def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:

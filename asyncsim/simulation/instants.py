@@ -29,6 +29,7 @@ RETURN: Priority = 0.25  # it is back, or joins, and begins
 NOTICE: Priority = 0.5  # it is told that it will crash
 # 1: what is due
 CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that instant is in it
+DECISION: Priority = 3  # a consistency rule that goes by the clock says who may read
 
 
 def at(env: Clock, priority: Priority, after: int) -> simpy.Event:
