@@ -18,11 +18,10 @@ MOST = 100_000_000
 
 
 def co_running_saving(train: float, seconds: float, app: float, both: float, both_seconds: float) -> float:
-    """The share of energy that is saved by training beside an application instead of after it; negative where it loses::
+    """The share of energy that is saved by training beside an application instead of after it; negative where it loses.
 
-        1 - both * both_seconds / (train * seconds + app * both_seconds)
-
-    ``train`` watts for ``seconds`` alone, ``both`` watts for ``both_seconds`` together, ``app`` watts for the application alone.
+    It is ``1 - both * both_seconds / (train * seconds + app * both_seconds)``: ``train`` watts for ``seconds`` alone, ``both``
+    watts for ``both_seconds`` together, ``app`` watts for the application alone.
 
     >>> round(co_running_saving(1.8, 204, 3.4, 3.5, 274), 3)   # Map on a Nexus 6
     0.262
