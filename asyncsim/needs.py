@@ -46,6 +46,7 @@ class Need(enum.Flag):
     SUB_MODELS = enum.auto()
     MEMORY = enum.auto()
     HISTORY = enum.auto()
+    POWER = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -94,6 +95,7 @@ MEANING: dict[Need, str] = {
     Need.SUB_MODELS: "gives some workers a share of the model to train; their compute times and messages are smaller by it",
     Need.MEMORY: "carries what a task remembers beside its parameters from round to round, and reads it as late as it says",
     Need.HISTORY: "asks for the versions of the parameters between the one that a push was computed on and the newest",
+    Need.POWER: "weighs the power that machines draw, so it takes machines that have one",
 }
 """What each property says about a part."""
 

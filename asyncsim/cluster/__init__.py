@@ -15,6 +15,7 @@ from asyncsim.cluster.distributions import (
     Weibull,
 )
 from asyncsim.cluster.empirical import Empirical
+from asyncsim.cluster.foreground import Foreground, Session, Usage
 from asyncsim.cluster.happenings import Event, Script
 from asyncsim.cluster.links import Link, ServerSpec
 from asyncsim.cluster.load import Load
@@ -22,6 +23,7 @@ from asyncsim.cluster.machines import Cvb, EdgeTiers, GammaHeterogeneous, GammaH
 from asyncsim.cluster.network import Flat, Loss, Network, Rack
 from asyncsim.cluster.outage_sources import Outage, Outages, Rolling
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.cluster.phones import App, Phone
 from asyncsim.cluster.prices import Instance
 from asyncsim.cluster.profiles import WorkerProfile
 from asyncsim.cluster.recorded import Recorded
@@ -31,6 +33,7 @@ from asyncsim.cluster.two_state import TwoState
 
 __all__ = [
     "AflWireless",
+    "App",
     "Aws2017Regions",
     "Bathtub",
     "Cluster",
@@ -46,6 +49,7 @@ __all__ = [
     "Exponential",
     "Faults",
     "Flat",
+    "Foreground",
     "Gamma",
     "GammaHeterogeneous",
     "GammaHomogeneous",
@@ -64,6 +68,7 @@ __all__ = [
     "Override",
     "Pareto",
     "Part",
+    "Phone",
     "Preset",
     "Rack",
     "Recorded",
@@ -73,6 +78,7 @@ __all__ = [
     "Script",
     "Segment",
     "ServerSpec",
+    "Session",
     "ShiftedExponential",
     "Speed",
     "SpotDown",
@@ -81,6 +87,7 @@ __all__ = [
     "Tiers",
     "TwoState",
     "Uniform",
+    "Usage",
     "Weibull",
     "WorkerProfile",
     "Zones",

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from asyncsim.cluster.delays import ComputeDelay, Delay
 from asyncsim.cluster.fields import MAX_WORKERS, WorkerCount, WorkerIndex
+from asyncsim.cluster.foreground import Foreground
 from asyncsim.cluster.happenings import Event, Script
 from asyncsim.cluster.links import Link, ServerSpec
 from asyncsim.cluster.load import Load
@@ -20,6 +21,7 @@ from asyncsim.cluster.network import Network, networks
 from asyncsim.cluster.outage_sources import Outages
 from asyncsim.cluster.outage_sources import outages as outage_sources
 from asyncsim.cluster.outages import Faults, Maintenance, Zones
+from asyncsim.cluster.phones import Phone
 from asyncsim.cluster.prices import AnInstance
 from asyncsim.cluster.profiles import WorkerProfile
 from asyncsim.cluster.speed import Episode
@@ -42,6 +44,7 @@ class Override(Spec):
     faults: Faults | None = None
     load: Load | None = None
     instance: AnInstance | None = None
+    foreground: Foreground | None = None
 
 
 class Group(Override):
@@ -78,6 +81,7 @@ class Cluster(Spec):
     outages: tuple[Annotated[Outages, outage_sources], ...] = ()
     script: Script | None = None
     instance: AnInstance | None = None
+    foreground: Foreground | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +93,7 @@ class Cluster(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Cluster:
         problems = [*self._wrong_groups(), *self._wrong_workers(), *self._wrong_network(), *self._wrong_order()]
+        problems += [] if problems else self._wrong_machines()
         if problems:
             raise located("cluster", problems)
         return self
@@ -118,6 +123,18 @@ class Cluster(Spec):
         for where, worker in named:
             if worker >= num_workers:
                 yield where, worker, f"there is no worker {worker}; allowed are 0 to {num_workers - 1}"
+
+    def _wrong_machines(self) -> Iterator[Problem]:
+        """Applications are those of phones."""
+        places: list[tuple[str | int, ...]] = [] if self.foreground is None else [("foreground",)]
+        places += [("groups", place, "foreground") for place, group in enumerate(self.groups) if group.foreground is not None]
+        places += [("overrides", worker, "foreground") for worker, its in self.overrides.items() if its.foreground is not None]
+        for profile in self.worker_profiles() if places else ():
+            if profile.foreground is not None and not isinstance(profile.instance, Phone):
+                machine = "no `instance`" if profile.instance is None else f"`{profile.instance.kind}`, which is no phone"
+                message = f"worker {profile.worker} has {machine}; allowed are phones, such as `instance: pixel_2`"
+                yield places[0], None, message
+                return
 
     def _wrong_order(self) -> Iterator[Problem]:
         """Leaving and joining take turns."""
@@ -204,7 +221,10 @@ class Cluster(Spec):
 
     def _common(self, group: Group | None) -> WorkerProfile:
         faults = self.faults if self.faults and self.faults.up is not None else None
-        profile = WorkerProfile(0, "all", self.compute, self.uplink, self.downlink, faults, (), None, self.instance, self.load)
+        profile = WorkerProfile(
+            0, "all", self.compute, self.uplink, self.downlink, faults, (), None, self.instance, self.load,
+            foreground=self.foreground,
+        )  # fmt: skip
         return profile if group is None else _merged(profile._replace(group=group.name), group)
 
     def _special(self, profile: WorkerProfile, events: list[Event]) -> WorkerProfile:
@@ -238,6 +258,7 @@ def _merged(profile: WorkerProfile, override: Override) -> WorkerProfile:
     return profile._replace(
         compute=compute, uplink=override.uplink or profile.uplink, downlink=override.downlink or profile.downlink, faults=faults,
         instance=override.instance or profile.instance, load=override.load or profile.load,
+        foreground=override.foreground or profile.foreground,
     )
 
 

@@ -111,6 +111,10 @@ STREAM = Exclusion(
     Need.NOTHING, Need.PEERS | Need.OWN_PARAMETERS | Need.LAUNCHES,
     "the items of a stream are learnt by parameters that all workers share, as they are pushed, not so in `{method}`",
 )  # fmt: skip
+POWER = Exclusion(
+    Need.NOTHING, Need.POWER,
+    "`{method}` weighs what machines draw, and none has a power: give `cluster.instance`, or leave the weight out",
+)  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")
 MEMORY = Exclusion(
     Need.MEMORY, Need.NOTHING,

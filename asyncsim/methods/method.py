@@ -124,6 +124,8 @@ class Method(Spec):
         check_exchange(self.kind, bundle, num_workers, stages)
         check_shares(self.kind, bundle)
         taken = [name for name in bundle.notes if name in UPDATES]
+        if Need.VALUES in consistency.needs and consistency.sees not in ("loss", *bundle.notes):
+            raise ValueError(f"the rule `{consistency.kind}` looks at `{consistency.sees}`, which no part of the method notes")
         if taken:
             raise ValueError(f"a part notes `{taken[0]}`, which is a column of every run already; give it another name")
         return bundle

@@ -21,7 +21,7 @@ from asyncsim.records.directory import RunDirectory
 from asyncsim.userfiles import MEGABYTE, read_bytes
 
 FOLDER = "checkpoints"
-FORMAT = 4
+FORMAT = 5
 KEEP = 2
 MOST_BYTES = 100_000 * MEGABYTE
 _MAGIC = b"asyncsim checkpoint "

@@ -20,7 +20,8 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     if target is not None and sim.engine is not None:
         values["time_to_target"] = None if server.reached is None else server.reached / NANOSECONDS
     if sim.meter is not None:
-        values |= spending(sim.meter.bill(sim.env.now), server, recorder.metrics.arrays(), "time_to_target" in values)
+        bill, metrics = sim.meter.bill(sim.env.now), recorder.metrics.arrays()
+        values |= spending(bill, server, metrics, "time_to_target" in values, sim.meter.in_use)
     values |= server.last_metrics
     if sim.engine is None:
         values["unknown"] = unknown_to_a_plan(scenario.metrics, target is not None, priced=sim.meter is not None)
@@ -33,6 +34,7 @@ def summarise(scenario: Scenario, sim: Simulation, manifest: dict[str, Any], wal
     values |= stage_summary(events, updates, manifest, server.num_workers, values["time"])
     for transform in scenario.bundle().transforms:
         values |= transform.totals(server.updates)
+    values |= sim.consistency.totals(sim.progress[0])
     return rounded(values | {"wall_seconds": wall_seconds})
 
 

@@ -170,6 +170,7 @@ class Scenario(Spec):
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
             (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),
             (fitting.MEMORY, ("method",), True if self.task.remembers else None),
+            (fitting.POWER, ("cluster", "instance"), None if cluster.priced else True),
             (fitting.LAUNCHED, ("method", "program", "overlap"), False if Need.LAUNCHES in needs else None),
         ]
         for exclusion, where, value in asked:

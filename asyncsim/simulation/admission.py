@@ -1,4 +1,4 @@
-"""Who waits to read or to send, and when the consistency rule lets them."""
+"""Who waits to read or to send, and when the consistency rule lets them: when something has happened, or by the clock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from asyncsim.needs import Need
 from asyncsim.simulation.deadlocks import deadlock, stuck
+from asyncsim.simulation.patience import STALLED
 
 if TYPE_CHECKING:
     import simpy
@@ -23,6 +24,7 @@ class Admission:
         self.waiting: dict[int, simpy.Event] = {}  # by worker, in the order in which they came
         self._with_results: set[int] = set()  # of them, those that wait to send
         self._looked_at = self._look()
+        self._fruitless = 0  # decisions by the clock since anybody was admitted or at work
 
     def join(self, worker: Worker, to_send: bool = False) -> simpy.Event | None:
         """The event at which the worker may read, or send the result that it has; None: it may now."""
@@ -52,6 +54,18 @@ class Admission:
         self._looked_at = seen
         for index in [index for index in self.waiting if self._admits(self._sim.workers[index])]:
             self.waiting.pop(index).succeed()
+
+    def decide(self) -> None:
+        """The time of a rule that goes by the clock has come: it says who of those that wait may read."""
+        sim = self._sim
+        waiting = list(self.waiting)
+        chosen = sim.consistency.decides(waiting, sim.progress[0])
+        self._fruitless = 0 if chosen or len(waiting) < sim.progress[0].members else self._fruitless + 1
+        if self._fruitless > STALLED:
+            raise deadlock(sim, f"{STALLED:,} times one after the other nobody was let in")
+        for index in waiting:
+            if index in chosen:
+                self.waiting.pop(index).succeed()
 
     def check_deadlock(self) -> None:
         """Raise ``Deadlock`` if every worker waits."""

@@ -68,9 +68,11 @@ def _lives(sim: SimulationView, worker: Worker) -> Iterator[tuple[float, str]]:
 
 
 def stuck(sim: SimulationView) -> bool:
-    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on."""
+    """Does every worker wait for another, with nobody to come? A restart of the server lets them go on, or the clock."""
     arrivals = sim.arrivals
     if sim.over or arrivals.restarts is not None or (arrivals.closings is not None and arrivals.closings.pending):
+        return False
+    if sim.consistency.clocked is not None:
         return False
     if any(queue.length for queue in arrivals.queues):
         return False

@@ -46,9 +46,11 @@ class Foreseen(NamedTuple):
     crashes: float
     saves: float
     changes: float
-    """Of a machine's speed, by load and slow episodes."""
+    """Of a machine's speed, by load, slow episodes and applications."""
     items: float = 0.0
     """Of a stream."""
+    decisions: float = 0.0
+    """Of a consistency rule that goes by the clock."""
 
     def refuse(self, most: int) -> None:
         """Raise ``UserError`` if there are more than ``most`` events."""
@@ -62,11 +64,11 @@ class Foreseen(NamedTuple):
         )
 
 
-_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load", "stream.period")
+_FIELDS = ("run", "evaluate", "cluster", "cluster.server.checkpoint", "cluster.load", "stream.period", "method.slot")
 _ADVICE = {
     "pushes": "Lengthen `cluster.compute`", "evaluations": "Evaluate less often", "crashes": "Lengthen lives and absences",
     "saves": "Lengthen `cluster.server.checkpoint`, and the server's lives", "changes": "Lengthen periods and slow episodes",
-    "items": "Lengthen the period",
+    "items": "Lengthen the period", "decisions": "Let the consistency rule decide less often",
 }  # fmt: skip
 
 
@@ -112,7 +114,9 @@ def foresee(
     server, saves = cluster.server, 0.0
     if server.faults is not None and server.checkpoint is not None:
         saves = ends * (1 / max(TICK, server.checkpoint) + _often(server.faults.up, server.faults.down))
-    return Foreseen(pushes, evaluations, ends * _losses(kinds, cluster), saves, ends * _changes(kinds), ends * arriving)
+    decisions = ends * NANOSECONDS / consistency.clocked if consistency.clocked else 0.0
+    crashes, changes = ends * _losses(kinds, cluster), ends * _changes(kinds)
+    return Foreseen(pushes, evaluations, crashes, saves, changes, ends * arriving, decisions)
 
 
 def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:
@@ -120,7 +124,7 @@ def _kinds(cluster: Cluster) -> list[tuple[WorkerProfile, int]]:
     found: dict[tuple[int, ...], WorkerProfile] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for profile in cluster.worker_profiles():
-        parts = (profile.compute, profile.uplink, profile.downlink, profile.faults, profile.load)
+        parts = (profile.compute, profile.uplink, profile.downlink, profile.faults, profile.load, profile.foreground)
         key = tuple(map(id, parts))
         found.setdefault(key, profile)
         counts[key] += 1
@@ -175,6 +179,8 @@ def _changes(kinds: list[tuple[WorkerProfile, int]]) -> float:
     for profile, count in kinds:
         if profile.load is not None:
             rate += count * len(profile.load.pieces()) / profile.load.period
+        if profile.foreground is not None:
+            rate += 2 * count / profile.foreground.every
         if isinstance(profile.compute, TwoState):
             rate += 2 * count * _often(profile.compute.normal, profile.compute.slow)
     return rate

@@ -31,6 +31,7 @@ NOTICE: Priority = 0.5  # it is told that it will crash
 ITEM: Priority = 1.25  # of a stream: it arrives, and is predicted
 TAKING: Priority = 1.5  # a worker begins with an item
 CLOSING: Priority = 2  # a group of pushes is closed; what arrives at that instant is in it
+DECISION: Priority = 3  # a consistency rule that goes by the clock says who may read
 
 
 def at(env: Clock, priority: Priority, after: int) -> simpy.Event:

@@ -4,6 +4,7 @@ bytes sent."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,7 @@ from asyncsim.simulation.transport.transport import DOWN
 from asyncsim.units import NANOSECONDS
 
 if TYPE_CHECKING:
-    from asyncsim.cluster import Cluster
+    from asyncsim.cluster import App, Cluster
     from asyncsim.records.rows import SpanRow
     from asyncsim.simulation.server import Server
     from asyncsim.simulation.view import SimulationView
@@ -26,14 +27,16 @@ FREE = Instance()
 
 
 class Bill(NamedTuple):
-    """Dollars for ``workers``, ``server`` and ``transfer``; joules of ``busy`` and ``idle`` workers and of the server's
-    ``hosts``; bytes ``sent``."""
+    """Dollars for ``workers``, ``server`` and ``transfer``; joules of ``busy`` and ``idle`` workers, of phones that show an app
+    and compute (``shared``) or not (``apps``), and of the server's ``hosts``; bytes ``sent``."""
 
     workers: float
     server: float
     transfer: float
     busy: float
     idle: float
+    shared: float
+    apps: float
     hosts: float
     sent: float
 
@@ -43,7 +46,7 @@ class Bill(NamedTuple):
 
     @property
     def energy(self) -> float:
-        return math.fsum((self.busy, self.idle, self.hosts))
+        return math.fsum((self.busy, self.idle, self.shared, self.apps, self.hosts))
 
     @property
     def totals(self) -> tuple[float, float]:
@@ -52,11 +55,14 @@ class Bill(NamedTuple):
 
 
 class Use(NamedTuple):
-    """The nanoseconds for which a worker's machine was kept (``held``) and computed (``busy``), and the bytes that it sent."""
+    """The nanoseconds for which a worker's machine was kept (``held``) and computed (``busy``), and the bytes that it sent; of a
+    phone also for how long it showed which app, while it computed (``shared``) and while it did not (``apps``)."""
 
     held: int
     busy: int
     sent: float
+    shared: Counter[App] | None = None
+    apps: Counter[App] | None = None
 
 
 class Meter:
@@ -66,7 +72,7 @@ class Meter:
     - A machine is paid, and draws its idle power at least, until its worker leaves for good or the run ends. Times are left
       out in which its worker had not joined, had left for a while, or was down (unless the instance says otherwise).
     - It draws its busy power while the worker computes, also for work that is lost later. The server's machines draw it
-      while they serve.
+      while they serve. A phone that shows an application draws what that takes, with or without computing, instead.
     - A message is charged to its sender: between worker and server when it has arrived, between stages when it is sent. A
       shard that lies on its worker's own machine sends nothing.
 
@@ -80,8 +86,10 @@ class Meter:
         self._all_reduce = cluster.all_reduce is not None
         self._instances = [worker.profile.instance or FREE for worker in sim.workers]
         self._busy = [0] * len(sim.workers)
-        self._down = [0] * len(sim.workers)
-        self._absent = [0] * len(sim.workers)  # the part of it in which it was not a member
+        self._free = [0] * len(sim.workers)  # down, and neither paid nor drawing
+        self._shared: dict[int, Counter[App]] = {worker.index: Counter() for worker in sim.workers if worker.usage}
+        self._unseen: dict[int, Counter[App]] = {worker: Counter() for worker in self._shared}  # apps in the time that is free
+        self.in_use = bool(self._shared)
         self._stopped: dict[int, int] = {}  # worker -> when it left for good
         self._sent = [0.0] * len(sim.workers)
         self._handed = 0.0  # bytes that the server has sent
@@ -89,12 +97,15 @@ class Meter:
     def span(self, row: SpanRow) -> None:
         """A span of a worker's time has ended."""
         kind, worker, start, end = row.kind, row.worker, row.start_ns, row.end_ns
+        usage = self._sim.workers[worker].usage
         if kind in BUSY:
             self._busy[worker] += end - start
-        elif kind == IS_DOWN:
-            self._down[worker] += end - start
-            if self._sim.workers[worker].absent:
-                self._absent[worker] += end - start
+            if usage is not None:
+                self._shared[worker] += usage.within(start, end)
+        elif kind == IS_DOWN and self._is_free(worker):
+            self._free[worker] += end - start
+            if usage is not None:
+                self._unseen[worker] += usage.within(start, end)
         elif kind == STOP:
             self._stopped[worker] = end
 
@@ -113,12 +124,20 @@ class Meter:
     def use(self, worker: int, now: int) -> Use:
         """What one worker's machine did until ``now`` (ns), including the span that it is in."""
         at = self._sim.workers[worker]
-        going_on = now - at.since
-        busy = self._busy[worker] + (going_on if at.activity in BUSY else 0)
-        free = (self._absent if self._instances[worker].billed_while_down else self._down)[worker]
-        if at.activity == IS_DOWN and (at.absent or not self._instances[worker].billed_while_down):
-            free += going_on
-        return Use(self._stopped.get(worker, now) - free, busy, self._sent[worker])
+        computes, free = at.activity in BUSY, at.activity == IS_DOWN and self._is_free(worker)
+        busy = self._busy[worker] + (now - at.since if computes else 0)
+        gone = self._free[worker] + (now - at.since if free else 0)
+        end, sent = self._stopped.get(worker, now), self._sent[worker]
+        if at.usage is None:
+            return Use(end - gone, busy, sent)
+        going_on = at.usage.within(at.since, now) if computes or free else Counter()
+        shared = self._shared[worker] + (going_on if computes else Counter())
+        apps = at.usage.within(0, end) - self._unseen[worker] - (going_on if free else Counter()) - shared
+        return Use(end - gone, busy, sent, shared, apps)
+
+    def _is_free(self, worker: int) -> bool:
+        """Is a worker that is down neither paid nor drawing power?"""
+        return self._sim.workers[worker].absent or not self._instances[worker].billed_while_down
 
     def totals(self, now: int) -> tuple[float, float]:
         """Dollars and joules until ``now`` (ns)."""
@@ -126,26 +145,36 @@ class Meter:
 
     def bill(self, now: int) -> Bill:
         """The bill at ``now`` (ns)."""
-        total: dict[Instance, tuple[int, int, float]] = {}
+        total: dict[Instance, tuple[int, int, int, float]] = {}
+        shared: Counter[App] = Counter()
+        apps: Counter[App] = Counter()
         for worker, instance in enumerate(self._instances):
-            held, busy, sent = total.get(instance, (0, 0, 0.0))
+            held, busy, idle, sent = total.get(instance, (0, 0, 0, 0.0))
             use = self.use(worker, now)
-            total[instance] = held + use.held, busy + use.busy, sent + use.sent
+            busy, idle = busy + use.busy, idle + use.held - use.busy
+            if use.shared is not None and use.apps is not None:
+                shared.update(use.shared)
+                apps.update(use.apps)
+                busy, idle = busy - use.shared.total(), idle - use.apps.total()
+            total[instance] = held + use.held, busy, idle, sent + use.sent
         host, uses = self._host, total.items()
         serving = sum(queue.busy(now) for queue in self._sim.arrivals.queues)
         return Bill(
-            math.fsum(instance.rate * held / HOUR for instance, (held, _, _) in uses),
+            math.fsum(instance.rate * held / HOUR for instance, (held, _, _, _) in uses),
             host.rate * self._hosts * now / HOUR,
-            math.fsum([*(instance.egress * sent / 1e9 for instance, (_, _, sent) in uses), host.egress * self._handed / 1e9]),
-            math.fsum(instance.busy * busy / NANOSECONDS for instance, (_, busy, _) in uses),
-            math.fsum(instance.idle * (held - busy) / NANOSECONDS for instance, (held, busy, _) in uses),
+            math.fsum([*(instance.egress * sent / 1e9 for instance, (_, _, _, sent) in uses), host.egress * self._handed / 1e9]),
+            math.fsum(instance.busy * busy / NANOSECONDS for instance, (_, busy, _, _) in uses),
+            math.fsum(instance.idle * idle / NANOSECONDS for instance, (_, _, idle, _) in uses),
+            math.fsum(app.training * time / NANOSECONDS for app, time in shared.items()),
+            math.fsum(app.alone * time / NANOSECONDS for app, time in apps.items()),
             (host.idle * self._hosts * now + (host.busy - host.idle) * serving) / NANOSECONDS,
             math.fsum([*self._sent, self._handed]),
         )
 
 
-def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: bool) -> dict[str, float | None]:
-    """The bill at the end, as numbers of the summary; with a ``target`` also what had been spent when it was reached.
+def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: bool, in_use: bool) -> dict[str, float | None]:
+    """The bill at the end, as numbers of the summary; with a ``target`` also what had been spent when it was reached; of phones
+    that are ``in_use`` also what applications take.
 
     ``metrics`` is the table of the run, by columns.
     """
@@ -154,6 +183,8 @@ def spending(bill: Bill, server: Server, metrics: Mapping[str, Any], target: boo
         "energy": bill.energy, "energy_busy": bill.busy, "energy_idle": bill.idle, "energy_server": bill.hosts,
         "bytes_sent": bill.sent,
     }  # fmt: skip
+    if in_use:
+        values |= {"energy_shared": bill.shared, "energy_apps": bill.apps}
     for name, spent in zip(COSTS, bill.totals, strict=True):
         values[f"{name}_per_1000_updates"] = 1000 * spent / server.updates if server.updates else None
         if target:

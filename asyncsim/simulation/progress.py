@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, KeysView
 from typing import Any
 
-from asyncsim.consistency import Consistency
+from asyncsim.consistency import Consistency, Power
 from asyncsim.errors import UserError
 from asyncsim.exchange import Exchange
 from asyncsim.needs import Need
@@ -28,8 +28,10 @@ class WorkerProgress:
     ) -> None:  # fmt: skip
         self.version = 0
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
-        self.loss = math.nan
-        self.sees_losses = rule is not None and Need.VALUES in rule.needs
+        self.power: Callable[[int], Power] = _none  # of the machines, and how long a round takes them: it puts these here, too
+        self.expected_round: Callable[[int], float] = float
+        self.seen = math.nan
+        self.sees = rule.sees if rule is not None and Need.VALUES in rule.needs else None
         self.state: Any = None
         if rule is not None:
             assert streams is not None, "a rule may draw"
@@ -58,6 +60,10 @@ class WorkerProgress:
     @property
     def now(self) -> int:
         return self.time()
+
+    @property
+    def loss(self) -> float:
+        return self.seen
 
     def rate(self, worker: int) -> float:
         last = self._last[worker]
@@ -207,3 +213,8 @@ class WorkerProgress:
             del self._up[clock]
             if clock == self._slowest and self._up:
                 self._slowest = min(self._up)
+
+
+def _none(worker: int) -> Power:
+    """Where no simulation has said anything of the machines."""
+    return Power(0.0, 0.0, False)

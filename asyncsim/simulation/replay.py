@@ -35,7 +35,7 @@ class OtherTimeline(Exception):
 class StandIn:
     """Stands in for server and engine while ``sim`` is replayed.
 
-    ``recorded`` is what the server noted of its doings: its ``decisions``, the ``losses`` that a consistency rule saw, and when
+    ``recorded`` is what the server noted of its doings: its ``decisions``, what a consistency rule has ``seen``, and when
     groups of pushes were to be closed (``closings``), and the ``sizes`` of what was sent, each in the order of asking.
     ``submit(kernel, snapshot parameters, worker, step)`` gives the future of work that was alive at the checkpoint, or None.
     ``late`` has the parameters of backward passes that were under way.
@@ -65,7 +65,7 @@ class StandIn:
         self.num_workers = sim.server.num_workers
         self._decided = 0
         self._closings = iter(recorded["closings"])
-        self._losses = iter(recorded["losses"])
+        self._seen = iter(recorded["seen"])
         self._sizes = iter(recorded["sizes"])
         self._finished = finished
 
@@ -94,9 +94,11 @@ class StandIn:
         at = self.sim.workers[worker]
         if self._next() != NOTHING:
             progress = self.sim.progress[at.stage]
-            if progress.sees_losses:
-                progress.loss = next(self._losses, math.nan)
+            seen = math.nan if progress.sees is None else next(self._seen, math.nan)
+            if progress.sees == "loss":
+                progress.seen = seen
             progress.push(at.member, snapshot.version, up, now)
+            progress.seen = seen
         self._decide(at.stage)
 
     def depart(self, worker: int, step: int, snapshot: Snapshot, work: Any, now: int) -> float:

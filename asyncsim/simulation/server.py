@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AnyShard = Shard | Mixed | Peers
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
-CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "losses", "closings", "sizes",
+CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "seen", "closings", "sizes",
             "items", "right", "_next_evaluation", "_evaluated")  # fmt: skip
 """The attributes of a server that an update or an evaluation changes, and that a checkpoint keeps in addition to its shards."""
 OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
@@ -65,7 +65,7 @@ class Server(Predicting):
         self.observers = Observers(recorder)
         self._more: Callable[[int], tuple[float, ...]] | None = None
         self.decisions = bytearray()  # of the policies, one an arrival (index into OUTCOMES) or settlement
-        self.losses: list[float] = []  # of all arrivals, where a consistency rule decides by them
+        self.seen: list[float] = []  # the numbers of all arrivals that a consistency rule sees, where it decides by them
         self.closings: list[int] = []  # when groups were to be closed (ns), each time that was asked; -1 for never
         self.sizes: list[float] = []  # of all pushes as they set out, where that depends on what is in them (bytes)
         self._next_evaluation = self.evaluation.updates or self.evaluation.samples or 0
@@ -163,8 +163,8 @@ class Server(Predicting):
             return
         arrival = shard.take_in(worker // count, step, snapshot, work, now, up)
         outcome = OUTCOME[arrival.verdict]
-        if shard.progress.sees_losses:
-            self.losses.append(shard.progress.loss)
+        if shard.progress.sees is not None:
+            self.seen.append(shard.progress.seen)
         self.dropped += arrival.verdict is Verdict.DROPPED
         self.decisions.append(outcome)
         self.observers.arrival((

@@ -163,8 +163,9 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         """Take a result that has been received: send it through the policy, and apply what comes out."""
         self._set_rate(self.samples_per_push, now)
         self.pushes += 1
-        if self.progress.sees_losses:
-            self.progress.loss = float(work.result().loss) if work is not None and self.numeric else NAN
+        sees = self.progress.sees
+        if sees == "loss":
+            self.progress.seen = float(work.result().loss) if work is not None and self.numeric else NAN
         self.progress.push(member, snapshot.version, up, now)
         gap = self._gap(snapshot)
         push = self._push(member, step, snapshot, work, now)
@@ -175,6 +176,8 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         if noted is not None:
             noted |= self.progress.noted
         verdict = self.take(push, now)
+        if sees is not None and sees != "loss":
+            self.progress.seen = NAN if noted is None else float(noted[sees])
         if work is not None and verdict is Verdict.DROPPED:
             self.drop(work)
         penalty = push.penalty if isinstance(push.penalty, float) else push.penalty.mean()

@@ -26,9 +26,10 @@ from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.exchanging import Exchanging
-from asyncsim.simulation.instants import EVALUATION, LIMIT, at
+from asyncsim.simulation.instants import DECISION, EVALUATION, LIMIT, at
 from asyncsim.simulation.items import Items
 from asyncsim.simulation.lives import Lives
+from asyncsim.simulation.machines import Machines
 from asyncsim.simulation.metering import Meter
 from asyncsim.simulation.out_of_time import out_of_time
 from asyncsim.simulation.patience import Patience
@@ -80,8 +81,10 @@ class Simulation(Verbs):
         self.server = server
         self.sized = server.sized
         self.progress = [shard.progress for shard in server.shards]
-        for progress in self.progress:
+        for stage, progress in enumerate(self.progress):
             progress.time = partial(getattr, self.env, "now")
+            machines = Machines(self, stage)
+            progress.power, progress.expected_round = machines.power, machines.expected_round
         self.engine = engine
         self.recorder = recorder
         self.costs = costs
@@ -124,6 +127,8 @@ class Simulation(Verbs):
         faults.start(self, self.cluster, streams)
         if (every := self.server.evaluation.every_ns) is not None:
             self.env.process(self._evaluations(every))
+        if (every := self.consistency.clocked) is not None:
+            self.env.process(self._decisions(every))
         if self.server.length.time is not None:
             at(self.env, LIMIT, nanoseconds(self.server.length.time)).callbacks.append(self._time_is_up)
 
@@ -168,6 +173,12 @@ class Simulation(Verbs):
             yield at(self.env, EVALUATION, every)
             self.server.evaluate(self.env.now)
             self.over = self.over or self.server.finished
+
+    def _decisions(self, every: int) -> Generator[Any, Any, None]:
+        yield at(self.env, DECISION, 0)
+        while True:
+            self.admission.decide()
+            yield at(self.env, DECISION, every)
 
     def _time_is_up(self, _: simpy.Event) -> None:
         self.over = True

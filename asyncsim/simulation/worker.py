@@ -70,6 +70,7 @@ class Worker:
         "step",
         "times",
         "up",
+        "usage",
         "version",
         "work",
     )  # fmt: skip
@@ -82,6 +83,7 @@ class Worker:
         self.times = profile.compute.draws(streams, "compute", index)
         self.late_times = profile.compute.draws(streams, "compute", index) if num_stages > 1 else self.times  # late passes
         self.speed = profile.speed(streams)
+        self.usage = profile.usage(streams)
         self.step = 0
         self.activity = IDLE
         self.since = 0

@@ -1,6 +1,7 @@
 """Formulas for what staleness does to training: pure functions of numbers, without any simulation."""
 
 from asyncsim.theory.best_workers import Best, best_step, best_workers, fleet_rate, most_workers
+from asyncsim.theory.co_running import co_running_optimum, co_running_saving
 from asyncsim.theory.constant_delay import delay_rate, delay_variance
 from asyncsim.theory.gamma_delay import gamma_fastest, gamma_limit, gamma_rate
 from asyncsim.theory.lambert import lambert_w
@@ -32,6 +33,8 @@ __all__ = [
     "Time",
     "best_step",
     "best_workers",
+    "co_running_optimum",
+    "co_running_saving",
     "constant_staleness_limit",
     "critical_step",
     "delay_rate",

@@ -142,9 +142,9 @@ def evaluations(facts: Facts) -> None:
 
 def bills(facts: Facts) -> None:
     """Energy of computing: that of the spans, and of what goes on at the end."""
-    if "energy_busy" not in facts.summary:
-        return
     profiles = facts.scenario.cluster.worker_profiles()
+    if "energy_busy" not in facts.summary or any(profile.foreground for profile in profiles):
+        return
     working = np.isin(facts.events["kind"], WORKING)
     spent = going_on = 0.0
     for profile in profiles:

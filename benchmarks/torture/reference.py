@@ -33,7 +33,8 @@ def covered(scenario: Scenario) -> bool:
     shared = cluster.network or cluster.all_reduce
     quiet = not (cluster.zones or cluster.maintenance or cluster.events or cluster.script or cluster.outages or shared)
     simple = all(
-        profile.faults is None and profile.load is None and steady(profile.compute) for profile in profiles
+        profile.faults is None and profile.load is None and profile.foreground is None and steady(profile.compute)
+        for profile in profiles
     ) and not has_kind(scenario, "recorded")
     server = cluster.server.faults is None
     program = bundle.program.kind in ("replica", "local_sgd") and not scenario.staged and bundle.exchange is None

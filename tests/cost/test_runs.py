@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import asyncsim
-from asyncsim.cluster import Cluster
+from asyncsim.cluster import Cluster, Phone
 from asyncsim.errors import UserError
 from asyncsim.plots import convergence, cost_to_target, energy_to_target
 from asyncsim.records import load_result
@@ -75,7 +75,7 @@ def test_a_resumed_run_has_the_bill_of_a_whole_one(make, tmp_path):
 
 def test_presets_in_one_line():
     for name, cls in instances:
-        if name != "custom":
+        if name != "custom" and not issubclass(cls, Phone):
             preset = Cluster.model_validate({"instance": name}).instance
             assert 0 < preset.idle < preset.busy
             assert preset.price > 0

@@ -21,6 +21,7 @@ SHORTER = {
     "digits_sub_models": {"run": {"updates": 8}},
     "decoupled_depth": {"run": {"updates": 8}},
     "mnist5k_ferret": {"run": {"time": "3s"}},
+    "mnist5k_phones": {"run": {"updates": 8, "time": "10min"}},
 }
 """A convolutional network takes its time, and so do many runs."""
 

@@ -44,7 +44,7 @@ OTHERS = {
     "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
-    "eager_diloco": {"local_steps": 2},
+    "eager_diloco": {"local_steps": 2}, "co_running": {"local_steps": 2, "slot": "300ms", "demand": "4s"},
     "fluid": {"local_steps": 2, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 2, "shares": {1: 0.5, 3: 0.75}},
     "mspipe": {"k": 1, "sample": "300ms", "features": "100ms", "memory": {"kind": "exponential", "mean": "200ms"}, "write": "1s"},
 }  # fmt: skip

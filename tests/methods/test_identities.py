@@ -110,6 +110,7 @@ ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nest
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
 ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "fluid", "weight_update_magnitudes"}
+ELSEWHERE |= {"co_running"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
@@ -349,7 +350,7 @@ EVERY = [
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
         "dssp", "gba", "mindflayer", "ringleader", "mspipe", "iter_fisher", "ferret",
-        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd", "fluid")),
+        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd", "fluid", "co_running")),
     {"kind": "weight_update_magnitudes", "shares": {1: 0.5}},
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},

@@ -74,6 +74,8 @@ POLICIES: dict[str, list[Row]] = {
     "eager": [Row({}), Row({"momentum": 0.0, "nesterov": False})],
     # It looks at what a push lacked, and leaves it as it is.
     "missing_writes": [Row({}, numeric=False)],
+    # It looks at the length of the momentum, and changes nothing.
+    "momentum_drift": [Row({}, identity=None), Row({"beta": 0.0}, identity=None)],
     # It looks at the angle between push and momentum, never at staleness.
     "momentum_alignment": [Row({}, identity=None), Row({"diverging": 0.0, "kappa": 0.0}, identity=None)],
     # It rounds at random, whatever the staleness.

@@ -53,6 +53,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mixing": {**LOCAL, "method": "fedasync", "cluster": FAULTS},
     "memory of nodes": {"task": LINKED, "method": {"kind": "mspipe", "postpone": False, "blend": 0.2, "quantile": 0.5} | MEMORY,
                         "cluster": FAULTS | LINKS, "workers": 2},
+    "gaps by the clock": {
+        **LOCAL, "run": {"updates": 30},
+        "cluster": FAULTS | {"instance": "pixel_2", "foreground": {"every": "6s", "session": "4s"}},
+        "method": {"kind": "co_running", "slot": "500ms", "energy_weight": 2.0, "gap_bound": 0.1, "idle_gap": 0.02,
+                   "slowdown_bound": 0.3, "local_lr": 0.5, "demand": "4s"},
+    },
     "dropout, by time": {"task": DROPOUT, "run": {"time": "12s"}, "evaluate": {"time": "3s"}, "checkpoint": {"time": "2s"}},
     "running batch norm": {"task": RUNNING, "run": {"updates": 12}, "evaluate": {"updates": 5}, "checkpoint": {"updates": 3}},
     "divergence": {"task": {"kind": "quadratic", "curvature": 4.0}, "optimizer": {"kind": "sgd", "lr": 1e30},

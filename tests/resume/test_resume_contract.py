@@ -24,7 +24,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "mspipe": {"memory": "500ms", "write": "2s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
-         "eager_diloco", "fluid", "weight_update_magnitudes")
+         "eager_diloco", "fluid", "weight_update_magnitudes", "co_running")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}

@@ -26,7 +26,7 @@ SETTINGS = {
     "dssp": {"least": 0, "most": 3}, "mindflayer": {"trials": 2, "limit": "900ms", "share": 0.5},
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
     "overlap_local_sgd": {"local_steps": 2},
-    "eager_diloco": {"local_steps": 2},
+    "eager_diloco": {"local_steps": 2}, "co_running": {"local_steps": 2, "slot": "300ms", "demand": "3s"},
     "fluid": {"local_steps": 1, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 1, "shares": {1: 0.5, 3: 0.75}},
     "mspipe": {"sample": "300ms", "memory": {"kind": "exponential", "mean": "500ms"}, "write": "1s"},
 }  # fmt: skip

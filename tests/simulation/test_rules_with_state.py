@@ -12,6 +12,7 @@ from interrupting import interrupt
 
 import asyncsim
 import asyncsim.streams
+from asyncsim.assembling import assemble
 from asyncsim.consistency import Consistency, consistencies
 from asyncsim.errors import UserError
 from asyncsim.needs import Need
@@ -89,6 +90,25 @@ def _rules() -> Iterator[None]:
 
         def watches(self, progress):
             return progress.slowest(), (progress.state["mean"] or math.inf) > self.level
+
+    @consistencies.register("test_turns")
+    class Turns(Consistency):
+        """Every two seconds the one that has waited longest begins."""
+
+        clocked: ClassVar[int] = 2 * NANOSECONDS
+
+        def init(self, num_workers, streams):
+            return []
+
+        def admits(self, worker, progress):
+            return False
+
+        def decides(self, waiting, progress):
+            progress.state.append((progress.now // NANOSECONDS, progress.version, tuple(waiting)))
+            return waiting[:1]
+
+        def totals(self, progress):
+            return {"decisions": len(progress.state)}
 
     yield
     consistencies._classes.clear()
@@ -178,3 +198,19 @@ def test_rules_resume(rule, tmp_path):
     for at in (13, 37, 55):
         interrupt(run, tmp_path / str(at), after=at)
         assert asyncsim.resume(tmp_path / str(at)).fingerprints == expected
+
+
+def test_a_rule_that_goes_by_the_clock():
+    """It is asked at time 0 and every two seconds, after all else that happens then: who has pushed at that instant waits
+    already, and the version counts the push. Nobody is let in between, and that all wait is no deadlock."""
+    run = scenario("test_turns", cluster={"workers": 3, "compute": "6s"}, run={"time": "13s"})
+    sim = assemble(run)
+    for _ in sim.run():
+        pass
+    assert sim.progress[0].state == [
+        (0, 0, (0, 1, 2)), (2, 0, (1, 2)), (4, 0, (2,)), (6, 1, (0,)), (8, 2, (1,)), (10, 3, (2,)), (12, 4, (0,)),
+    ]  # fmt: skip
+    result = asyncsim.simulate(run)
+    assert result.summary["decisions"] == 7
+    assert result.updates["staleness"].tolist() == [0, 1, 2, 2]
+    assert asyncsim.plan(run).fingerprints["timeline"] == result.fingerprints["timeline"]

@@ -5,11 +5,12 @@ Rules see counts, versions and times, never tensors.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Collection, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from asyncsim.consistency.progress import Progress
 from asyncsim.needs import Need
 from asyncsim.registry import PAPERS, Registry, Spec
 
@@ -17,79 +18,6 @@ if TYPE_CHECKING:
     from asyncsim.streams import Streams
 
 consistencies: Registry[Consistency] = Registry("consistency", home=PAPERS)
-
-
-class Progress(Protocol):
-    """What a consistency rule may see of the workers of a shard."""
-
-    version: int
-    num_workers: int
-    state: Any  # what the rule's ``init`` made; the rule may change it, nobody else looks at it
-    loss: float  # training loss of the push that arrived last, for a rule that declares ``Need.VALUES``; else NaN
-
-    @property
-    def now(self) -> int:
-        """Virtual nanoseconds."""
-        ...
-
-    @property
-    def members(self) -> int:
-        """The number of workers that have not stopped or left; one that has crashed will be back, and is a member."""
-        ...
-
-    def present(self) -> list[int]:
-        """The workers that have not stopped or left, in their order."""
-        ...
-
-    def note(self, name: str, value: float) -> None:
-        """Record a number of the push that has arrived, in the rule's ``arrived``: the column ``name`` of the updates table,
-        which the rule has declared in its ``notes``."""
-        ...
-
-    def rate(self, worker: int) -> float:
-        """Pushes that the worker has delivered per virtual second, from time 0 to its last one; 0 before the first."""
-        ...
-
-    def clock(self, worker: int) -> int:
-        """The number of rounds that the worker has completed, which is the number of pushes it has delivered."""
-        ...
-
-    def slowest(self) -> int:
-        """The smallest clock among the workers that are up."""
-        ...
-
-    def fastest(self) -> int:
-        """The largest clock among the workers that are up."""
-        ...
-
-    def delivered(self, worker: int) -> int:
-        """The version on which the worker's last delivered push was computed; -1 before the first."""
-        ...
-
-    def pushes(self, worker: int) -> int:
-        """The number of pushes that the worker has delivered since the last update."""
-        ...
-
-    def reading(self, worker: int) -> int:
-        """The version of the snapshot on which the worker computes now."""
-        ...
-
-    def received(self, worker: int) -> int:
-        """The number of pushes that the worker has delivered. Unlike its clock it is not moved on when the worker comes back."""
-        ...
-
-    def exchanged(self, worker: int) -> int:
-        """The number of the worker's exchanges that are over: the messages have arrived, or never will."""
-        ...
-
-    def hears(self, worker: int, number: int) -> tuple[int, ...]:
-        """The workers whose messages go to this one in their exchange ``number``."""
-        ...
-
-    @property
-    def exchanges(self) -> int:
-        """The number of exchanges of all workers that are over."""
-        ...
 
 
 class Consistency(Spec):
@@ -101,14 +29,27 @@ class Consistency(Spec):
     ``expects`` says in words what a waiting worker waits for; it is part of the message about a deadlock.
 
     What a rule remembers lives in ``progress.state``, which ``init`` makes and ``arrived`` may change. Chance comes from the
-    streams that ``init`` is given, so that another seed samples other clients. A rule that looks at losses declares
+    streams that ``init`` is given, so that another seed samples other clients. A rule that looks at numbers declares
     ``Need.VALUES`` in addition to ``Need.WAITS`` or ``Need.RECALLS``: then the timeline depends on numbers, and cannot be
-    planned.
+    planned. It ``sees`` one of each push: its loss, known as it arrives, or what a part of the policy notes, known thereafter.
+
+    A rule that goes by the clock has a ``clocked`` time between its decisions. It is asked by ``decides``, and not by ``admits``,
+    at time 0 and every so many nanoseconds thereafter, when all else that is due then has happened.
     """
 
     needs: ClassVar[Need] = Need.WAITS
     notes: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that it notes for each push as it arrives (``progress.note``): columns of the updates table."""
+
+    @property
+    def sees(self) -> str:
+        """The number of each push that a rule with ``Need.VALUES`` looks at: its `loss`, or one of the policy's ``notes``."""
+        return "loss"
+
+    @property
+    def clocked(self) -> int | None:
+        """Virtual nanoseconds between two decisions of a rule that goes by the clock; None: it goes by what happens."""
+        return None
 
     def init(self, num_workers: int, streams: Streams) -> Any:
         """Fresh state for workers that share a shard. ``streams("purpose", *key)`` gives NumPy generators that depend on the
@@ -144,6 +85,14 @@ class Consistency(Spec):
 
     def expects(self, worker: int, progress: Progress) -> str:
         return "nothing"
+
+    def decides(self, waiting: Sequence[int], progress: Progress) -> Collection[int]:
+        """Those of the workers that wait (in the order in which they came) that may read now: asked by the clock."""
+        return ()
+
+    def totals(self, progress: Progress) -> dict[str, float]:
+        """Numbers for the summary of a run at its end, by name."""
+        return {}
 
 
 @consistencies.register("asp")

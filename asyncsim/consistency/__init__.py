@@ -1,0 +1,6 @@
+"""Consistency rules: which worker may read now, and whose work in flight is called back."""
+
+from asyncsim.consistency.progress import Power, Progress
+from asyncsim.consistency.rules import ASP, BSP, SSP, Consistency, Heard, Lockstep, consistencies
+
+__all__ = ["ASP", "BSP", "SSP", "Consistency", "Heard", "Lockstep", "Power", "Progress", "consistencies"]
