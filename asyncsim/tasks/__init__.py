@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncsim.tasks.clicks import ClickThrough
 from asyncsim.tasks.cutting import Cut
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data_task import AnyModel, AnyPartition, ClassificationTask, DataTask
@@ -30,6 +31,7 @@ __all__ = [
     "Cifar10",
     "Cifar100",
     "ClassificationTask",
+    "ClickThrough",
     "Cut",
     "DataTask",
     "Digits",

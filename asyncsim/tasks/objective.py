@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,15 @@ class Objective(Protocol):
         ...
 
     def report(self, means: list[float]) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """An objective with metrics that are no means over samples."""
+
+    def rank(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Metrics of all samples of a split together, from their outputs and targets."""
+        ...
 
 
 class Classification:
@@ -58,6 +67,35 @@ class NextCharacter:
 
     def report(self, means: list[float]) -> dict[str, float]:
         return {"loss": means[0], "bits_per_char": means[0] / math.log(2)}
+
+
+class Clicks:
+    """Binary cross-entropy in nats of scores ``(B,)``, the logits of a click, against clicks ``(B,)``, 0 or 1; and ``auc``, the
+    area under the ROC curve: how often a click has a higher score than what is none, ties counting one half."""
+
+    metrics: tuple[str, ...] = ("loss", "auc")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype), reduction="none")
+        return losses.double().sum().reshape(1)
+
+    def report(self, means: list[float]) -> dict[str, float]:
+        return {"loss": means[0]}
+
+    def rank(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """``(R - P (P + 1) / 2) / (P N)`` for the sum R of the ranks of P clicks among N others (Mann and Whitney); NaN where
+        P or N is 0, or a score is not finite."""
+        clicks = targets > 0
+        pairs = int(clicks.sum()) * int((~clicks).sum())
+        if not pairs or not bool(torch.isfinite(outputs).all()):
+            return {"auc": math.nan}
+        _, place, counts = torch.unique(outputs, return_inverse=True, return_counts=True)
+        ranks = (counts.cumsum(0).double() - (counts.double() - 1) / 2)[place]
+        count = int(clicks.sum())
+        return {"auc": (float(ranks[clicks].sum()) - count * (count + 1) / 2) / pairs}
 
 
 class Custom:

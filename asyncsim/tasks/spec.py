@@ -39,17 +39,19 @@ models: Registry[ModelSpec] = Registry("model")
 MOST_PARAMETERS = 10**12
 """Of a model, or dimensions of a quadratic."""
 MOST_BATCH = 10**9
-Kind = Literal["vector", "image", "text"]
+Kind = Literal["vector", "image", "text", "ids"]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)`` or ``()`` for text
-    (the model chooses its context), ``outputs`` the number of classes or of distinct characters."""
+    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``(S,)`` for IDs or ``()``
+    for text (the model chooses its context), ``outputs`` the number of classes or of distinct characters. ``tables`` has for each
+    column of IDs the number of its rows, and how many of the S places it takes."""
 
     kind: Kind
     inputs: tuple[int, ...]
     outputs: int
+    tables: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, shape: tuple[int, ...], classes: int) -> Signature:

@@ -21,7 +21,7 @@ class Softmax(ModelSpec):
     """Multinomial logistic regression: one linear layer. Its loss is convex."""
 
     def num_parameters(self, signature: Signature) -> int:
-        return _affine([math.prod(signature.inputs), signature.outputs])
+        return affine([math.prod(signature.inputs), signature.outputs])
 
     def module(self, signature: Signature) -> nn.Module:
         from torch import nn
@@ -37,7 +37,7 @@ class Mlp(ModelSpec):
     activation: Literal["relu", "tanh"] = "relu"
 
     def num_parameters(self, signature: Signature) -> int:
-        return _affine([math.prod(signature.inputs), *self.hidden, signature.outputs])
+        return affine([math.prod(signature.inputs), *self.hidden, signature.outputs])
 
     def module(self, signature: Signature) -> nn.Module:
         from torch import nn
@@ -50,5 +50,6 @@ class Mlp(ModelSpec):
         return nn.Sequential(*layers, nn.Linear(widths[-1], signature.outputs))
 
 
-def _affine(widths: list[int]) -> int:
+def affine(widths: list[int]) -> int:
+    """The number of parameters of linear layers between these widths."""
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
