@@ -18,7 +18,7 @@ from asyncsim.tasks.layout import Layout
 from asyncsim.tasks.partition import Partition
 from asyncsim.tasks.quadratic import Quadratic
 from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
-from asyncsim.tasks.text import PydocLm
+from asyncsim.tasks.text import PydocLm, TextTask, TokenLm
 
 if TYPE_CHECKING:
     from asyncsim.tasks.dropout import Dropout
@@ -49,6 +49,8 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TextModel",
+    "TextTask",
+    "TokenLm",
 ]
 
 

@@ -69,6 +69,15 @@ class NextCharacter:
         return {"loss": means[0], "bits_per_char": means[0] / math.log(2)}
 
 
+class NextToken(NextCharacter):
+    """The same in nats per token; the perplexity is ``exp`` of the mean over all tokens of a split."""
+
+    metrics: tuple[str, ...] = ("loss", "perplexity")
+
+    def report(self, means: list[float]) -> dict[str, float]:
+        return {"loss": means[0], "perplexity": math.exp(means[0]) if means[0] < 700 else means[0] + math.inf}
+
+
 class Clicks:
     """Binary cross-entropy in nats of scores ``(B,)``, the logits of a click, against clicks ``(B,)``, 0 or 1; and ``auc``, the
     area under the ROC curve: how often a click has a higher score than what is none, ties counting one half."""

@@ -45,7 +45,7 @@ Kind = Literal["vector", "image", "text", "ids"]
 @dataclass(frozen=True)
 class Signature:
     """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``(S,)`` for IDs or ``()``
-    for text (the model chooses its context), ``outputs`` the number of classes or of distinct characters. ``tables`` has for each
+    for text (the model chooses its context), ``outputs`` the number of classes or of distinct symbols. ``tables`` has for each
     column of IDs the number of its rows, and how many of the S places it takes."""
 
     kind: Kind
@@ -90,7 +90,7 @@ class ModelSpec(Spec):
 
 
 class TextModel(ModelSpec):
-    """A language model over characters: ``(B, context)`` integers in, scores of the next character out."""
+    """A language model over characters, bytes or tokens: ``(B, context)`` integers in, scores of the next one out."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("text",)
     dense: ClassVar[bool] = False
