@@ -141,6 +141,8 @@ def speedup(
     series = _series(results, measure, "workers", labels)
     if baseline is not None and baseline not in series:
         raise UserError(f"baseline: {baseline!r} is no label; there are: {', '.join(series)}")
+    if any(value == 0 for points in series.values() for point in points for value in point.values):
+        raise UserError("a run was at the target before its first update, and nothing is a multiple of no time; move the target")
     faster: dict[str, list[Point]] = {}
     starts = []
     for name, points in series.items():
