@@ -49,7 +49,7 @@ class ClickThrough(DataTask):
     threshold: float | None = None
     test: float = Field(default=0.2, gt=0, lt=1)
     split: Literal["random", "last"] = "random"
-    samples: int = Field(default=50_000, ge=10, le=10**9)
+    samples: int = Field(default=50_000, ge=10, le=10**7)
     zipf: float = Field(default=1.0, ge=0, le=10)
     data_seed: int = Field(default=0, ge=0)
 

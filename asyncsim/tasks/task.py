@@ -54,6 +54,8 @@ MOMENTUM = 0.1
 """The weight of a new batch in the running statistics; PyTorch's default."""
 CHUNK_NUMBERS = 2**20
 """The number of input numbers in one pass of an evaluation, which takes at most 1,000 samples."""
+CHUNK_SCORES = 2**26
+"""The number of scores in one pass, where a sample has several targets: a vocabulary times a context is much."""
 
 
 class Task:
@@ -225,6 +227,8 @@ class Task:
 
     def _measure(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
         chunk = max(1, min(1000, CHUNK_NUMBERS // max(1, inputs[0].numel())))
+        if targets.dim() > 1:
+            chunk = max(1, min(chunk, CHUNK_SCORES // self.module(inputs[:1].clone()).numel()))
         parts = zip(inputs.split(chunk), targets.split(chunk), strict=True)
         ranked = self.objective if isinstance(self.objective, Ranked) else None
         sums, kept = [], []

@@ -130,6 +130,16 @@ def test_perplexity(tmp_path):
     assert math.isnan(NextToken().report([math.nan])["perplexity"])
 
 
+def test_evaluations_hold_few_scores_at_a_time(tmp_path, monkeypatch):
+    """A thousand windows of 48 tokens out of 50,000 would be ten gigabytes."""
+    task = build(tmp_path)
+    whole, seen = task.evaluate(task.init(), "train"), []
+    monkeypatch.setattr("asyncsim.tasks.task.CHUNK_SCORES", 3 * 8 * 256 + 100)
+    task.module.register_forward_hook(lambda module, inputs, outputs: seen.append(len(outputs)))
+    assert task.evaluate(task.init(), "train") == pytest.approx(whole, rel=1e-6)
+    assert seen[1:] == [3] * (len(task.splits["train"][0]) // 3) + [1] * (len(task.splits["train"][0]) % 3 == 1)
+
+
 def test_a_run(tmp_path):
     """Asynchronous workers learn the text, until a target is reached from above."""
     (tmp_path / "my.txt").write_bytes(TEXT)
