@@ -29,7 +29,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS: dict[str, float] = {
     # 0: knows nothing of the others
     "errors": 0.0, "needs": 0.0, "userfiles": 0.05, "paths": 0.05, "numpyfiles": 0.06, "units": 0.05,
-    "streams": 0.0, "stopping": 0.0,
+    "streams": 0.0, "stopping": 0.0, "metrics": 0.0,
     "messages": 0.1, "registry": 0.1, "records": 0.1, "ambient": 0.1, "trackers": 0.2,
     # formulas: pure functions of numbers, which know of nothing that is simulated
     "theory": 0.3,
@@ -58,7 +58,7 @@ SIDEWAYS = {
 }
 
 PACKAGES: dict[str, set[str]] = {
-    "errors": set(), "messages": set(), "userfiles": set(), "paths": {"pydantic"},
+    "errors": set(), "metrics": set(), "messages": set(), "userfiles": set(), "paths": {"pydantic"},
     "numpyfiles": {"numpy"}, "ambient": {"numpy"}, "needs": set(),
     "units": {"pydantic"},
     "streams": {"numpy"}, "stopping": set(), "registry": {"pydantic", "pydantic_core"},
@@ -88,7 +88,7 @@ LOCAL: dict[str, set[str]] = {
 }
 WITH_TORCH = {
     "tasks": {"batches", "bowl", "dropout", "given", "objective", "probing", "stages", "statistics", "task",
-              "models.attention", "models.residual", "models.tgn", "models.wide", "partners", "remembering"},
+              "models.attention", "models.factorised", "models.residual", "models.tgn", "models.wide", "partners", "remembering"},
     "engine": {"batched", "call", "dense", "forward_backward", "graphed", "kernels", "serial", "threaded", "vectorised"},
 }  # fmt: skip
 """Modules that import torch at their top: what computes. All else in these rooms is settings, and `plan` needs no torch."""

@@ -11,6 +11,7 @@ from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from asyncsim.cli.console import Console
+from asyncsim.metrics import rising
 from asyncsim.records import Result
 from asyncsim.run.moments import Moment
 from asyncsim.scenario import Study
@@ -138,7 +139,7 @@ class Display:
         words += [
             f"{name.replace('_', ' ')} {value:.3f}"
             for name, value in moment.metrics.items()
-            if name.endswith("accuracy") and math.isfinite(value)
+            if rising(name) and math.isfinite(value)
         ]
         words += [f"virtual {show_seconds(moment.time)}", f"{rate:,.0f} updates/s"]
         self._progress.update(self._bars[index], completed=moment.done, detail=words)
@@ -154,7 +155,7 @@ class Display:
     def _ended(self, report: Report, result: Result) -> str:
         summary = result.summary
         words = [f"{summary['updates']:,} updates", f"virtual {show_seconds(summary['time'])}"]
-        words += [f"{key} {summary[key]:.4f}" for key in summary if key.endswith("accuracy") and summary[key] is not None]
+        words += [f"{key} {summary[key]:.4f}" for key in summary if rising(key) and summary[key] is not None]
         if summary["status"] == "diverged":
             at = summary.get("diverged_at_update")
             words.append("diverged" if at is None else f"diverged at update {at:,}")

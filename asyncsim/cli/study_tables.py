@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from asyncsim.cli.layout import Column, show_table
+from asyncsim.metrics import rising
 from asyncsim.scenario import Study
 from asyncsim.units import show_dollars, show_joules, show_seconds, time_unit
 
@@ -59,8 +60,8 @@ def cost_table(rows: list[tuple[str, Any, int]]) -> None:
 
 
 def headline(metrics: tuple[str, ...]) -> list[str]:
-    """The metrics that get a column: the accuracies where there are any, otherwise all."""
-    return [metric for metric in metrics if metric.endswith("accuracy")] or list(metrics)
+    """The metrics that get a column: the accuracies (or AUCs) where there are any, otherwise all."""
+    return [metric for metric in metrics if rising(metric)] or list(metrics)
 
 
 def _goal(target: Any) -> str:

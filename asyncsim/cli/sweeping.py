@@ -206,12 +206,21 @@ def _tell(arguments: argparse.Namespace, result: SweepResult, finished: list[Any
         from asyncsim.plots import write_figures
 
         tell = Console(stderr=True).say
-        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder, tell)
+        figures = write_figures([each for _, each in finished], [label for label, _ in finished], folder, tell, _swept(study))
         if figures:
             say(arguments, f"figures: {', '.join(path.name for path in figures)}")
     if finished or result.undecided:
         say(arguments, "tables: table.csv, runs.csv" + (", choices.csv" if result.choices is not None else ""))
     say(arguments, f"runs: {folder}")
+
+
+def _swept(study: Study) -> str | None:
+    """The field that a study sweeps, if it is one, of numbers, and nothing is tuned beside it."""
+    if len(study.fields) != 1 or study.tune is not None:
+        return None
+    values = {point.get(study.fields[0]) for point in study.points}
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return {"cluster.workers": "workers"}.get(study.fields[0], study.fields[0]) if numbers and len(values) > 1 else None
 
 
 def _tell_choices(arguments: argparse.Namespace, result: SweepResult) -> None:

@@ -22,9 +22,10 @@ Tell = Callable[[str], None]
 
 
 def write_figures(
-    results: Sequence[Result], labels: Sequence[str], folder: Path, tell: Tell | None = None
+    results: Sequence[Result], labels: Sequence[str], folder: Path, tell: Tell | None = None, swept: str | None = None
 ) -> list[Path]:
     """Convergence against virtual time and updates, staleness, and a Gantt chart of one run a label; PNG files in ``folder``.
+    Of a sweep over the numbers of one field, ``swept``, also the metric at the end against it.
 
     ``tell`` is called with a sentence for each figure that leaves something out, or that could not be made, and why.
     """
@@ -46,6 +47,8 @@ def write_figures(
     evaluated = [(result, label) for result, label in zip(results, labels, strict=True) if _evaluated(result)]
     if evaluated:
         write("convergence.png", partial(_convergence, *zip(*evaluated, strict=True)))
+    if evaluated and swept is not None:
+        write("final.png", partial(figure, "final", [result for result, _ in evaluated], x=swept))
     for name, table in (("staleness", "updates"), ("gantt", "events")):
         kept = [(result, label) for result, label in zip(results, labels, strict=True) if len(getattr(result, table))]
         if kept:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 24
 """Candidates that a legend can name."""
-NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)", "error": "validation error at the end"}
+NAMES = {"time": "virtual time (s)", "cost": "cost (dollars)"}
 
 
 def write_front(
@@ -83,7 +83,8 @@ def pareto_front(table: pd.DataFrame, objectives: Sequence[str], goal: str = "ta
     if not spans["time"]:
         raise UserError(f"no candidate reached {goal}: there is nothing to draw")
     ax.set_xlabel(f"{NAMES['time']} to {goal}")
-    ax.set_ylabel(NAMES[y] + (" to that" if y == "cost" else ""))
+    metric = next((str(column).partition("_")[2] for column in table if str(column).startswith("test_")), "accuracy")
+    ax.set_ylabel(f"{NAMES[y]} to that" if y == "cost" else f"validation {metric.replace('accuracy', 'error')} at the end")
     along: tuple[Literal["x", "y"], ...] = ("x", "y")
     for axis, span in zip(along, spans.values(), strict=True):
         if min(span) > 0 and max(span) > 3 * min(span):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from asyncsim.errors import UserError
+from asyncsim.metrics import rising
 from asyncsim.plots.counts import Point, draw_points, finish
 from asyncsim.plots.fields import check_field, field_value
 from asyncsim.plots.remarks import few, remark
@@ -62,8 +63,9 @@ def time_to_target(
 ) -> Axes:
     """Virtual seconds until the target is first reached, against worker counts.
 
-    The target is the scenario's (``run.target``), or ``metric`` at ``level``: at least, for an accuracy; at most, for all else.
-    Runs that never reached it stand as crosses along the top, with their count, and the mean over the others is an open point.
+    The target is the scenario's (``run.target``), or ``metric`` at ``level``: at least, for an accuracy or AUC; at most, for all
+    else. Runs that never reached it stand as crosses along the top, with their count, and the mean over the others is an open
+    point.
     """
     return _to_target("time", results, metric, level, x, labels, ax)
 
@@ -139,6 +141,8 @@ def speedup(
     series = _series(results, measure, "workers", labels)
     if baseline is not None and baseline not in series:
         raise UserError(f"baseline: {baseline!r} is no label; there are: {', '.join(series)}")
+    if any(value == 0 for points in series.values() for point in points for value in point.values):
+        raise UserError("a run was at the target before its first update, and nothing is a multiple of no time; move the target")
     faster: dict[str, list[Point]] = {}
     starts = []
     for name, points in series.items():
@@ -205,7 +209,7 @@ def _reaching(runs: list[Result], metric: str | None, level: float | None, of: s
 
     def measure(run: Result) -> float:
         x, y = curve(run, metric, of)
-        reached = x[y >= level] if metric.endswith("_accuracy") else x[y <= level]
+        reached = x[y >= level] if rising(metric) else x[y <= level]
         return float(reached[0]) if len(reached) else math.nan
 
     return measure
@@ -214,7 +218,7 @@ def _reaching(runs: list[Result], metric: str | None, level: float | None, of: s
 def _goal(runs: list[Result], metric: str | None, level: float | None) -> str:
     if level is not None:
         metric = metric or headline(runs)
-        sign = "≥" if metric.endswith("_accuracy") else "≤"
+        sign = "≥" if rising(metric) else "≤"
         return f"{name_of(metric)} {sign} {f'{100 * level:g} %' if percent(metric) else f'{level:g}'}"
     targets = {str(run.manifest.get("scenario", {}).get("run", {}).get("target")) for run in runs}
     target = runs[0].manifest.get("scenario", {}).get("run", {}).get("target")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 
+from asyncsim.metrics import rising
 from asyncsim.registry import Spec, located
 from asyncsim.scenario.problems import shown
 from asyncsim.scenario.schema import Scenario
@@ -111,7 +112,7 @@ class Tune(Spec):
 
     @property
     def maximise(self) -> bool:
-        return self.metric.endswith("accuracy")
+        return rising(self.metric)
 
     def trial(self, scenario: Scenario, value: float, seed: int) -> Scenario:
         """The run that tells how good ``value`` is: it sees no test data and stops at no target."""

@@ -129,7 +129,8 @@ def _sentences(table: pd.DataFrame, objectives: Sequence[str], goal: str, target
         best = usable.iloc[int(usable["error"].to_numpy(dtype=float).argmin())]
         tested = next(key for key in columns if key.startswith("test_"))
         said = f"{best['error']:.4g} on validation, {tested.replace('_', ' ')} {best[tested]:.4g}"
-        told.append(f"smallest error at the end: {best['candidate']} ({said}){_close(usable, best, 'error')}")
+        what = tested.partition("_")[2].replace("accuracy", "error")
+        told.append(f"smallest {what} at the end: {best['candidate']} ({said}){_close(usable, best, 'error')}")
     if target:
         never = table[table["reached"] == 0]["candidate"]
         partly = table[(table["reached"] > 0) & (table["reached"] < table["runs"])]

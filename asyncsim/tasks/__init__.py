@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncsim.tasks.clicks import ClickThrough
 from asyncsim.tasks.cutting import Cut
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.data_task import AnyModel, AnyPartition, ClassificationTask, DataTask
@@ -20,7 +21,7 @@ from asyncsim.tasks.python_file import PythonTask, allow_code
 from asyncsim.tasks.quadratic import Quadratic
 from asyncsim.tasks.spec import ModelSpec, Signature, TaskSpec, TextModel
 from asyncsim.tasks.temporal import TemporalGraph
-from asyncsim.tasks.text import PydocLm
+from asyncsim.tasks.text import PydocLm, TextTask, TokenLm
 
 if TYPE_CHECKING:
     from asyncsim.tasks.dropout import Dropout
@@ -33,6 +34,7 @@ __all__ = [
     "Cifar10",
     "Cifar100",
     "ClassificationTask",
+    "ClickThrough",
     "Cut",
     "DataTask",
     "Digits",
@@ -53,6 +55,8 @@ __all__ = [
     "TaskSpec",
     "TemporalGraph",
     "TextModel",
+    "TextTask",
+    "TokenLm",
     "allow_code",
 ]
 

@@ -40,10 +40,8 @@ def layers_of(model: ModelSpec, signature: Signature) -> tuple[Layer, ...]:
         module = model.module(signature).eval()
         if not isinstance(module, nn.Sequential):
             raise ValueError(f"model `{model.kind}` is a {type(module).__name__}; only an nn.Sequential can be cut into stages")
-        if isinstance(model, TextModel):
-            values = torch.zeros((1, model.context), dtype=torch.int64)
-        else:
-            values = torch.zeros((1, *signature.inputs))
+        shape = (model.context,) if isinstance(model, TextModel) else signature.inputs
+        values = torch.zeros((1, *shape), dtype=torch.int64 if signature.kind in ("text", "ids") else None)
         layers = []
         for name, child in module.named_children():
             with torch.no_grad(), FlopCounterMode(display=False) as counter:

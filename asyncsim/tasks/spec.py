@@ -41,18 +41,20 @@ models: Registry[ModelSpec] = Registry("model")
 MOST_PARAMETERS = 10**12
 """Of a model, or dimensions of a quadratic."""
 MOST_BATCH = 10**9
-Kind = Literal["vector", "image", "text", "samples"]
+Kind = Literal["vector", "image", "text", "ids", "samples"]
 Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``()`` for text (the model
-    chooses its context), or any (``samples``); ``outputs`` the number of classes or of distinct characters."""
+    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``(S,)`` for IDs, ``()`` for
+    text (the model chooses its context), or any (``samples``); ``outputs`` the number of classes or of distinct symbols.
+    ``tables`` has for each column of IDs the number of its rows, and how many of the S places it takes."""
 
     kind: Kind
     inputs: tuple[int, ...]
     outputs: int
+    tables: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, shape: tuple[int, ...], classes: int) -> Signature:
@@ -104,7 +106,7 @@ def built_shapes(model: ModelSpec, signature: Signature) -> Shapes:
 
 
 class TextModel(ModelSpec):
-    """A language model over characters: ``(B, context)`` integers in, scores of the next character out."""
+    """A language model over characters, bytes or tokens: ``(B, context)`` integers in, scores of the next one out."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("text",)
     dense: ClassVar[bool] = False

@@ -43,7 +43,7 @@ from asyncsim.tasks.batches import Batch, Batches, Samples, Source, prepare
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.dropout import Dropout
 from asyncsim.tasks.layout import Layout, trained
-from asyncsim.tasks.objective import Classification, Custom, Objective
+from asyncsim.tasks.objective import Classification, Custom, Objective, Ranked
 from asyncsim.tasks.partition import Partition, Shuffled
 from asyncsim.tasks.stages import StageModule
 from asyncsim.tasks.statistics import Statistics, size_of_statistics
@@ -54,6 +54,8 @@ MOMENTUM = 0.1
 """The weight of a new batch in the running statistics; PyTorch's default."""
 CHUNK_NUMBERS = 2**20
 """The number of input numbers in one pass of an evaluation, which takes at most 1,000 samples."""
+CHUNK_SCORES = 2**26
+"""The number of scores in one pass, where a sample has several targets: a vocabulary times a context is much."""
 
 
 class Task:
@@ -235,10 +237,17 @@ class Task:
 
     def _measure(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
         chunk = max(1, min(1000, CHUNK_NUMBERS // max(1, inputs[0].numel())))
+        if targets.dim() > 1:
+            chunk = max(1, min(chunk, CHUNK_SCORES // self.module(inputs[:1].clone()).numel()))
         parts = zip(inputs.split(chunk), targets.split(chunk), strict=True)
-        # A layer may write into what it is handed, and the samples are needed again.
-        totals = torch.stack([self.objective.measure(self.module(x.clone()), t) for x, t in parts]).sum(0)
-        return self.objective.report((totals / len(inputs)).tolist())
+        ranked = self.objective if isinstance(self.objective, Ranked) else None
+        sums, kept = [], []
+        for x, t in parts:
+            outputs = self.module(x.clone())  # a layer may write into what it is handed, and the samples are needed again
+            sums.append(self.objective.measure(outputs, t))
+            kept += [outputs] if ranked else []
+        measured = self.objective.report((torch.stack(sums).sum(0) / len(inputs)).tolist())
+        return measured | (ranked.rank(torch.cat(kept), targets) if ranked else {})
 
     def _adopt(self) -> None:
         """Take over ``self.module``: its parameters, batch-norm and dropout layers."""

@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parent / "data"
 """Where the small files lie that scenarios name."""
 
 HEAVY = {
-    "task": {"cifar10", "cifar100", "mnist5k", "mnistm5k", "idx", "npz", "pydoc_lm"},
-    "model": {"char_mlp", "cnn", "resnet", "resnet8", "resnet20", "resnet56", "transformer", "wrn", "wrn_16_4"},
+    "task": {"cifar10", "cifar100", "mnist5k", "mnistm5k", "idx", "npz", "pydoc_lm", "click_through", "token_lm"},
+    "model": {"char_mlp", "cnn", "deep_fm", "resnet", "resnet8", "resnet20", "resnet56", "transformer", "wrn", "wrn_16_4"},
     "engine": {"graphed"},
 }
 """What takes a data set, seconds a gradient, or a GPU."""

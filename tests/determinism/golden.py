@@ -22,16 +22,24 @@ SHORTER = {
     "decoupled_depth": {"run": {"updates": 8}},
     "mnist5k_ferret": {"run": {"time": "3s"}},
     "mnist5k_phones": {"run": {"updates": 8, "time": "10min"}},
+    "claims_decoupled": {"run": {"updates": 3}},
+    "claims_gap_aware": {"run": {"updates": 8}},
+    "claims_momentum": {"run": {"updates": 8}},
+    "claims_softsync": {"run": {"updates": 8}},
+    "clicks_gba": {"run": {"updates": 8}},
 }
 """A convolutional network takes its time, and so do many runs."""
+ENDS = ("claims_gap_aware", "claims_momentum")
+"""Of these sweeps the first and the last point: those between differ in one number."""
 
 
 def runs(path: Path) -> Iterator[tuple[str, Scenario]]:
     """(key in the file, shortened scenario) of every run that a scenario file describes, the first seed of each."""
     study = load_study(path)
     first = study.scenarios[0].seed
-    for label, scenario in zip(study.labels, study.scenarios, strict=True):
-        if scenario.seed == first:
+    ends = (study.points[0], study.points[-1])
+    for label, scenario, point in zip(study.labels, study.scenarios, study.points, strict=True):
+        if scenario.seed == first and (path.stem not in ENDS or point in ends):
             key = path.stem if label == study.name else f"{path.stem}/{label}"
             yield key, scenario.evolve(SHORTER.get(path.stem, SHORT))
 

@@ -10,6 +10,7 @@ import asyncsim
 from asyncsim.errors import UserError
 from asyncsim.plots import KINDS, figure, write_figure, write_figures
 from asyncsim.plots.fields import labels_for
+from asyncsim.plots.kinds import figure_bytes
 from asyncsim.plots.scales import plain
 from asyncsim.plots.style import KNOWN, colours, looks
 
@@ -105,6 +106,8 @@ def test_a_file_of_another_kind_or_nowhere(tmp_path):
 def test_write_figures(tmp_path):
     written = write_figures(SEVERAL, ["a"] * 4 + ["b"] * 4, tmp_path / "new")
     assert [path.name for path in written] == ["convergence.png", "staleness.png", "gantt.png"]
+    written = write_figures(SEVERAL, ["a"] * 4 + ["b"] * 4, tmp_path / "new", swept="workers")
+    assert written[1].read_bytes() == figure_bytes(figure("final", SEVERAL), "png")
 
 
 # Labels and looks.

@@ -192,6 +192,12 @@ def test_speedup_is_a_ratio_of_mean_times(ax):
     assert ax.containers[0][0].get_ydata() == pytest.approx([1, 4])
 
 
+def test_no_speedup_where_the_target_was_reached_at_time_0(ax):
+    """It divided by zero, and took the report of all runs with it."""
+    with pytest.raises(UserError, match="before its first update"):
+        speedup([made(workers=n, time_to_target=t) for n, t in ((1, 6.0), (4, 0.0))], ax=ax)
+
+
 def test_speedup_over_a_baseline(ax):
     runs = [made(method=m, workers=n, time_to_target=t) for m, n, t in (("a", 1, 8.0), ("a", 2, 4.0), ("b", 1, 16.0))]
     speedup(runs, baseline="a", ax=ax)

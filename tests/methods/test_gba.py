@@ -154,30 +154,34 @@ def test_rows_that_all_touch_are_means():
     torch.testing.assert_close(collected(True, gradients), collected(False, gradients), rtol=1e-15, atol=1e-15)
 
 
-def test_the_loop_by_id(make):
-    """Characters as IDs: momentum SGD where the rows of the embedding are means over the batches that have the character in them,
-    which the loop knows from the batches, not from the gradients."""
-    task = {"kind": "pydoc_lm", "model": {"kind": "char_mlp", "context": 3, "embedding": 4, "hidden": 8}, "batch": 4}
+@pytest.mark.parametrize("task", [
+    {"kind": "pydoc_lm", "model": {"kind": "char_mlp", "context": 3, "embedding": 4, "hidden": 8}, "batch": 4},
+    {"kind": "click_through", "samples": 400, "batch": 8, "zipf": 0.5, "columns": [
+        {"name": "user", "rows": 20}, {"name": "hour", "rows": 24}, {"name": "genres", "rows": 9, "values": 3}]},
+], ids=["characters", "clicks"])  # fmt: skip
+def test_the_loop_by_id(make, task):
+    """Momentum SGD where the rows of the embedding are means over the batches that have the ID in them, which the loop knows from
+    the batches, not from the gradients. Without ``by_id`` the end is another one."""
     method = {"kind": "gba", "buffer": 3, "threshold": 1, "by_id": True}
     scenario = make(6, UNEVEN, method=method, task=task, dtype="float64", optimizer=HEAVY, run={"updates": 40})
-    result = asyncsim.simulate(scenario)
+    result, plain = (asyncsim.simulate(scenario.evolve({"method.by_id": by_id})) for by_id in (True, False))
     task = scenario.task.build(scenario.seed, "cpu", "float64", 6)
     thetas, v, group, counts = [task.init().double()], 0.0, [], set()
     (piece, length), = task.layout.tables
     for row in result.updates.itertuples():
         inputs, targets = task.batch(row.worker, row.step)
         task.bind(thetas[row.read_version].clone())
-        loss = torch.nn.functional.cross_entropy(task.module(inputs), targets)
+        loss = task.loss(task.module(inputs), targets)
         gradient = torch.cat([each.reshape(-1) for each in torch.autograd.grad(loss, task.parameters)])
         if row.token_age <= 1:
             group.append((gradient, set(inputs.flatten().tolist())))
         if row.outcome == "applied":
             update = sum(gradient for gradient, _ in group) / 3
             table = update[piece].view(-1, length) * 3
-            for character in range(len(table)):
-                number = sum(character in seen for _, seen in group)
+            for row_of in range(len(table)):
+                number = sum(row_of in seen for _, seen in group)
                 counts.add(number)
-                table[character] /= max(1, number)
+                table[row_of] /= max(1, number)
             update[piece] = table.view(-1)
             v = 0.9 * v + update + 5e-4 * thetas[-1]
             thetas.append(thetas[-1] - 0.05 * v)
@@ -185,6 +189,7 @@ def test_the_loop_by_id(make):
     assert counts == {0, 1, 2, 3}
     assert (result.updates["token_age"] > 1).any()
     torch.testing.assert_close(torch.from_numpy(result.parameters), thetas[-1], rtol=1e-12, atol=1e-12)
+    assert abs(plain.parameters - result.parameters).max() > 1e-3
 
 
 # Tokens.

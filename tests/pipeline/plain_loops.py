@@ -65,6 +65,26 @@ def delayed(net: Net, updates: int, lr: float, staleness: Callable[[int], int], 
     return flat(history[-1])
 
 
+def nesterov(
+    net: Net, updates: int, lr: float, momentum: float, decay: float, staleness: Callable[[int], int], ahead: bool = True
+) -> Tensor:
+    """``v <- gam v + (1 - gam) (g + wd u)``, ``u <- u - lr v``, stage by stage; what a pass reads is ``u - lr gam v``, or ``u``
+    if not ``ahead``, as it was after so many updates before."""
+    stages = range(len(net.stages))
+    params = [list(stage) for stage in net.start]
+    velocity = [[torch.zeros_like(p) for p in stage] for stage in net.start]
+    handed: list[Parameters] = [net.start]
+    for batch in range(updates):
+        gradient, _ = net.gradient(batch, [handed[max(0, batch - staleness(k + 1))][k] for k in stages])
+        for k in stages:
+            d = [g + decay * p for g, p in zip(gradient[k], params[k], strict=True)]
+            velocity[k] = [momentum * v + (1 - momentum) * each for v, each in zip(velocity[k], d, strict=True)]
+            params[k] = stepped(params[k], velocity[k], lr)
+        reach = lr * momentum if ahead else 0.0
+        handed.append([stepped(params[k], velocity[k], reach) for k in stages])
+    return flat(params)
+
+
 def accumulated(net: Net, updates: int, lr: float, lag: Callable[[int], int], every: int, total: bool) -> Tensor:
     """As many gradients an update; batch ``n`` is read when ``n - lag`` gradients have been received."""
     stages = len(net.stages)

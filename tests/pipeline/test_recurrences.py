@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from plain_loops import Net, accumulated, delayed, features_replay, old_activations_new_weights
+from plain_loops import Net, accumulated, delayed, features_replay, nesterov, old_activations_new_weights
 
 import asyncsim
 from asyncsim.scenario import Scenario
@@ -70,6 +70,18 @@ def test_delayed_block_sgd(name, stages, cluster):
     steady = updates[updates["step"] >= 2 * stages]
     for stage in range(stages):
         assert set(steady["staleness"][steady["worker"] == stage]) == {staleness(stage + 1, stages)}
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_nesterov(stages):
+    """Ajanthan et al. 2025 (reference, pipelines, 5): 1F1B on look-aheads, stage k being K - k updates late. A loop that reads
+    the parameters themselves ends elsewhere."""
+    optimizer = {"kind": "sgd", "lr": LR, "momentum": 0.9, "weight_decay": 1e-3}
+    case = scenario("nesterov_pipeline", stages, cluster=HETEROGENEOUS, optimizer=optimizer)
+    params, _ = outcome(case)
+    loop = partial(nesterov, net_of(case), UPDATES, LR, 0.9, 1e-3, lambda k: stages - k)
+    torch.testing.assert_close(params, loop(), rtol=1e-12, atol=1e-12)
+    assert (params - loop(ahead=False)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.0])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from asyncsim.cli import main
 from asyncsim.cli.arguments import parse_fleets
 from asyncsim.errors import UserError
+from asyncsim.plots.pareto import pareto_front
 from asyncsim.scenario import Document, load_study
 from asyncsim.scenario.candidates import with_candidates
 from asyncsim.scenario.files import load_candidates
@@ -188,6 +189,19 @@ def test_without_prices_time_and_error_decide(tmp_path):
     assert said.objectives == ("time", "error")
     assert "cost" not in said.table
     assert said.sentences[0].startswith("fastest to the end of the run: large (")
+
+
+@pytest.mark.parametrize(("task", "what"), [("{kind: digits, model: softmax}", "error"), ("{kind: quadratic, noise: 1}", "loss"),
+                                            ("{kind: click_through, samples: 500, batch: 16}", "loss")])  # fmt: skip
+def test_what_is_small_at_the_end_has_its_name(tmp_path, task, what):
+    """An error is one minus an accuracy. Where there is none it is the loss, and nobody calls it an error."""
+    path = tmp_path / "free.yaml"
+    text = FILE.replace("{kind: digits, model: {kind: mlp, hidden: [8]}, batch: 16}", task)
+    text = text.replace(", target: {metric: test_accuracy, at_least: 0.5}", "")
+    path.write_text(text.replace(", instance: {price: 3.6, idle: 10, busy: 110}", ""))
+    said = advise(simulate_sweep(judged(load_candidates(path, {"run.samples": 64}, {"seeds": 1}))))
+    assert any(sentence.startswith(f"smallest {what} at the end: ") for sentence in said.sentences)
+    assert pareto_front(said.table, said.objectives).get_ylabel() == f"validation {what} at the end"
 
 
 def test_candidates_are_overridden_like_all_else(file):

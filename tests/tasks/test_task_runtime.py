@@ -28,9 +28,10 @@ SMALL = [
     {"kind": "digits", "model": {"kind": "wrn", "depth": 10, "width": 1, "dropout": 0.3}},
     {"kind": "pydoc_lm", "batch": 4},
     {"kind": "pydoc_lm", "batch": 4, "model": {"kind": "transformer", "dim": 16, "layers": 1, "dropout": 0.1}},
+    {"kind": "click_through", "batch": 4, "samples": 3000},
     {"kind": "quadratic", "noise": 0.1},
 ]
-IDS = ["mlp", "resnet8", "wrn", "char_mlp", "transformer", "quadratic"]
+IDS = ["mlp", "resnet8", "wrn", "char_mlp", "transformer", "deep_fm", "quadratic"]
 
 
 @pytest.fixture(params=SMALL, ids=IDS)

@@ -31,7 +31,8 @@ def test_validation_and_sizes_need_no_heavy_package():
 
 
 def fitting() -> list[tuple[str, str]]:
-    kinds = {"quadratic": [], "temporal_graph": [], "pydoc_lm": ["char_mlp", "transformer"]}
+    texts = ["char_mlp", "transformer"]
+    kinds = {"quadratic": [], "temporal_graph": [], "click_through": ["deep_fm"], "token_lm": texts, "pydoc_lm": texts}
     images = [name for name, cls in models if "image" in cls.takes]
     return [(task, model) for task in NAMED for model in kinds.get(task, images)]
 

@@ -16,7 +16,13 @@ VOCABULARY = len(ALPHABET) + 1
 
 @lru_cache(maxsize=1)
 def topics() -> tuple[np.ndarray, np.ndarray, str]:
-    """Training and test text as characters 0..96, int64, and the SHA-256 of the whole text.
+    """Training and test text as characters 0..96, int64, and the SHA-256 of the whole text."""
+    train, test, digest = texts()
+    return encode(train), encode(test), digest
+
+
+def texts() -> tuple[str, str, str]:
+    """Training and test text, and the SHA-256 of the whole text.
 
     Topics in alphabetical order, the last tenth of them for testing. The text changes even between patch releases of Python.
     """
@@ -30,7 +36,7 @@ def topics() -> tuple[np.ndarray, np.ndarray, str]:
     names = sorted(pages)
     first = len(names) - max(1, len(names) // 10)
     whole = "\n\n".join(pages[name] for name in names)
-    train, test = (encode("\n\n".join(pages[name] for name in part)) for part in (names[:first], names[first:]))
+    train, test = ("\n\n".join(pages[name] for name in part) for part in (names[:first], names[first:]))
     return train, test, hashlib.sha256(whole.encode()).hexdigest()
 
 

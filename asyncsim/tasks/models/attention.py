@@ -10,7 +10,7 @@ from asyncsim.tasks.dropout import Dropout
 
 
 class Embed(nn.Module):
-    """Characters and learned positions: ``(B, T) -> (B, T, D)``."""
+    """Symbols of a text and learned positions: ``(B, T) -> (B, T, D)``."""
 
     def __init__(self, vocabulary: int, context: int, dim: int, dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Character language models."""
+"""Language models."""
 
 from __future__ import annotations
 
