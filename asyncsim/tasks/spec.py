@@ -47,8 +47,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Signature:
-    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``(S,)`` for IDs, ``()`` for
-    text (the model chooses its context), or any (``samples``); ``outputs`` the number of classes or of distinct symbols.
+    """What a task hands to its model: ``inputs`` is the shape of one sample, ``(d,)``, ``(C, H, W)``, ``(S,)`` for IDs, ``()``
+    for text (the model chooses its context), or any (``samples``); ``outputs`` the number of classes or of distinct symbols.
     ``tables`` has for each column of IDs the number of its rows, and how many of the S places it takes."""
 
     kind: Kind

@@ -32,7 +32,8 @@ class DeepFm(ModelSpec):
 
     def num_parameters(self, signature: Signature) -> int:
         rows = 1 + sum(rows for rows, _ in signature.tables)
-        return rows * (1 + self.embedding) + sum(map(math.prod, affine([len(signature.tables) * self.embedding, *self.hidden, 1])))
+        layers = affine([len(signature.tables) * self.embedding, *self.hidden, 1])
+        return rows * (1 + self.embedding) + sum(map(math.prod, layers))
 
     def module(self, signature: Signature) -> nn.Module:
         from asyncsim.tasks.models.factorised import deep_fm
