@@ -71,10 +71,10 @@ def given(
         raise UserError(f"loss: {loss} has the reduction {loss.reduction!r}; only a mean over samples has steps of one size")
     with sheltered():
         arrays = Arrays(pairs(train, "train"), pairs(test, "test"), labels=loss is None or isinstance(loss, LOSSES))
-        with seeded(0):
+        with seeded(0):  # and the process's own generators are as they were afterwards
             module = model if isinstance(model, nn.Module) else _made(model)
-        _refuse_lazy(module)
-        outputs = _tried(with_keyed_dropout(copy.deepcopy(module)).cpu(), arrays, loss, metrics)
+            _refuse_lazy(module)
+            outputs = _tried(with_keyed_dropout(copy.deepcopy(module)).cpu(), arrays, loss, metrics)
         digest = hashlib.sha256()
         for part in (*arrays.train, *arrays.test, *module.state_dict().values()):
             digest.update(repr((tuple(part.shape), part.dtype)).encode() + _bytes(part))
@@ -82,6 +82,8 @@ def given(
             digest.update(f"{name} {parameter.requires_grad}".encode())
         for each in (repr(module), model, loss, *metrics.items()):
             digest.update(_described(each).encode())
+    model = copy.deepcopy(model) if isinstance(model, nn.Module) else model  # it may change
+    loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
     return Given(model, arrays, tuple(arrays.train[0].shape[1:]), outputs, loss, dict(metrics), digest.hexdigest()[:16])
 
 

@@ -108,6 +108,22 @@ def test_a_function_draws_initial_values_by_seed():
     assert torch.equal(fixed.build(0).init(), fixed.build(1).init())
 
 
+def test_what_happens_to_the_objects_afterwards_does_not_matter():
+    """Module, data and loss are copied: training the module or overwriting the data in the notebook changes no run."""
+    model, inputs, weights = net(), X[:90].clone(), torch.ones(3)
+    loss = nn.CrossEntropyLoss(weight=weights)
+    task = asyncsim.experiment(model, train=(inputs, Y[:90]), test=PARTS["test"], loss=loss)
+    first = simulated(task).fingerprints
+    with torch.no_grad():
+        model[0].weight.zero_()
+        inputs.zero_()
+        weights.mul_(7)
+    assert simulated(task).fingerprints == first
+    state = torch.get_rng_state()
+    asyncsim.experiment(lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)), **PARTS)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 class Pairs(Dataset):
     def __len__(self) -> int:
         return 90
