@@ -109,6 +109,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.tables = () if task is None or count > 1 else task.layout.tables
         one.average = None if task is None else task.average_statistics
         one.shapes = shapes
+        one.samples_per_batch = scenario.task.batch
         one.streams = Streams(scenario.seed)  # for what transforms draw
         return one
 

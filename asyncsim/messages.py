@@ -27,6 +27,7 @@ class Snapshot(NamedTuple):
     time: int  # virtual nanoseconds of the read
     lr_factor: float  # of the schedule, for programs that take steps of their own
     order: int = 0  # how many reads the shard had answered before, whoever read
+    pace: tuple[int, int] | None = None  # the first batch of the round and their number, where that is set anew in each
 
 
 class Gradient(NamedTuple):
@@ -273,6 +274,11 @@ class ServerView(Protocol):
     @property
     def waiting(self) -> list[Push]:
         """The pushes that transforms keep until others have come, in the order of their arrival."""
+        ...
+
+    def foresees(self, until: int) -> bool:
+        """Will a push that is computed or sent now arrive by the virtual time ``until`` (ns), if no crash prevents it? For a
+        transform that declares ``Need.FORESEES``."""
         ...
 
     def rate_ahead(self, updates: int, pushes: int) -> float:

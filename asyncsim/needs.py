@@ -43,6 +43,8 @@ class Need(enum.Flag):
     PEERS = enum.auto()
     HEARS = enum.auto()
     LAUNCHES = enum.auto()
+    PACES = enum.auto()
+    FORESEES = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -88,6 +90,8 @@ MEANING: dict[Need, str] = {
     Need.PEERS: "workers send messages to each other; a push stays at its own worker",
     Need.HEARS: "waits for the messages of other workers, so it takes an exchange between them",
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
+    Need.PACES: "sets the number of batches of a round anew in every round, by the speed that has been measured of its worker",
+    Need.FORESEES: "knows when the pushes that are under way will arrive, as a simulation can and a server cannot",
 }
 """What each property says about a part."""
 

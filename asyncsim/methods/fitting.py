@@ -100,4 +100,9 @@ HEARING = Exclusion(
     Need.PEERS, Need.NOTHING,
     "the consistency rule waits for messages that workers send each other, and `{method}` has no such exchange",
 )  # fmt: skip
+FORESIGHT = Exclusion(
+    Need.NOTHING, Need.FORESEES,
+    "when a push will arrive is known in advance on links of a worker's own, to a server that takes no time, of rounds that are "
+    "computed at once and do not overlap; not so for `{method}`",
+)  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

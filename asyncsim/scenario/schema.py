@@ -28,6 +28,7 @@ from asyncsim.scenario.merge import merged
 from asyncsim.scenario.model_cut import Stages
 from asyncsim.scenario.problems import validated
 from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.simulation.programs import Program
 from asyncsim.tasks import Cut, TaskSpec
 from asyncsim.tasks.spec import tasks
 from asyncsim.units import Bytes
@@ -134,6 +135,7 @@ class Scenario(Spec):
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
             (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),
             (fitting.LAUNCHED, ("method", "program", "overlap"), False if Need.LAUNCHES in needs else None),
+            (fitting.FORESIGHT, ("method",), None if self._arrivals_known(bundle) else True),
         ]
         for exclusion, where, value in asked:
             if value is not None and exclusion.missed(needs):
@@ -143,6 +145,13 @@ class Scenario(Spec):
             self._sites_fit(combinations(sorted(set(cluster.network.sites(cluster.num_workers))), 2))
         for group in range(self.groups if self.stages.count > 1 and cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
+
+    def _arrivals_known(self, bundle: Bundle) -> bool:
+        """Is it known when a push will arrive, once its worker has read?"""
+        cluster = self.cluster
+        shared = cluster.network or cluster.all_reduce or cluster.server.service.expected or cluster.server.faults
+        others = Need.OVERLAPS | Need.SIZES | Need.OWN_PARAMETERS
+        return not shared and type(bundle.program).round is Program.round and not bundle.needs & others
 
     def _neighbours_fit(self, workers: range) -> None:
         network = self.cluster.network

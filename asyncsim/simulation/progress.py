@@ -28,6 +28,7 @@ class WorkerProgress:
     ) -> None:  # fmt: skip
         self.version = 0
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
+        self.foresees: Callable[[int], bool] = bool  # does a push arrive by a time (ns)? Put here by the simulation, too
         self.loss = math.nan
         self.sees_losses = rule is not None and Need.VALUES in rule.needs
         self.state: Any = None

@@ -189,8 +189,10 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         """A result as the policy sees it now."""
         self.now = now
         noted: Any = dict.fromkeys(self.notes, NAN) if self.notes else None
-        work = work if self.numeric else None
-        return Push(member, step, snapshot, self.version - snapshot.version, now, self.samples_per_push, work, noted=noted)
+        work, samples = work if self.numeric else None, self.samples_per_push
+        if snapshot.pace is not None:
+            samples = self.samples_per_batch * snapshot.pace[1]
+        return Push(member, step, snapshot, self.version - snapshot.version, now, samples, work, noted=noted)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""

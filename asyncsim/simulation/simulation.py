@@ -26,6 +26,7 @@ from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.exchanging import Exchanging
+from asyncsim.simulation.foresight import Foresight
 from asyncsim.simulation.instants import EVALUATION, LIMIT, at
 from asyncsim.simulation.lives import Lives
 from asyncsim.simulation.metering import Meter
@@ -107,6 +108,8 @@ class Simulation(Verbs):
         self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.exchanging = Exchanging(self, exchange) if exchange is not None and Need.PEERS in exchange.needs else None
+        if Need.FORESEES in server.needs:
+            self.progress[0].foresees = Foresight(self)
         self.lives = Lives(self)
         self.patience = Patience(self)
         self.observers.add(self.patience)

@@ -51,7 +51,9 @@ class Worker:
         "index",
         "late_times",
         "left",
+        "measured",
         "member",
+        "pace",
         "process",
         "profile",
         "sending",
@@ -91,6 +93,8 @@ class Worker:
         self.work: Future | None = None  # computed on, and not yet delivered
         self.left: Future | None = None  # the result that it delivered last, where the next begins from what that left
         self.process: Process | None = None
+        self.pace: tuple[int, int] | None = None  # first batch of this round and their number, where a program sets that
+        self.measured = 0, 0  # batches that it has computed in such rounds, and the time (ns) that those took
 
     def interrupt(self, cause: object) -> None:
         """Interrupt what it does; its process is told the ``cause``."""
@@ -98,9 +102,14 @@ class Worker:
         self.process.interrupt(cause)
 
     def seconds(self, batches: int) -> float | Fraction:
-        """The compute time of this step at full speed, the sum of ``batches`` draws."""
-        first = self.step * batches
+        """The compute time of this step at full speed, the sum of ``batches`` draws; or of as many as its ``pace`` says."""
+        first, batches = self.pace or (self.step * batches, batches)
         return self.times[first] if batches == 1 else self.times.total(first, batches)
+
+    def set_pace(self, batches: int) -> tuple[int, int]:
+        """Begin a round of so many batches, the next after those that it has begun before. Returns the first, and how many."""
+        self.pace = sum(self.pace or (0, 0)), batches
+        return self.pace
 
     def finish(self, now: int, seconds: float | Fraction) -> int:
         """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""

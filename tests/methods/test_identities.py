@@ -107,7 +107,7 @@ ALONE = {
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
-ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco"}
+ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "async_local_sgd"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
@@ -347,7 +347,8 @@ EVERY = [
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
         "dssp", "gba", "mindflayer", "ringleader",
-        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd")),
+        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd",
+        "async_local_sgd")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},

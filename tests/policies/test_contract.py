@@ -54,6 +54,8 @@ POLICIES: dict[str, list[Row]] = {
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     # It buffers until it has a gradient of each, and applies means of them.
     "gradient_table": [Row({}, identity=None, numeric=False)],
+    # It buffers until a time has come.
+    "grace": [Row({"grace": 1.0}, identity=None, numeric=False), Row({"until": "last_arrival"}, identity=None, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],

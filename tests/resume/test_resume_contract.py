@@ -21,7 +21,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
-         "eager_diloco")
+         "eager_diloco", "async_local_sgd")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}

@@ -26,7 +26,7 @@ SETTINGS = {
     "dssp": {"least": 0, "most": 3}, "mindflayer": {"trials": 2, "limit": "900ms", "share": 0.5},
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
     "overlap_local_sgd": {"local_steps": 2},
-    "eager_diloco": {"local_steps": 2},
+    "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2, "least_steps": 1},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
