@@ -118,7 +118,7 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         return shard(Shard)
     if exchange.in_rounds is None:
         return Peers([shard(Own) for _ in range(groups)], exchange)
-    return Mixed([shard(Row) for _ in range(groups)], exchange.in_rounds)
+    return Mixed([shard(Row) for _ in range(groups)], exchange, exchange.in_rounds)
 
 
 def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | None:
@@ -126,12 +126,15 @@ def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | N
     cluster = scenario.cluster
     if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
         return None
-    counted = bundle.uplink or bundle.downlink or Need.PEERS in bundle.needs
+    counted = bundle.uplink or bundle.downlink or bundle.exchange is not None
     numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
     shapes: list[Shapes] = [((part,),) for part in numbers]
     if by_layer(bundle.uplink + bundle.downlink):
         shapes = _apart(scenario.task.layer_shapes(), numbers)
-    return [Message(scenario.message_bytes * part / sum(numbers), its) for part, its in zip(numbers, shapes, strict=True)]
+    parts = [scenario.message_bytes * part / sum(numbers) for part in numbers]
+    if bundle.exchange is not None:
+        parts = [bundle.exchange.nbytes(nbytes, count) for nbytes, count in zip(parts, numbers, strict=True)]
+    return [Message(nbytes, its) for nbytes, its in zip(parts, shapes, strict=True)]
 
 
 def _apart(shapes: Shapes, numbers: tuple[int, ...]) -> list[Shapes]:
@@ -162,8 +165,10 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
 
     if bundle.exchange is not None and Need.PEERS in bundle.needs:  # rows lie on the workers
         message = Message(0.0, ((1,),)) if messages is None else messages[0]
-        nbytes = message.nbytes if messages is None or scenario.push is None else scenario.push
-        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, message.numbers))
+        nbytes = message.nbytes
+        if messages is not None and scenario.push is not None:
+            nbytes = bundle.exchange.nbytes(scenario.push, message.numbers)
+        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=nbytes)
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
         return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)

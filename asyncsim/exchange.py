@@ -17,7 +17,13 @@ from asyncsim.needs import Need
 from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from asyncsim.streams import Streams
+
+    Entries = NDArray[np.int64]
+    """Places in the flat vector of parameters."""
 
 exchanges: Registry[Exchange] = Registry("exchange", home=PAPERS)
 
@@ -73,6 +79,11 @@ class Exchange(Spec):
         """What changes when the message of ``worker`` has arrived at ``partner``. The weights that all together give to one row
         add up to 1."""
         return {}
+
+    def entries(self, number: int, numbers: int, streams: Streams) -> Entries | None:
+        """Which of the ``numbers`` parameters are mixed in round ``number`` (from 0) of a rule in rounds, each once; None: all.
+        The others stay what they are. Chance comes from ``streams("purpose", number)`` alone."""
+        return None
 
     def nbytes(self, nbytes: float, numbers: int) -> float:
         """Bytes of a message, of which the ``numbers`` parameters alone are ``nbytes``."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Foresight:
-    """Will a push arrive by a given time (ns), if no crash prevents it? That follows from what the workers of ``sim`` are at, where
-    a round is computed in one span, links are a worker's own, and the server takes no time."""
+    """Will a push arrive by a given time (ns), if no crash prevents it? That follows from what the workers of ``sim`` are at,
+    where a round is computed in one span, links are a worker's own, and the server takes no time."""
 
     def __init__(self, sim: SimulationView) -> None:
         self._sim = sim

@@ -43,7 +43,7 @@ OTHERS = {
     "ringleader": {}, "dssp": {"least": 0, "most": 3}, "mindflayer": {"limit": "500ms", "share": 0.5},
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
-    "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2},
+    "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2}, "sparta": {},
 }  # fmt: skip
 
 

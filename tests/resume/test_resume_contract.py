@@ -105,7 +105,7 @@ def test_consistencies(resumes, kind):
 
 @pytest.mark.parametrize("kind", names(exchanges))
 def test_exchanges(resumes, kind):
-    rule = "bsp" if kind in ("gossip", "all_reduce") else "asp"
+    rule = "bsp" if kind in ("gossip", "all_reduce", "random_mean") else "asp"
     method = {"kind": "asgd", "exchange": kind, "consistency": rule}
     resumes(made(method=method, cluster={"uplink": "200ms"}, run={"updates": 30}, checkpoint=OFTEN), 28)
 

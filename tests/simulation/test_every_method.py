@@ -31,7 +31,7 @@ SETTINGS = {
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
-NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
+NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp", "sparta")
 """Their groups go through numbered batches together, or hold the parameters, so nobody can join in the middle: refused."""
 METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
 METHODS += [{"kind": "ad_psgd", "form": "adapt_then_combine"}, {"kind": "sgp", "lag": 2}, {"kind": "sgp", "peers": 2}]
