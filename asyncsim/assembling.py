@@ -14,11 +14,13 @@ from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
+from asyncsim.simulation.hierarchy import Hierarchy
 from asyncsim.simulation.peers import Own, Peers
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rows import Mixed, Row
-from asyncsim.simulation.server import AnyShard, Server
+from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
+from asyncsim.simulation.shards import AnyShard
 from asyncsim.simulation.simulation import Simulation
 from asyncsim.simulation.worker import Costs
 from asyncsim.streams import Streams
@@ -56,7 +58,7 @@ def assemble(
         engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
-        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange,
+        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange, bundle.hierarchy,
     )  # fmt: skip
 
 
@@ -113,7 +115,14 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.streams = Streams(scenario.seed)  # for what transforms draw
         return one
 
-    exchange = bundle.exchange
+    exchange, hierarchy = bundle.exchange, bundle.hierarchy
+    if hierarchy is not None:
+        places = hierarchy.places(groups)
+        regions = places[-1] + 1
+        policy = Policy((), hierarchy.step, params, regions)
+        length, schedule = scenario.run, scenario.schedule
+        center = Shard(policy, params, layers, schedule, length, WorkerProgress(regions), 0, scheduled=False)
+        return Hierarchy([shard(Own) for _ in range(regions)], center, hierarchy, places)
     if exchange is None:
         return shard(Shard)
     if exchange.in_rounds is None:
@@ -124,7 +133,9 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
 def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | None:
     """The size of a message of each stage before any transform; None where sizes have no effect."""
     cluster = scenario.cluster
-    if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
+    sized = any(_sized(profile) for profile in _link_owners(scenario))
+    sized = sized or (bundle.hierarchy is not None and any(link.bandwidth for link in bundle.hierarchy.links))
+    if not (cluster.priced or cluster.network is not None or sized):
         return None
     counted = bundle.uplink or bundle.downlink or bundle.exchange is not None
     numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
@@ -171,7 +182,8 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
         return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=nbytes)
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
-        return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
+        relayed = 0.0 if bundle.hierarchy is None or messages is None else messages[0].nbytes
+        return Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward, relay_bytes=relayed)
     micro_batches = bundle.program.num_micro_batches
     boundaries = tuple(float(outputs * width * scenario.task.batch // micro_batches) for outputs in cut.boundaries)
     return Costs(cut.shares, scenario.stages.forward, reads, pushes, boundaries, scenario.stages.link)

@@ -45,6 +45,7 @@ class Need(enum.Flag):
     LAUNCHES = enum.auto()
     PACES = enum.auto()
     FORESEES = enum.auto()
+    HIERARCHY = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -92,6 +93,7 @@ MEANING: dict[Need, str] = {
     Need.LAUNCHES: "is told of a push when it is launched (sent while its worker goes on), not only when it arrives",
     Need.PACES: "sets the number of batches of a round anew in every round, by the speed that has been measured of its worker",
     Need.FORESEES: "knows when the pushes that are under way will arrive, as a simulation can and a server cannot",
+    Need.HIERARCHY: "workers share the servers of their regions, which exchange with a global one",
 }
 """What each property says about a part."""
 

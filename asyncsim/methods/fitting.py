@@ -105,4 +105,15 @@ FORESIGHT = Exclusion(
     "when a push will arrive is known in advance on links of a worker's own, to a server that takes no time, of rounds that are "
     "computed at once and do not overlap; not so for `{method}`",
 )  # fmt: skip
+HIERARCHICAL = Exclusion(
+    Need.NOTHING,
+    Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS | Need.OWN_PARAMETERS,
+    "the servers of the regions get pushes of their own workers one by one, so `{method}` takes no rounds or updates of all, no "
+    "exchange, stages or older versions",
+)  # fmt: skip
+REGIONAL = Exclusion(
+    Need.NOTHING, Need.HIERARCHY,
+    "`{method}` has several servers, and `links` between them; no shared network, service time or crash of one server is meant "
+    "for those",
+)  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")

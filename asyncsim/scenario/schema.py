@@ -135,6 +135,8 @@ class Scenario(Spec):
             (fitting.OVERLAP, ("method", "program", "overlap"), True if needs & OVERLAPPING == Need.OVERLAPS else None),
             (fitting.LAG, ("method", "consistency", "lag"), True if Need.LAGS in needs else None),
             (fitting.LAUNCHED, ("method", "program", "overlap"), False if Need.LAUNCHES in needs else None),
+            (fitting.REGIONAL, ("cluster", "network"), cluster.network),
+            (fitting.REGIONAL, ("cluster", "server"), cluster.server.faults or cluster.server.service.expected or None),
             (fitting.FORESIGHT, ("method",), None if self._arrivals_known(bundle) else True),
         ]
         for exclusion, where, value in asked:

@@ -52,7 +52,7 @@ class Rows(Generic[R]):
 
     @property
     def num_workers(self) -> int:
-        return len(self.rows)
+        return self.progress.num_workers
 
     @property
     def lr(self) -> float:
@@ -84,24 +84,28 @@ class Rows(Generic[R]):
     def statistics(self) -> Tensor | None:
         return mean([row.statistics for row in self.rows])
 
+    def row(self, member: int) -> R:
+        """The row that a member reads and pushes to."""
+        return self.rows[member]
+
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
-        return self.rows[member].read(member, now, version)
+        return self.row(member).read(member, now, version)
 
     def current(self, member: int) -> Tensor | None:
-        return self.rows[member].current(member)
+        return self.row(member).current(member)
 
     @property
     def sized(self) -> bool:
         return self.rows[0].sized
 
     def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
-        return self.rows[member].depart(member, step, snapshot, work, now)
+        return self.row(member).depart(member, step, snapshot, work, now)
 
     def lose(self, member: int, step: int) -> None:
-        self.rows[member].lose(member, step)
+        self.row(member).lose(member, step)
 
     def forget(self, member: int) -> None:
-        self.rows[member].forget(member)
+        self.row(member).forget(member)
 
     def drop(self, work: Future) -> None:
         self.rows[0].drop(work)

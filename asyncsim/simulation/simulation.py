@@ -17,7 +17,7 @@ from simpy.core import EmptySchedule
 
 from asyncsim.cluster import Cluster
 from asyncsim.consistency import Consistency
-from asyncsim.exchange import Exchange
+from asyncsim.exchange import Exchange, RegionalServers
 from asyncsim.needs import Need
 from asyncsim.records import Recorder
 from asyncsim.simulation import faults
@@ -34,6 +34,7 @@ from asyncsim.simulation.out_of_time import out_of_time
 from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
+from asyncsim.simulation.relays import Relays
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.spans import Spans
 from asyncsim.simulation.transport.collective import AllReduce
@@ -69,6 +70,7 @@ class Simulation(Verbs):
         streams: Streams,
         costs: Costs,
         exchange: Exchange | None = None,
+        hierarchy: RegionalServers | None = None,
     ) -> None:
         self.env = Clock(partial(out_of_time, self))
         self.cluster = cluster
@@ -108,6 +110,7 @@ class Simulation(Verbs):
         self.restarts = self.arrivals.restarts
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.exchanging = Exchanging(self, exchange) if exchange is not None and Need.PEERS in exchange.needs else None
+        self.relays = None if hierarchy is None else Relays(self, hierarchy, streams)
         if Need.FORESEES in server.needs:
             self.progress[0].foresees = Foresight(self)
         self.lives = Lives(self)

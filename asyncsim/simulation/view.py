@@ -129,6 +129,12 @@ class Giving(Protocol):
     def give_up(self, worker: Worker) -> None: ...
 
 
+class Relaying(Protocol):
+    """Messages between regional servers and a global one: `Relays`."""
+
+    def updated(self, worker: Worker) -> None: ...
+
+
 class SimulationView:
     """The parts of a simulation, and what they share."""
 
@@ -152,6 +158,7 @@ class SimulationView:
     lives: Living
     pipeline: Staged | None
     exchanging: Giving | None
+    relays: Relaying | None
     overlapping: bool
     sized: bool
     over: bool

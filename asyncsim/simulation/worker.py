@@ -22,7 +22,7 @@ class Costs(NamedTuple):
     forward pass. ``message_bytes`` of parameters travel from shard to worker and ``push_bytes`` back; None says that the
     shard lies on the worker's own machine. ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``
     over ``link`` (the sender's uplink if it is None). Where workers exchange with each other, a message between two of them has
-    ``exchange_bytes``.
+    ``exchange_bytes``; one between the servers of two levels ``relay_bytes``.
     """
 
     shares: tuple[float, ...] = (1.0,)
@@ -32,6 +32,7 @@ class Costs(NamedTuple):
     boundary_bytes: tuple[float, ...] = ()
     link: Link | None = None
     exchange_bytes: float | None = None
+    relay_bytes: float = 0.0
 
 
 class Worker:

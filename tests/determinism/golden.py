@@ -19,6 +19,7 @@ SHORTER = {
     "mnist5k_resnet8": {"run": {"updates": 8}, "evaluate": {"updates": 8, "splits": ["test"]}},
     "decoupled_resnet8": {"run": {"updates": 3}},
     "decoupled_depth": {"run": {"updates": 8}},
+    "digits_halos": {"run": {"time": 30}},
 }
 """A convolutional network takes its time, and so do many runs."""
 

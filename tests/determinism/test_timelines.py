@@ -44,6 +44,7 @@ OTHERS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2}, "sparta": {},
+    "halos": {"local_steps": 2, "every": 3},
 }  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def test_methods_that_differ_in_numbers_only_have_one_timeline(make, cluster):
 def test_a_plan_is_the_run_without_numbers(make, kind, cluster):
     """Methods that wait, buffer, drop or recall: the plan's events, and of every push its time, staleness and fate, are the
     run's."""
-    if kind in ("ad_psgd", "sgp"):  # no server is busy there
+    if kind in ("ad_psgd", "sgp", "halos"):  # no server is busy there
         cluster = {key: value for key, value in cluster.items() if key != "server"}
     scenario = make(cluster=cluster, method={"kind": kind, **OTHERS[kind]}, run={"updates": 40})
     run, plan = asyncsim.simulate(scenario), asyncsim.plan(scenario)

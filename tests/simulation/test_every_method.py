@@ -27,6 +27,7 @@ SETTINGS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
     "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2, "least_steps": 1},
+    "halos": {"local_steps": 2, "every": 3, "links": ["1s", "2s"]},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
@@ -120,6 +121,11 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
         with pytest.raises(UserError, match="hold the parameters themselves"):
             make(WORKERS, **settings)
         settings["cluster"] |= {"server": {}}
+    others = ("network", "server", "all_reduce")
+    if Need.HIERARCHY in needs(method) and any(each in settings["cluster"] for each in others):
+        with pytest.raises(UserError, match="`links` between them"):
+            make(WORKERS, **settings)
+        settings["cluster"] = {name: value for name, value in settings["cluster"].items() if name not in others}
     if Need.PEERS in needs(method) and "service" in settings["cluster"].get("server", {}):
         with pytest.raises(UserError, match="there is no server whose service could take time"):
             make(WORKERS, **settings)
