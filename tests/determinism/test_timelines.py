@@ -44,7 +44,7 @@ OTHERS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3},
     "co2": {"local_steps": 2}, "sapipe": {}, "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2}, "sparta": {},
-    "halos": {"local_steps": 2, "every": 3},
+    "halos": {"local_steps": 2, "every": 3}, "streaming_diloco": {"local_steps": 2},
 }  # fmt: skip
 
 

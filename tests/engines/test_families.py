@@ -27,7 +27,7 @@ RESNET = {"kind": "mnist5k", "model": "resnet8", "batch": 8}
 TRANSFORMER = {"kind": "pydoc_lm", "model": {"kind": "transformer", "dim": 16, "context": 12, "dropout": 0.2}, "batch": 4}
 REQUIRED = {"k_sync": {"k": 3}, "softsync": {"n": 2}, "gpipe": {"micro_batches": 3}, "pipedream_2bw": {"micro_batches": 3}}
 LOCAL = ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd", "eager_diloco",
-         "async_local_sgd", "halos")  # fmt: skip
+         "async_local_sgd", "halos", "streaming_diloco")  # fmt: skip
 
 
 def scenario(engine, task=MLP, method="gap_aware", updates=60, workers=6, **more) -> Scenario:

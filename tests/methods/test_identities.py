@@ -108,7 +108,8 @@ ALONE = {
 ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nesterov_pipeline", "pipedream_2bw"}
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
-ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "async_local_sgd", "halos"}
+ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "async_local_sgd"}
+ELSEWHERE |= {"halos", "streaming_diloco"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
@@ -349,7 +350,7 @@ EVERY = [
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
         "dssp", "gba", "mindflayer", "ringleader",
         "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd",
-        "async_local_sgd", "sparta", "halos")),
+        "async_local_sgd", "sparta", "halos", "streaming_diloco")),
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
     {"kind": "dc_asgd", "adaptive": False},
@@ -358,7 +359,7 @@ RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
                                                    "heloco", "dgc", "dgs", "momentum_approximation", "pipelined", "basis", "co2",
-                                                   "eager", "halos"))
+                                                   "eager", "halos", "streaming"))
 ]
 
 

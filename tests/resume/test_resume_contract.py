@@ -17,12 +17,12 @@ from asyncsim.registries import consistencies, engines, exchanges, methods, opti
 REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
-    "halos": {"every": 3, "links": ["500ms"]},
+    "halos": {"every": 3, "links": ["500ms"]}, "fragment_means": {"quorum": 3},
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
-         "eager_diloco", "async_local_sgd", "halos")
+         "eager_diloco", "async_local_sgd", "halos", "streaming_diloco")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}

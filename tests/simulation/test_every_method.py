@@ -27,6 +27,7 @@ SETTINGS = {
     "laga": {"accumulate": 2}, "pipesgd": {"warmup": 3}, "co2": {"local_steps": 2},
     "overlap_local_sgd": {"local_steps": 2},
     "eager_diloco": {"local_steps": 2}, "async_local_sgd": {"local_steps": 2, "least_steps": 1},
+    "streaming_diloco": {"local_steps": 2},
     "halos": {"local_steps": 2, "every": 3, "links": ["1s", "2s"]},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
