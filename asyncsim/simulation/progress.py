@@ -17,6 +17,14 @@ from asyncsim.units import NANOSECONDS
 KEPT = 256  # exchanges of which it is remembered who hears whom
 
 
+def undeclared(until: int) -> bool:
+    """Nobody has said that this would be asked."""
+    raise UserError(
+        "a policy asks whether a push will arrive by a time and has not declared it; give its class `needs = Need.FORESEES` "
+        "(from asyncsim.needs import Need)"
+    )
+
+
 class WorkerProgress:
     """Counts rounds, versions and members for one shard.
 
@@ -28,7 +36,7 @@ class WorkerProgress:
     ) -> None:  # fmt: skip
         self.version = 0
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
-        self.foresees: Callable[[int], bool] = bool  # does a push arrive by a time (ns)? Put here by the simulation, too
+        self.foresees: Callable[[int], bool] = undeclared  # does a push arrive by a time (ns)? Put here by the simulation, too
         self.loss = math.nan
         self.sees_losses = rule is not None and Need.VALUES in rule.needs
         self.state: Any = None

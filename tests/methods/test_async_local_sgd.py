@@ -9,7 +9,9 @@ from test_identities import parameters, same_bits
 from test_independent_loops import WORKERS, Fleet
 
 import asyncsim
+from asyncsim.errors import UserError
 from asyncsim.scenario import ScenarioError
+from asyncsim.simulation.progress import WorkerProgress
 
 OUTER = {"kind": "sgd", "lr": 0.3, "momentum": 0.9, "nesterov": True}
 UNEVEN = {"kind": "gamma_heterogeneous", "mean": "1s"}
@@ -185,6 +187,11 @@ def test_who_is_foreseen_is_waited_for(make, more, closed):
     method = {"kind": "async_local_sgd", "local_steps": 1, "until": "last_arrival"}
     scenario = make(cluster={"groups": groups} | more, method=method, run={"updates": 1})
     assert asyncsim.plan(scenario).summary["time"] == closed
+
+
+def test_foresight_is_declared():
+    with pytest.raises(UserError, match=r"needs = Need\.FORESEES"):
+        WorkerProgress(1).foresees(5)
 
 
 @pytest.mark.parametrize("cluster", [
