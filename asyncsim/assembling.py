@@ -15,11 +15,13 @@ from asyncsim.records.fates import Fates
 from asyncsim.records.rows import COSTS
 from asyncsim.scenario import Scenario
 from asyncsim.simulation.foreseeing import MOST_EVENTS, Foreseen, foresee
+from asyncsim.simulation.hierarchy import Hierarchy
 from asyncsim.simulation.peers import Own, Peers
 from asyncsim.simulation.progress import WorkerProgress
 from asyncsim.simulation.rows import Mixed, Row
-from asyncsim.simulation.server import AnyShard, Server
+from asyncsim.simulation.server import Server
 from asyncsim.simulation.shard import Shard
+from asyncsim.simulation.shards import AnyShard
 from asyncsim.simulation.simulation import Simulation
 from asyncsim.simulation.worker import Costs
 from asyncsim.streams import Streams
@@ -57,7 +59,7 @@ def assemble(
         engine = spec.build(task, streams, fates, Need.MEANS in bundle.needs)
     return Simulation(
         scenario.cluster, bundle.program, bundle.consistency, Server(shards, task, scenario.run, scenario.evaluate, recorder),
-        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange, scenario.stream,
+        engine, recorder, streams, costs(scenario, cut, bundle), bundle.exchange, scenario.stream, bundle.hierarchy,
     )  # fmt: skip
 
 
@@ -111,29 +113,42 @@ def _shard(scenario: Scenario, bundle: Bundle, task: Task | None, stage: int) ->
         one.tables = () if task is None or count > 1 else task.layout.tables
         one.average = None if task is None else task.average_statistics
         one.shapes = shapes
+        one.samples_per_batch = scenario.task.batch
         one.streams = Streams(scenario.seed)  # for what transforms draw
         one.stream = scenario.stream
         return one
 
-    exchange = bundle.exchange
+    exchange, hierarchy = bundle.exchange, bundle.hierarchy
+    if hierarchy is not None:
+        places = hierarchy.places(groups)
+        regions = places[-1] + 1
+        policy = Policy((), hierarchy.step, params, regions)
+        length, schedule = scenario.run, scenario.schedule
+        center = Shard(policy, params, layers, schedule, length, WorkerProgress(regions), 0, scheduled=False)
+        return Hierarchy([shard(Own) for _ in range(regions)], center, hierarchy, places)
     if exchange is None:
         return shard(Shard)
     if exchange.in_rounds is None:
         return Peers([shard(Own) for _ in range(groups)], exchange)
-    return Mixed([shard(Row) for _ in range(groups)], exchange.in_rounds)
+    return Mixed([shard(Row) for _ in range(groups)], exchange, exchange.in_rounds)
 
 
 def untreated(scenario: Scenario, cut: Cut, bundle: Bundle) -> list[Message] | None:
     """The size of a message of each stage before any transform; None where sizes have no effect."""
     cluster = scenario.cluster
-    if not (cluster.priced or cluster.network is not None or any(_sized(profile) for profile in _link_owners(scenario))):
+    sized = any(_sized(profile) for profile in _link_owners(scenario))
+    sized = sized or (bundle.hierarchy is not None and any(link.bandwidth for link in bundle.hierarchy.links))
+    if not (cluster.priced or cluster.network is not None or sized):
         return None
-    counted = bundle.uplink or bundle.downlink or Need.PEERS in bundle.needs
+    counted = bundle.uplink or bundle.downlink or bundle.exchange is not None
     numbers = cut.parameters or (scenario.task.num_parameters() if counted else 1,)
     shapes: list[Shapes] = [((part,),) for part in numbers]
     if by_layer(bundle.uplink + bundle.downlink):
         shapes = _apart(scenario.task.layer_shapes(), numbers)
-    return [Message(scenario.message_bytes * part / sum(numbers), its) for part, its in zip(numbers, shapes, strict=True)]
+    parts = [scenario.message_bytes * part / sum(numbers) for part in numbers]
+    if bundle.exchange is not None:
+        parts = [bundle.exchange.nbytes(nbytes, count) for nbytes, count in zip(parts, numbers, strict=True)]
+    return [Message(nbytes, its) for nbytes, its in zip(parts, shapes, strict=True)]
 
 
 def _apart(shapes: Shapes, numbers: tuple[int, ...]) -> list[Shapes]:
@@ -164,11 +179,14 @@ def costs(scenario: Scenario, cut: Cut, bundle: Bundle) -> Costs:
 
     if bundle.exchange is not None and Need.PEERS in bundle.needs:  # rows lie on the workers
         message = Message(0.0, ((1,),)) if messages is None else messages[0]
-        nbytes = message.nbytes if messages is None or scenario.push is None else scenario.push
-        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=bundle.exchange.nbytes(nbytes, message.numbers))
+        nbytes = message.nbytes
+        if messages is not None and scenario.push is not None:
+            nbytes = bundle.exchange.nbytes(scenario.push, message.numbers)
+        return Costs(message_bytes=(None,), push_bytes=(None,), exchange_bytes=nbytes)
     reads, pushes = sizes(bundle.downlink, None), sizes(bundle.uplink, scenario.push)
     if scenario.stages.count == 1:
-        whole = Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward)
+        relayed = 0.0 if bundle.hierarchy is None or messages is None else messages[0].nbytes
+        whole = Costs(message_bytes=reads, push_bytes=pushes, forward=scenario.stages.forward, relay_bytes=relayed)
         if Need.SUB_MODELS in bundle.needs:
             whole = whole._replace(part=partial(bundle.cost, shapes=scenario.task.layer_shapes()))
         return whole

@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
+from asyncsim.cluster.links import Link
+from asyncsim.cluster.network import Counts, blocks
 from asyncsim.gossip import Complete, Gossip, Ring, gossips
 from asyncsim.needs import Need
+from asyncsim.policies.step_rule import StepRule
 from asyncsim.registry import PAPERS, Registry, Spec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from asyncsim.streams import Streams
+
+    Entries = NDArray[np.int64]
+    """Places in the flat vector of parameters."""
 
 exchanges: Registry[Exchange] = Registry("exchange", home=PAPERS)
 
@@ -73,6 +82,11 @@ class Exchange(Spec):
         """What changes when the message of ``worker`` has arrived at ``partner``. The weights that all together give to one row
         add up to 1."""
         return {}
+
+    def entries(self, number: int, numbers: int, streams: Streams) -> Entries | None:
+        """Which of the ``numbers`` parameters are mixed in round ``number`` (from 0) of a rule in rounds, each once; None: all.
+        The others stay what they are. Chance comes from ``streams("purpose", number)`` alone."""
+        return None
 
     def nbytes(self, nbytes: float, numbers: int) -> float:
         """Bytes of a message, of which the ``numbers`` parameters alone are ``nbytes``."""
@@ -130,3 +144,40 @@ class AllReduced(Exchange):
     @property
     def in_rounds(self) -> Gossip:
         return Complete()
+
+
+class RegionalServers(Spec):
+    """Two levels of servers: every worker reads from and pushes to the server of its region, and after ``every`` updates of its
+    own a regional server sends what it has moved by since its *anchor* to the global server, and goes on without waiting. That
+    takes a step, by ``step``, and answers with its parameters; what the regional one holds then becomes a weighted mean of
+    both, with the weight ``share`` of the global ones, and that is the next anchor. One message of a region is under way at a
+    time.
+
+    ``regions``: how many of (nearly) equal size, or the number of workers in each; indices are consecutive. ``links``: between
+    regional server and global one, out and back; one for each region, one for all, or none, where it takes no time.
+    """
+
+    kind: ClassVar[str] = "regional_servers"
+    needs: ClassVar[Need] = Need.HIERARCHY
+    regions: Counts = 2
+    every: int = Field(default=32, ge=1)
+    share: float = Field(default=0.25, ge=0, le=1)
+    links: tuple[Link, ...] = ()
+    step: StepRule
+
+    def places(self, num_workers: int) -> list[int]:
+        """The region of each worker. Raises ``ValueError`` if the regions are not for so many."""
+        counts = self.regions
+        if (counts if isinstance(counts, int) else sum(counts)) > num_workers or (
+            not isinstance(counts, int) and sum(counts) != num_workers
+        ):
+            raise ValueError(f"`regions` {counts if isinstance(counts, int) else list(counts)} do not fit {num_workers} workers")
+        places = blocks(counts, num_workers)
+        if len(self.links) not in (0, 1, places[-1] + 1):
+            each = f"each of the {places[-1] + 1} regions"
+            raise ValueError(f"`links` has one entry for {each}, or one for all, not {len(self.links)}")
+        return places
+
+    def link(self, region: int) -> Link:
+        """Between this region's server and the global one."""
+        return self.links[region if len(self.links) > 1 else 0] if self.links else Link()

@@ -30,6 +30,7 @@ class Snapshot(NamedTuple):
     share: float = 1.0  # of the neurons of the model's hidden layers that the worker is to train
     trained: Tensor | None = None  # (P,) bool: the parameters of that sub-model, the others are zero; None: all
     missing: int = 0  # the worker's own writes to what the task remembers that were under way as it read that
+    pace: tuple[int, int] | None = None  # the first batch of the round and their number, where that is set anew in each
 
 
 class Gradient(NamedTuple):
@@ -48,19 +49,15 @@ class Evaluator(Protocol):
 
     def evaluate(self, future: Future) -> None:
         """Settle a future that is asked for."""
-        ...
 
     def gather(self, futures: list[Future]) -> None:
         """Settle those that are pending, together."""
-        ...
 
     def mean(self, futures: list[Future]) -> Future:
         """The mean of several (at least two), as late as they are."""
-        ...
 
     def forget(self, future: Future) -> None:
         """A pending future has been cancelled."""
-        ...
 
 
 class Future:
@@ -254,46 +251,40 @@ class ServerView(Protocol):
     @property
     def members(self) -> int:
         """The number of workers that have not stopped or left; one that has crashed is a member."""
-        ...
 
     @property
     def departed(self) -> frozenset[int]:
         """The workers that have stopped or left."""
-        ...
 
     def view(self, worker: int) -> Tensor:
         """What ``worker`` would be handed if it read now, shape ``(P,)``: the parameters, or a look-ahead of them."""
-        ...
 
     def velocity(self) -> Tensor | None:
         """The momentum buffer as the last step left it, shape ``(P,)``, zeros before the first; None without momentum. Not to be
         written to. Not every step rule has one."""
-        ...
 
     @property
     def waiting(self) -> list[Push]:
         """The pushes that transforms keep until others have come, in the order of their arrival."""
-        ...
+
+    def foresees(self, until: int) -> bool:
+        """Will a push that is computed or sent now arrive by the virtual time ``until`` (ns), if no crash prevents it? For a
+        transform that declares ``Need.FORESEES``."""
 
     def rate_ahead(self, updates: int, pushes: int) -> float:
         """The learning rate of the update that is ``updates`` from now (1: the next), when ``pushes`` more will have come. A
         schedule that goes by virtual time is asked at the time of the last update."""
-        ...
 
     def ahead(self, gradient: Tensor) -> Tensor:
         """The parameters, shape ``(P,)``, to which one more update with ``gradient``, shape ``(P,)``, would lead at the rate of
         the last one: a shadow step, after which everything is as it was."""
-        ...
 
     def data_weight(self, worker: int) -> float:
         """Training samples of the worker's own shard over the mean of all workers'; 1 where nobody has a shard of its own."""
-        ...
 
     def moved(self, snapshot: Snapshot) -> Tensor:
         """``params - snapshot``, shape ``(P,)``, for the caller to overwrite."""
-        ...
 
     def path(self, snapshot: Snapshot, most: int) -> list[Tensor]:
         """What ``snapshot`` handed out, the parameters at each version after it, the newest last: ``(P,)`` each, at most ``most``
         steps. The first leads over versions that are not kept any more. It takes ``Need.HISTORY``."""
-        ...

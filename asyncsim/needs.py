@@ -47,6 +47,9 @@ class Need(enum.Flag):
     MEMORY = enum.auto()
     HISTORY = enum.auto()
     POWER = enum.auto()
+    PACES = enum.auto()
+    FORESEES = enum.auto()
+    HIERARCHY = enum.auto()
 
     @property
     def decides_by_values(self) -> bool:
@@ -96,6 +99,9 @@ MEANING: dict[Need, str] = {
     Need.MEMORY: "carries what a task remembers beside its parameters from round to round, and reads it as late as it says",
     Need.HISTORY: "asks for the versions of the parameters between the one that a push was computed on and the newest",
     Need.POWER: "weighs the power that machines draw, so it takes machines that have one",
+    Need.PACES: "sets the number of batches of a round anew in every round, by the speed that has been measured of its worker",
+    Need.FORESEES: "knows when the pushes that are under way will arrive, as a simulation can and a server cannot",
+    Need.HIERARCHY: "workers share the servers of their regions, which exchange with a global one",
 }
 """What each property says about a part."""
 

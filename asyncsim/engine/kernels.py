@@ -138,17 +138,20 @@ def union_mean(parts: list[Gradient], sizes: list[int]) -> Gradient:
 class LocalSteps(Kernel):
     """``steps`` SGD steps on the worker; the result is the pseudo-gradient ``s - x_local``, shape ``(P,)``.
 
-    Heavy-ball momentum starts from zero in every round (Lin et al. 2020, local momentum reset).
+    Heavy-ball momentum starts from zero in every round (Lin et al. 2020, local momentum reset). ``first``: the first of its
+    batches, where rounds have unequal numbers of them.
     """
 
     steps: int
     lr: float
     momentum: float = 0.0
+    first: int | None = None
 
     def __call__(self, task: Task, streams: Streams, params: Tensor, worker: int, step: int) -> Gradient:
         local, velocity = params, None
         losses, statistics = [], None
-        for index in range(step * self.steps, (step + 1) * self.steps):
+        first = self.first_batch(step)
+        for index in range(first, first + self.steps):
             result = gradient(task, streams, local, worker, index)
             if self.momentum:
                 velocity = result.gradient if velocity is None else velocity * self.momentum + result.gradient
@@ -159,6 +162,10 @@ class LocalSteps(Kernel):
             statistics = result.statistics
         return Gradient(params - local, torch.stack(losses).mean(), statistics)
 
+    def first_batch(self, step: int) -> int:
+        """The first batch of a round."""
+        return step * self.steps if self.first is None else self.first
+
     @property
     def call_key(self) -> Hashable:
         return self.steps, self.momentum
@@ -168,7 +175,7 @@ class LocalSteps(Kernel):
         lr = torch.tensor([job.kernel.lr for job in call.jobs], dtype=call.params.dtype, device=call.params.device).unsqueeze(1)
         local, velocity, total = call.params, None, None
         for index in range(self.steps):
-            gradients, losses = call.gradients(local, [job.step * self.steps + index for job in call.jobs])
+            gradients, losses = call.gradients(local, [job.kernel.first_batch(job.step) + index for job in call.jobs])
             velocity = gradients if velocity is None or not self.momentum else velocity * self.momentum + gradients
             local = local - lr * velocity
             total = losses if total is None else total + losses

@@ -13,7 +13,7 @@ Order: the push enters ``b``; at the end of a period ``m`` is refreshed before t
 the displacement is ``lr * (mean of D + momentum * m)`` for any ``c``, where ``m`` is steady.
 Differs from the paper: workers take SGD steps (there: AdamW). Weight decay is added to ``D`` at the server. Where the server is
 given a schedule, ``m`` is scaled by the new rate. The default ``period`` is ours.
-Left out: DyLU (local steps by a worker's speed). The grace window is ``before: [{kind: accumulate, within: ...}]``.
+The grace window is ``before: [{kind: accumulate, within: ...}]``; DyLU is the program ``dylu`` (`async_local_sgd`).
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class AdamWSteps:
     eps: float
     weight_decay: float
     carries: bool
+    first: int | None = None  # the first of its batches, where rounds have unequal numbers of them
 
     def __call__(
         self, task: Task, streams: Streams, params: Tensor, worker: int, step: int, carry: Moments | None = None
@@ -62,11 +63,16 @@ class AdamWSteps:
         moments, x, loss, statistics = Moments(), params, params.new_zeros(()), None
         if carry is not None and carry.first is not None and carry.second is not None:
             moments = Moments(carry.steps, carry.first.clone(), carry.second.clone())
-        for index in range(step * self.steps, (step + 1) * self.steps):
+        first = self.first_batch(step)
+        for index in range(first, first + self.steps):
             result = gradient(task, streams, x, worker, index)
             x = self._step(x, moments, result.gradient, self.lr)
             loss, statistics = loss + result.loss, result.statistics
         return Gradient(params - x, loss / self.steps, statistics, moments if self.carries else None)
+
+    def first_batch(self, step: int) -> int:
+        """The first batch of a round."""
+        return step * self.steps if self.first is None else self.first
 
     @property
     def call_key(self) -> Hashable:
@@ -78,7 +84,7 @@ class AdamWSteps:
         lr = x.new_tensor([job.kernel.lr for job in call.jobs]).unsqueeze(1)
         moments, total = Moments(), x.new_zeros(len(x))
         for index in range(self.steps):
-            gradients, losses = call.gradients(x, [job.step * self.steps + index for job in call.jobs])
+            gradients, losses = call.gradients(x, [job.kernel.first_batch(job.step) + index for job in call.jobs])
             x = self._step(x, moments, gradients, lr)
             total = total + losses
         return call.params - x, total / self.steps

@@ -108,12 +108,28 @@ SHARED_OUT = Exclusion(
     "take nothing along to the next: not so in `{method}`",
 )  # fmt: skip
 STREAM = Exclusion(
-    Need.NOTHING, Need.PEERS | Need.OWN_PARAMETERS | Need.LAUNCHES,
+    Need.NOTHING, Need.PEERS | Need.OWN_PARAMETERS | Need.LAUNCHES | Need.HIERARCHY,
     "the items of a stream are learnt by parameters that all workers share, as they are pushed, not so in `{method}`",
 )  # fmt: skip
 POWER = Exclusion(
     Need.NOTHING, Need.POWER,
     "`{method}` weighs what machines draw, and none has a power: give `cluster.instance`, or leave the weight out",
+)  # fmt: skip
+FORESIGHT = Exclusion(
+    Need.NOTHING, Need.FORESEES,
+    "when a push will arrive is known in advance on links of a worker's own, to a server that takes no time, of rounds that are "
+    "computed at once and do not overlap; not so for `{method}`",
+)  # fmt: skip
+HIERARCHICAL = Exclusion(
+    Need.NOTHING,
+    Need.EVERYONE | Need.ROUNDS | Need.CLOSES | Need.LAUNCHES | Need.CUTS | Need.PASSES | Need.OLD_VERSIONS | Need.OWN_PARAMETERS,
+    "the servers of the regions get pushes of their own workers one by one, so `{method}` takes no rounds or updates of all, no "
+    "exchange, stages or older versions",
+)  # fmt: skip
+REGIONAL = Exclusion(
+    Need.NOTHING, Need.HIERARCHY,
+    "`{method}` has several servers, and `links` between them; no shared network, service time or crash of one server is meant "
+    "for those",
 )  # fmt: skip
 SERVICE = Exclusion(Need.NOTHING, Need.PEERS, "in `{method}` there is no server whose service could take time")
 MEMORY = Exclusion(

@@ -6,11 +6,12 @@ import math
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from asyncsim.consistency import ASP, Consistency, consistencies
-from asyncsim.exchange import Exchange, exchanges
+from asyncsim.exchange import Exchange, RegionalServers, exchanges
 from asyncsim.methods.fitting import (
     APART,
     AT_HOME,
     HEARING,
+    HIERARCHICAL,
     IN_ROUNDS,
     OLDER,
     PEERS,
@@ -36,8 +37,8 @@ AT_THE_SERVER = ("launched", "forget", "applied", "settle", "closes", "late_view
 
 
 class Bundle(NamedTuple):
-    """A method taken apart: three independent choices and the step rule that ends the chain; and, where workers keep parameters
-    of their own, how they exchange them."""
+    """A method taken apart: three independent choices and the step rule that ends the chain; where workers keep parameters of
+    their own, how they exchange them; and where there are servers of two levels, what those give each other."""
 
     transforms: tuple[Transform, ...]
     step: StepRule
@@ -46,6 +47,7 @@ class Bundle(NamedTuple):
     exchange: Exchange | None = None
     uplink: tuple[Transform, ...] = ()
     downlink: tuple[Transform, ...] = ()
+    hierarchy: RegionalServers | None = None
 
     @property
     def needs(self) -> Need:
@@ -67,9 +69,9 @@ class Bundle(NamedTuple):
         model; raises ``ValueError`` if no such sub-model of it can be made."""
         return math.prod(transform.cost(share, shapes) for transform in self.transforms)
 
-    def _parts(self) -> list[Transform | StepRule | Consistency | Program | Exchange]:
-        exchange = [] if self.exchange is None else [self.exchange]
-        return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *exchange]
+    def _parts(self) -> list[Transform | StepRule | Consistency | Program | Exchange | RegionalServers]:
+        others = [each for each in (self.exchange, self.hierarchy) if each is not None]
+        return [*self.uplink, *self.transforms, *self.downlink, self.step, self.consistency, self.program, *others]
 
     @property
     def amplifies_rounding(self) -> bool:
@@ -120,7 +122,8 @@ class Method(Spec):
         transforms = self.before + parts.transforms
         for transform in (*uplink, *transforms):
             transform.fits(parts.step)
-        bundle = Bundle(transforms, parts.step, consistency, program, self.exchange or parts.exchange, uplink, downlink)
+        exchange = self.exchange or parts.exchange
+        bundle = Bundle(transforms, parts.step, consistency, program, exchange, uplink, downlink, parts.hierarchy)
         check_exchange(self.kind, bundle, num_workers, stages)
         check_shares(self.kind, bundle)
         taken = [name for name in bundle.notes if name in UPDATES]
@@ -149,7 +152,9 @@ def check_exchange(kind: str, bundle: Bundle, num_workers: int, stages: int) -> 
     exchange = bundle.exchange
     between = Need.PEERS in bundle.needs
     others = bundle._replace(exchange=None).needs
-    asked = [(HEARING, bundle.needs, Need.HEARS in others)]
+    asked = [(HEARING, bundle.needs, Need.HEARS in others), (HIERARCHICAL, bundle.needs, bundle.hierarchy is not None)]
+    if bundle.hierarchy is not None:
+        bundle.hierarchy.places(num_workers)
     if exchange is not None:
         exchange.fits(num_workers)
         asked += [

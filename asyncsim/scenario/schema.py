@@ -29,6 +29,7 @@ from asyncsim.scenario.merge import merged
 from asyncsim.scenario.model_cut import Stages
 from asyncsim.scenario.problems import validated
 from asyncsim.simulation.length import Evaluation, RunLength
+from asyncsim.simulation.programs import Program
 from asyncsim.simulation.stream import Stream
 from asyncsim.tasks import Cut, TaskSpec
 from asyncsim.tasks.partition import partitions
@@ -172,6 +173,9 @@ class Scenario(Spec):
             (fitting.MEMORY, ("method",), True if self.task.remembers else None),
             (fitting.POWER, ("cluster", "instance"), None if cluster.priced else True),
             (fitting.LAUNCHED, ("method", "program", "overlap"), False if Need.LAUNCHES in needs else None),
+            (fitting.REGIONAL, ("cluster", "network"), cluster.network),
+            (fitting.REGIONAL, ("cluster", "server"), cluster.server.faults or cluster.server.service.expected or None),
+            (fitting.FORESIGHT, ("method",), None if self._arrivals_known(bundle) else True),
         ]
         for exclusion, where, value in asked:
             if value is not None and exclusion.missed(needs):
@@ -181,6 +185,13 @@ class Scenario(Spec):
             self._sites_fit(combinations(sorted(set(cluster.network.sites(cluster.num_workers))), 2))
         for group in range(self.groups if self.stages.count > 1 and cluster.network is not None else 0):
             self._neighbours_fit(range(group * self.stages.count, (group + 1) * self.stages.count))
+
+    def _arrivals_known(self, bundle: Bundle) -> bool:
+        """Is it known when a push will arrive, once its worker has read?"""
+        cluster = self.cluster
+        shared = cluster.network or cluster.all_reduce or cluster.server.service.expected or cluster.server.faults
+        others = Need.OVERLAPS | Need.SIZES | Need.OWN_PARAMETERS
+        return not shared and type(bundle.program).round is Program.round and not bundle.needs & others
 
     def _neighbours_fit(self, workers: range) -> None:
         network = self.cluster.network

@@ -100,6 +100,8 @@ class Arrivals:
         sim.observers.arriving(worker, step, snapshot)
         sim.server.receive(worker.index, step, snapshot, work, sim.env.now, worker.up)
         worker.due = worker.due or progress.version != version
+        if sim.relays is not None and progress.version != version:
+            sim.relays.updated(worker)
         self.changed(worker.stage, version)
         if self.closings is not None:
             self.closings.look(worker.stage)

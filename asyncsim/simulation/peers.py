@@ -67,7 +67,33 @@ class Own(Shard):
         return view
 
 
-class Peers(Rows[Own]):
+class Counted(Rows[Own]):
+    """Rows each of whose updates is one of the whole: the version counts those of all rows."""
+
+    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
+        row = self._counted(member)
+        arrival = row.take_in(member, step, snapshot, work, now, up)
+        self.version, self.samples = row.version, row.samples
+        if not row.numeric:
+            self._share_divergence()
+        return arrival
+
+    def check_finite(self) -> None:
+        super().check_finite()
+        self._share_divergence()
+
+    def _counted(self, member: int) -> Own:
+        """The row of a member, which is told the updates and samples of all."""
+        row = self.row(member)
+        row.version, row.samples = self.version, self.samples
+        return row
+
+    def _share_divergence(self) -> None:
+        if not all(row.numeric for row in self.rows):
+            self.numeric = False
+
+
+class Peers(Counted):
     """A shard in one row a worker, where each push is an update of its worker's row alone, and messages change rows between
     updates as the rule ``exchange`` says.
 
@@ -125,21 +151,9 @@ class Peers(Rows[Own]):
         vectors = there([*(row.params for row in left), *(each.vector for each in carried)])
         return combined([1.0] * len(vectors), vectors) / math.fsum(each.weight for each in holders)
 
-    def check_finite(self) -> None:
-        super().check_finite()
-        self._share_divergence()
-
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
         self._take_received(member)
         return self._counted(member).read(member, now, version)
-
-    def take_in(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int, up: bool) -> Arrival:
-        row = self._counted(member)
-        arrival = row.take_in(member, step, snapshot, work, now, up)
-        self.version, self.samples = row.version, row.samples
-        if not row.numeric:
-            self._share_divergence()
-        return arrival
 
     def settle(self, now: int) -> bool:
         """Called when a worker has left for good: nothing waits for that here."""
@@ -209,13 +223,3 @@ class Peers(Rows[Own]):
         for each in carried:
             params = row.params
             row.replace_row(None if params is None or each.vector is None else params + each.vector, row.weight + each.weight)
-
-    def _counted(self, member: int) -> Own:
-        """The row of a member, which is told the updates and samples of all."""
-        row = self.rows[member]
-        row.version, row.samples = self.version, self.samples
-        return row
-
-    def _share_divergence(self) -> None:
-        if not all(row.numeric for row in self.rows):
-            self.numeric = False

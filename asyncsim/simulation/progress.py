@@ -17,6 +17,14 @@ from asyncsim.units import NANOSECONDS
 KEPT = 256  # exchanges of which it is remembered who hears whom
 
 
+def undeclared(until: int) -> bool:
+    """Nobody has said that this would be asked."""
+    raise UserError(
+        "a policy asks whether a push will arrive by a time and has not declared it; give its class `needs = Need.FORESEES` "
+        "(from asyncsim.needs import Need)"
+    )
+
+
 class WorkerProgress:
     """Counts rounds, versions and members for one shard.
 
@@ -30,6 +38,7 @@ class WorkerProgress:
         self.time: Callable[[], int] = int  # virtual nanoseconds; the simulation puts its clock here
         self.power: Callable[[int], Power] = _none  # of the machines, and how long a round takes them: it puts these here, too
         self.expected_round: Callable[[int], float] = float
+        self.foresees: Callable[[int], bool] = undeclared  # does a push arrive by a time (ns)? Put here by the simulation, too
         self.seen = math.nan
         self.sees = rule.sees if rule is not None and Need.VALUES in rule.needs else None
         self.state: Any = None

@@ -28,7 +28,7 @@ class Rated(Parameters):
         self._varies = scheduled and not schedule.constant  # the server's learning rate
         self.length = length
         self.progress = progress
-        self.samples_per_push = samples
+        self.samples_per_push = self.samples_per_batch = samples  # until somebody says what a batch has
         self.samples = 0
         self.lr = policy.step.lr
         self.lr_max = 0.0

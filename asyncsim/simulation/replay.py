@@ -123,6 +123,19 @@ class StandIn:
     def take_back(self, worker: int) -> None:
         """Do nothing, for the same reason."""
 
+    @property
+    def hierarchy(self) -> StandIn:
+        return self
+
+    def relay(self, region: int) -> None:
+        """Do nothing, for the same reason."""
+
+    def reach(self, region: int, now: int) -> None:
+        """Do nothing, for the same reason."""
+
+    def merge(self, region: int) -> None:
+        """Do nothing, for the same reason."""
+
     def forget(self, worker: int) -> None:
         """Do nothing: what is left of the worker's state stands in the checkpoint."""
 

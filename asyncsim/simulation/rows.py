@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from asyncsim.exchange import Exchange
 from asyncsim.gossip import Gossip
 from asyncsim.messages import Snapshot, Verdict
 from asyncsim.needs import Need
@@ -51,7 +52,7 @@ class Rows(Generic[R]):
 
     @property
     def num_workers(self) -> int:
-        return len(self.rows)
+        return self.progress.num_workers
 
     @property
     def lr(self) -> float:
@@ -83,24 +84,28 @@ class Rows(Generic[R]):
     def statistics(self) -> Tensor | None:
         return mean([row.statistics for row in self.rows])
 
+    def row(self, member: int) -> R:
+        """The row that a member reads and pushes to."""
+        return self.rows[member]
+
     def read(self, member: int, now: int, version: int | None = None) -> Snapshot:
-        return self.rows[member].read(member, now, version)
+        return self.row(member).read(member, now, version)
 
     def current(self, member: int) -> Tensor | None:
-        return self.rows[member].current(member)
+        return self.row(member).current(member)
 
     @property
     def sized(self) -> bool:
         return self.rows[0].sized
 
     def depart(self, member: int, step: int, snapshot: Snapshot, work: Future | None, now: int) -> float:
-        return self.rows[member].depart(member, step, snapshot, work, now)
+        return self.row(member).depart(member, step, snapshot, work, now)
 
     def lose(self, member: int, step: int) -> None:
-        self.rows[member].lose(member, step)
+        self.row(member).lose(member, step)
 
     def forget(self, member: int) -> None:
-        self.rows[member].forget(member)
+        self.row(member).forget(member)
 
     def drop(self, work: Future) -> None:
         self.rows[0].drop(work)
@@ -133,11 +138,13 @@ class Mixed(Rows[Row]):
         adapt then combine:   u_s <- sum_r P[s, r] (u_r - lr d_r)
         combine then adapt:   u_s <- sum_r P[s, r] u_r  -  lr d_s
 
-    Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic.
+    Weights of a group that has left go to the diagonal, so the matrix stays doubly stochastic. A rule may mix some of the entries
+    only; then the others are ``u_s - lr d_s``.
     """
 
-    def __init__(self, rows: list[Row], gossip: Gossip) -> None:
+    def __init__(self, rows: list[Row], exchange: Exchange, gossip: Gossip) -> None:
         super().__init__(rows)
+        self.exchange = exchange
         self.gossip = gossip
         self.matrix = gossip.matrix(len(rows))
 
@@ -178,16 +185,28 @@ class Mixed(Rows[Row]):
         new: list[Tensor | None] = [self.rows[index].params for index in left]
         matrix = self._among(left)
         if self.numeric:
-            old, halves = there(new), there([half for half, _ in steps])
-            if self.gossip.form == "adapt_then_combine":
-                new = [combined(weights, halves) for weights in matrix]
-            else:
-                new = [combined(w, old) + (half - own) for w, own, half in zip(matrix, old, halves, strict=True)]
+            new = self._mixed(matrix, there(new), there([half for half, _ in steps]))
         self.samples += sum(samples for _, samples in steps)
         self.version += 1
         for index, params, (_, samples) in zip(left, new, steps, strict=True):
             self.rows[index].mix(params, samples, now)
         return True
+
+    def _mixed(self, matrix: list[list[float]], old: list[Tensor], halves: list[Tensor]) -> list[Tensor | None]:
+        """The rows after a round, of what they were before and after their own steps."""
+        entries, whole = self.exchange.entries(self.version, len(old[0]), self.rows[0].streams), halves
+        if entries is not None:
+            old, halves = ([each[entries] for each in vectors] for vectors in (old, halves))
+        if self.gossip.form == "adapt_then_combine":
+            new = [combined(weights, halves) for weights in matrix]
+        else:
+            new = [combined(w, old) + (half - own) for w, own, half in zip(matrix, old, halves, strict=True)]
+        if entries is None:
+            return list(new)
+        rows = [each.clone() for each in whole]
+        for row, part in zip(rows, new, strict=True):
+            row[entries] = part
+        return list(rows)
 
     def _among(self, left: list[int]) -> list[list[float]]:
         """The weights among the groups that are left."""

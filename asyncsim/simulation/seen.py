@@ -33,6 +33,9 @@ class Seen(ServerView):
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
 
+    def foresees(self, until: int) -> bool:
+        return self.progress.foresees(until)
+
     def ahead(self, gradient: Tensor) -> Tensor:
         push = Push(0, 0, Snapshot(self.params, self.version, self.now, 1.0), 0, self.now, 0, None, replaced=gradient.clone())
         direction = self.policy.step.direction(push, kept(self.policy.state.step), self)

@@ -12,9 +12,7 @@ from asyncsim.records import OUTCOMES, Recorder
 from asyncsim.simulation.length import Evaluation, RunLength
 from asyncsim.simulation.observers import Observers
 from asyncsim.simulation.parameters import NAN
-from asyncsim.simulation.peers import Peers
-from asyncsim.simulation.rows import Mixed
-from asyncsim.simulation.shard import Shard
+from asyncsim.simulation.shards import AnyShard, Shards
 from asyncsim.simulation.stream import Predicting
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from asyncsim.messages import Future
     from asyncsim.tasks.task import Task
 
-AnyShard = Shard | Mixed | Peers
 NOTHING = len(OUTCOMES)  # what a settlement mostly gives
 CHANGING = ("version", "pushes", "dropped", "finished", "reached", "last_metrics", "decisions", "seen", "closings", "sizes",
             "items", "right", "_next_evaluation", "_evaluated")  # fmt: skip
@@ -33,7 +30,7 @@ OUTCOME = {verdict: OUTCOMES.index(name) for verdict, name in
 APPLIED = OUTCOME[None]
 
 
-class Server(Predicting):
+class Server(Shards, Predicting):
     """The shards of a model: one for a whole model; one for each stage of a pipeline, where worker ``w`` is member ``w // K``
     of shard ``w % K``.
 
@@ -51,7 +48,7 @@ class Server(Predicting):
         evaluation: Evaluation,
         recorder: Recorder,
     ) -> None:
-        self.shards = shards
+        super().__init__(shards)
         self.task = task
         self.length = length
         self.evaluation = evaluation.against(length)
@@ -103,20 +100,6 @@ class Server(Predicting):
     def updates(self) -> int:
         """The number of updates that the model has had. Those that a crash of the server took back do not count."""
         return self.version - self.shards[0].progress.undone
-
-    @property
-    def whole(self) -> Shard:
-        """The one shard of whole models that lie at a server."""
-        shard = self.shards[0]
-        assert isinstance(shard, Shard)
-        return shard
-
-    @property
-    def peers(self) -> Peers:
-        """The one shard of workers that exchange with each other, and what they send each other."""
-        shard = self.shards[0]
-        assert isinstance(shard, Peers)
-        return shard
 
     @property
     def lr(self) -> float:

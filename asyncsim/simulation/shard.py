@@ -205,11 +205,11 @@ class Shard(Rated, Seen):  # type: ignore[misc]  # in a plan there are no parame
         """A result as the policy sees it now."""
         self.now = now
         noted: Any = dict.fromkeys(self.notes, NAN) if self.notes else None
-        work = work if self.numeric else None
+        work, samples = work if self.numeric else None, self.samples_per_push
+        if snapshot.pace is not None:
+            samples = self.samples_per_batch * snapshot.pace[1]
         staleness = self.version - snapshot.version
-        return Push(
-            member, step, snapshot, staleness, now, self.samples_per_push, work, noted=noted, trained=snapshot.trained
-        )  # fmt: skip
+        return Push(member, step, snapshot, staleness, now, samples, work, noted=noted, trained=snapshot.trained)
 
     def lose(self, member: int, step: int) -> None:
         """What the member had sent, or was about to send, will not arrive."""

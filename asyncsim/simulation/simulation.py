@@ -17,7 +17,7 @@ from simpy.core import EmptySchedule
 
 from asyncsim.cluster import Cluster
 from asyncsim.consistency import Consistency
-from asyncsim.exchange import Exchange
+from asyncsim.exchange import Exchange, RegionalServers
 from asyncsim.needs import Need
 from asyncsim.records import Recorder
 from asyncsim.simulation import faults
@@ -26,6 +26,7 @@ from asyncsim.simulation.arrivals import Arrivals
 from asyncsim.simulation.clock import Clock
 from asyncsim.simulation.deadlocks import deadlock
 from asyncsim.simulation.exchanging import Exchanging
+from asyncsim.simulation.foresight import Foresight
 from asyncsim.simulation.instants import DECISION, EVALUATION, LIMIT, at
 from asyncsim.simulation.items import Items
 from asyncsim.simulation.lives import Lives
@@ -35,6 +36,7 @@ from asyncsim.simulation.out_of_time import out_of_time
 from asyncsim.simulation.patience import Patience
 from asyncsim.simulation.pipeline import Pipeline
 from asyncsim.simulation.programs import Program
+from asyncsim.simulation.relays import Relays
 from asyncsim.simulation.server import Server
 from asyncsim.simulation.spans import Spans
 from asyncsim.simulation.stream import Stream
@@ -72,6 +74,7 @@ class Simulation(Verbs):
         costs: Costs,
         exchange: Exchange | None = None,
         stream: Stream | None = None,
+        hierarchy: RegionalServers | None = None,
     ) -> None:
         self.env = Clock(partial(out_of_time, self))
         self.cluster = cluster
@@ -115,6 +118,9 @@ class Simulation(Verbs):
         self.pipeline = Pipeline(self) if len(self.progress) > 1 or Need.PASSES in program.needs else None
         self.exchanging = Exchanging(self, exchange) if exchange is not None and Need.PEERS in exchange.needs else None
         self.items = None if stream is None else Items(self, stream)
+        self.relays = None if hierarchy is None else Relays(self, hierarchy, streams)
+        if Need.FORESEES in server.needs:
+            self.progress[0].foresees = Foresight(self)
         self.lives = Lives(self)
         self.patience = Patience(self)
         self.observers.add(self.patience)

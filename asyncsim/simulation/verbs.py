@@ -74,6 +74,9 @@ class Verbs(SimulationView):
         yield env.timeout(end - start)
         self.observers.span((kind, worker.index, worker.step, worker.version, start, end, done))
         worker.activity = IDLE
+        if done and worker.pace is not None:
+            batches, took = worker.measured
+            worker.measured = batches + worker.pace[1], took + end - start
         return done
 
     def wait(self, worker: Worker, event: simpy.Event) -> Generator[Any, Any, None]:

@@ -142,6 +142,12 @@ class Learning(Protocol):
     def summary(self) -> dict[str, Any]: ...
 
 
+class Relaying(Protocol):
+    """Messages between regional servers and a global one: `Relays`."""
+
+    def updated(self, worker: Worker) -> None: ...
+
+
 class SimulationView:
     """The parts of a simulation, and what they share."""
 
@@ -167,6 +173,7 @@ class SimulationView:
     pipeline: Staged | None
     exchanging: Giving | None
     items: Learning | None
+    relays: Relaying | None
     overlapping: bool
     sized: bool
     over: bool

@@ -24,7 +24,7 @@ class Costs(NamedTuple):
     forward pass. ``message_bytes`` of parameters travel from shard to worker and ``push_bytes`` back; None says that the
     shard lies on the worker's own machine. ``boundary_bytes`` travel in each direction between stages ``k`` and ``k + 1``
     over ``link`` (the sender's uplink if it is None). Where workers exchange with each other, a message between two of them has
-    ``exchange_bytes``.
+    ``exchange_bytes``; one between the servers of two levels ``relay_bytes``.
 
     A worker that is to train a share of the neurons takes ``part(share)`` of the time, and of the bytes in each direction.
     """
@@ -37,6 +37,7 @@ class Costs(NamedTuple):
     link: Link | None = None
     exchange_bytes: float | None = None
     part: Callable[[float], float] = float
+    relay_bytes: float = 0.0
 
 
 class Worker:
@@ -56,7 +57,9 @@ class Worker:
         "index",
         "late_times",
         "left",
+        "measured",
         "member",
+        "pace",
         "part",
         "process",
         "profile",
@@ -102,6 +105,8 @@ class Worker:
         self.left: Future | None = None  # the result that it delivered last, where the next begins from what that left
         self.stations: Stations | None = None  # of its batches beside training, where it has any; lost as it goes down
         self.process: Process | None = None
+        self.pace: tuple[int, int] | None = None  # first batch of this round and their number, where a program sets that
+        self.measured = 0, 0  # batches that it has computed in such rounds, and the time (ns) that those took
 
     def interrupt(self, cause: object) -> None:
         """Interrupt what it does; its process is told the ``cause``."""
@@ -109,10 +114,16 @@ class Worker:
         self.process.interrupt(cause)
 
     def seconds(self, batches: int) -> float | Fraction:
-        """The compute time of this step at full speed, the sum of ``batches`` draws, or its part of that."""
-        first = self.step * batches
+        """The compute time of this step at full speed, the sum of ``batches`` draws, or its part of that; or of as many as its
+        ``pace`` says."""
+        first, batches = self.pace or (self.step * batches, batches)
         whole = self.times[first] if batches == 1 else self.times.total(first, batches)
         return whole if self.part == 1.0 else whole * self.part
+
+    def set_pace(self, batches: int) -> tuple[int, int]:
+        """Begin a round of so many batches, the next after those that it has begun before. Returns the first, and how many."""
+        self.pace = sum(self.pace or (0, 0)), batches
+        return self.pace
 
     def finish(self, now: int, seconds: float | Fraction) -> int:
         """When work of so many seconds at full speed is done if it begins now (ns); at least 1 ns later."""

@@ -111,7 +111,8 @@ def buffers(facts: Facts) -> None:
     if not dropping and not 0 <= left < count:
         raise Finding("tables", "pushes and updates do not add up", f"{kept} kept, {count} an update, {left} left")
     per_push = facts.scenario.task.batch * facts.bundle.program.batches
-    if not dropping and not facts.summary.get("server_restarts") and facts.summary["samples"] != (kept - left) * per_push:
+    paced = Need.PACES in facts.bundle.needs  # samples of a push differ
+    if not (dropping or paced or facts.summary.get("server_restarts")) and facts.summary["samples"] != (kept - left) * per_push:
         raise Finding("tables", "samples are not those of the pushes applied")
 
 

@@ -27,6 +27,7 @@ SHORTER = {
     "claims_momentum": {"run": {"updates": 8}},
     "claims_softsync": {"run": {"updates": 8}},
     "clicks_gba": {"run": {"updates": 8}},
+    "digits_halos": {"run": {"time": 30}},
 }
 """A convolutional network takes its time, and so do many runs."""
 ENDS = ("claims_gap_aware", "claims_momentum")

@@ -185,6 +185,7 @@ def value(name: str, text: str) -> float:
     thin = [each for each in shapes if len(each) > 1 and rank * sum(each) < prod(each)]
     letters = {
         "N": WORKERS, "P": sum(layers), "E": sum(max(1, int(n * ratio)) for n in layers), "B": BATCH, "ceil": ceil,
+        "round": round,
         "L": sum(prod(each) for each in shapes if each not in thin) + sum(rank * sum(each) for each in thin),
         "Q": sum(rank * each[1] for each in thin),
         "A": sum(case.cut().boundaries), "m": case.bundle().program.num_micro_batches,

@@ -28,7 +28,7 @@ TRANSFORMER = {"kind": "pydoc_lm", "model": {"kind": "transformer", "dim": 16, "
 REQUIRED = {"k_sync": {"k": 3}, "softsync": {"n": 2}, "gpipe": {"micro_batches": 3}, "pipedream_2bw": {"micro_batches": 3},
             "weight_update_magnitudes": {"shares": {1: 0.5, 2: 0.75}, "local_steps": 1}, "fluid": {"local_steps": 1}}  # fmt: skip
 LOCAL = ("local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd", "eager_diloco",
-         "fluid", "weight_update_magnitudes", "co_running")  # fmt: skip
+         "fluid", "weight_update_magnitudes", "co_running", "async_local_sgd", "halos", "streaming_diloco")  # fmt: skip
 
 
 def scenario(engine, task=MLP, method="gap_aware", updates=60, workers=6, **more) -> Scenario:

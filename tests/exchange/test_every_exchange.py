@@ -30,6 +30,7 @@ METHODS: dict[str, Any] = {
     "by the gap": {"kind": "ad_psgd", "before": ["gap_aware"]},
     "rounds": {"kind": "custom", "exchange": {"kind": "gossip", "graph": "ring"}, "consistency": "bsp"},
     "all-reduce": IN_ROUNDS, "lagged all-reduce": LAGGED,
+    "a random mean": {"kind": "sparta", "fraction": 0.1}, "a lagged random mean": {"kind": "sparta", "fraction": 0.1, "lag": 1},
 }  # fmt: skip
 
 

@@ -99,6 +99,7 @@ ALONE = {
     "gpipe/interleaved": {"micro_batches": 1, "interleaved": True},
     "decoupled_data_parallel": {}, "decoupled_data_parallel/asynchronous": {"gossip": None, "sharing": "asynchronous"},
     "ad_psgd": {}, "ad_psgd/step_first": {"form": "adapt_then_combine"}, "sgp": {}, "sgp/overlap": {"lag": 1},
+    "sparta": {},
     "delay_adaptive": {}, "delay_adaptive/koloskova": {"rule": "koloskova", "smoothness": 1e9}, "ormo": {},
     "gba": {"buffer": 1}, "gba/by_id": {"buffer": 1, "by_id": True}, "dssp": {"least": 0}, "ringleader": {},
     "adasync": {}, "mindflayer": {},
@@ -110,7 +111,7 @@ ELSEWHERE = {"dana", "dana_gap_aware", "local_sgd", "fedbuff", "fedasync", "nest
 ELSEWHERE |= {"adadelay", "delayed_nesterov", "dana_slim", "dana_dc", "smega2", "momentum_look_ahead", "fadas", "heloco"}
 ELSEWHERE |= {"qsgd", "easgd", "eamsgd", "momentum_approximation", "diloco", "basis_rotation", "abs"}
 ELSEWHERE |= {"laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "fluid", "weight_update_magnitudes"}
-ELSEWHERE |= {"co_running"}
+ELSEWHERE |= {"co_running", "async_local_sgd", "halos", "streaming_diloco"}
 """Their N = 1 is not SGD: tests of their own below, in ``test_server_identities`` and beside their loops."""
 
 
@@ -350,7 +351,8 @@ EVERY = [
         "momentum_look_ahead", "ormo", "fadas", "heloco", "gradient_dropping", "dgc", "dgs", "qsgd", "easgd", "eamsgd",
         "momentum_approximation", "diloco", "ftpipe", "pipeoptim", "pipelined_backprop", "basis_rotation", "abs", "adasync",
         "dssp", "gba", "mindflayer", "ringleader", "mspipe", "iter_fisher", "ferret",
-        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd", "fluid", "co_running")),
+        "laga", "pipesgd", "co2", "sapipe", "overlap_local_sgd", "eager_diloco", "powersgd", "fluid", "co_running",
+        "async_local_sgd", "sparta", "halos", "streaming_diloco")),
     {"kind": "weight_update_magnitudes", "shares": {1: 0.5}},
     {"kind": "k_sync", "k": 4}, {"kind": "gap_aware", "per": "layer"}, {"kind": "gap_aware", "per": "model"},
     {"kind": "dana", "compensate": 2.0}, {"kind": "dana_gap_aware", "between": "parameters"},
@@ -360,7 +362,7 @@ RATE_ZERO = [(method, HEAVY) for method in EVERY] + [
     (method, {"kind": "adam", "weight_decay": 0.1}) for method in EVERY  # but those that are SGD
     if not any(name in method["kind"] for name in ("dana", "spectrain", "nesterov", "smega2", "look_ahead", "ormo", "fadas",
                                                    "heloco", "dgc", "dgs", "momentum_approximation", "pipelined", "basis", "co2",
-                                                   "eager"))
+                                                   "eager", "halos", "streaming"))
 ]
 
 

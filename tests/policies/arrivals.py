@@ -43,6 +43,9 @@ class View:
     def velocity(self) -> Tensor | None:
         return self.policy.velocity(self)
 
+    def foresees(self, until: int) -> bool:
+        return False
+
     def rate_ahead(self, updates: int, pushes: int) -> float:
         return self.lr
 

@@ -55,6 +55,12 @@ POLICIES: dict[str, list[Row]] = {
     "drop_stale": [Row({"bound": 0}, numeric=False), Row({"bound": 2}, numeric=False)],
     # It buffers until it has a gradient of each, and applies means of them.
     "gradient_table": [Row({}, identity=None, numeric=False)],
+    # They send a fragment, and merge those that have come, whatever the staleness.
+    "fragment": [Row({"fragments": 2}, identity=False), Row({"fragments": 1})],
+    "fragment_means": [Row({"fragments": 1}, identity=None, numeric=False),
+                       Row({"fragments": 1, "quorum": 2}, identity=None, numeric=False)],
+    # It buffers until a time has come.
+    "grace": [Row({"grace": 1.0}, identity=None, numeric=False), Row({"until": "last_arrival"}, identity=None, numeric=False)],
     "gap_aware": [Row({"per": per, "between": between})
                   for per in ("parameter", "layer", "model") for between in ("views", "parameters")]
                  + [Row({"per": per, "step_length": "code"}) for per in ("parameter", "layer", "model")],
@@ -113,6 +119,8 @@ OPTIMIZERS: dict[str, list[Row]] = {
     "delayed_nesterov": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "period": 2, "c": 0.25}),
                          Row({"lr": 0.05, "period": 1}), Row({"momentum": 0.0})],
     "fed_amsgrad": [Row({"lr": 0.05}), Row({"lr": 0.05, "momentum": 0.0, "weight_decay": 0.25})],
+    "fragment_sgd": [Row({"lr": 0.05, "weight_decay": 0.25}), Row({"lr": 0.05, "fragments": 2, "nesterov": False}),
+                     Row({"momentum": 0.0})],
     "ftpipe_adam": [Row({"lr": 0.05, "gap_aware": "all"}), Row({"lr": 0.05, "weight_decay": 0.25, "gap_aware": "all"}),
                     Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True, "gap_aware": "all", "penalise": "direction"}),
                     Row({"lr": 0.05, "weight_decay": 0.25, "decoupled": True, "gap_aware": "all", "predict": "aggmsnag"})],
@@ -178,7 +186,7 @@ def treated(cases: list) -> list:
     """Cases whose policy looks at staleness or gaps."""
     others = ("clip", "accumulate", "accumulate_by_loss", "accumulate_by_stage", "data_weights", "discrepancy_correction",
               "gradient_dropping", "sparse_difference", "qsgd", "low_rank", "zero_start", "shadow_step", "eager", "sub_models",
-              "missing_writes")  # fmt: skip
+              "missing_writes", "fragment")  # fmt: skip
     return [case for case in said(cases) if case.values[0][0].kind not in others]
 
 

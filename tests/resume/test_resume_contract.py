@@ -17,6 +17,7 @@ from asyncsim.registries import consistencies, engines, exchanges, methods, opti
 REQUIRED: dict[str, dict[str, Any]] = {
     "k_sync": {"k": 3}, "softsync": {"n": 2}, "drop_stale": {"bound": 3}, "clip": {"max_norm": 0.5}, "ssp": {"bound": 1},
     "accumulate": {"count": 3}, "rennala": {"batch": 3}, "adl": {"accumulate": 2}, "gpipe": {"micro_batches": 2},
+    "halos": {"every": 3, "links": ["500ms"]}, "fragment_means": {"quorum": 3},
     "gaussian_noise": {"norm": 100.0, "multiplier": 0.001}, "accumulate_by_loss": {"count": 2}, "sampled": {"concurrency": 2},
     "accumulate_by_stage": {"counts": [2]},
     "trials": {"trials": 2, "limit": "1s"}, "mindflayer": {"trials": 2, "limit": "1s"},
@@ -24,7 +25,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "mspipe": {"memory": "500ms", "write": "2s"},
 }  # fmt: skip
 LOCAL = ("abs", "local_sgd", "fedbuff", "fedasync", "easgd", "eamsgd", "diloco", "co2", "overlap_local_sgd",
-         "eager_diloco", "fluid", "weight_update_magnitudes", "co_running")
+         "eager_diloco", "fluid", "weight_update_magnitudes", "co_running", "async_local_sgd", "halos", "streaming_diloco")
 KILLS = 30
 OFTEN = {"updates": 2}
 PLAIN = {"kind": "sgd", "lr": 1.0}
@@ -50,7 +51,7 @@ def spec(kind: str) -> dict[str, Any]:
 
 def fitting(kind: str, cluster: dict[str, Any]) -> dict[str, Any]:
     """Where workers exchange with each other there is no server that could be busy."""
-    return {key: value for key, value in cluster.items() if key != "server" or kind not in ("ad_psgd", "sgp")}
+    return {key: value for key, value in cluster.items() if key != "server" or kind not in ("ad_psgd", "sgp", "halos")}
 
 
 @pytest.mark.parametrize("kind", names(methods))
@@ -110,7 +111,7 @@ def test_consistencies(resumes, kind):
 
 @pytest.mark.parametrize("kind", names(exchanges))
 def test_exchanges(resumes, kind):
-    rule = "bsp" if kind in ("gossip", "all_reduce") else "asp"
+    rule = "bsp" if kind in ("gossip", "all_reduce", "random_mean") else "asp"
     method = {"kind": "asgd", "exchange": kind, "consistency": rule}
     resumes(made(method=method, cluster={"uplink": "200ms"}, run={"updates": 30}, checkpoint=OFTEN), 28)
 

@@ -29,11 +29,13 @@ SETTINGS = {
     "eager_diloco": {"local_steps": 2}, "co_running": {"local_steps": 2, "slot": "300ms", "demand": "3s"},
     "fluid": {"local_steps": 1, "stragglers": 2}, "weight_update_magnitudes": {"local_steps": 1, "shares": {1: 0.5, 3: 0.75}},
     "mspipe": {"sample": "300ms", "memory": {"kind": "exponential", "mean": "500ms"}, "write": "1s"},
+    "async_local_sgd": {"local_steps": 2, "least_steps": 1}, "streaming_diloco": {"local_steps": 2},
+    "halos": {"local_steps": 2, "every": 3, "links": ["1s", "2s"]},
 }  # fmt: skip
 STANDING_STILL = ("basis_rotation",)
 """Methods whose step is Adam's, which is 0 where the square of a gradient is infinite."""
 METHODS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind, _ in methods]
-NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp")
+NUMBERED = ("decoupled_data_parallel", "pipedream_2bw", "ad_psgd", "sgp", "sparta")
 """Their groups go through numbered batches together, or hold the parameters, so nobody can join in the middle: refused."""
 METHODS += [{"kind": "k_sync", "k": 3, "cancel": False}, {"kind": "gap_aware", "per": "layer"}]
 METHODS += [{"kind": "ad_psgd", "form": "adapt_then_combine"}, {"kind": "sgp", "lag": 2}, {"kind": "sgp", "peers": 2}]
@@ -129,6 +131,11 @@ def test_the_run_ends_and_the_laws_hold(make, method, trouble):
         with pytest.raises(UserError, match="hold the parameters themselves"):
             make(WORKERS, **settings)
         settings["cluster"] |= {"server": {}}
+    others = ("network", "server", "all_reduce")
+    if Need.HIERARCHY in needs(method) and any(each in settings["cluster"] for each in others):
+        with pytest.raises(UserError, match="`links` between them"):
+            make(WORKERS, **settings)
+        settings["cluster"] = {name: value for name, value in settings["cluster"].items() if name not in others}
     if Need.PEERS in needs(method) and "service" in settings["cluster"].get("server", {}):
         with pytest.raises(UserError, match="there is no server whose service could take time"):
             make(WORKERS, **settings)
