@@ -2,5 +2,6 @@
 
 from asyncsim.consistency.progress import Power, Progress
 from asyncsim.consistency.rules import ASP, BSP, SSP, Consistency, Heard, Lockstep, consistencies
+from asyncsim.consistency.slots import CoRunningSlots
 
-__all__ = ["ASP", "BSP", "SSP", "Consistency", "Heard", "Lockstep", "Power", "Progress", "consistencies"]
+__all__ = ["ASP", "BSP", "SSP", "CoRunningSlots", "Consistency", "Heard", "Lockstep", "Power", "Progress", "consistencies"]

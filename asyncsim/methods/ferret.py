@@ -8,7 +8,7 @@
     T4  a pipeline is removed, and its items are not learnt
 
 Y. Zhou et al., "Ferret", CVPR 2025, by the paper's main text; neither its appendix nor its Algorithm 1 was at hand. What a memory
-makes of T1 to T4: `asyncsim.methods.ferret_plan`. Items, turns and T4 are the scenario's ``stream`` and number of workers.
+makes of T1 to T4: `asyncsim.theory.ferret_plan`. Items, turns and T4 are the scenario's ``stream`` and number of workers.
 
 Reconstructions of ours: ``t_f`` and ``t_b`` are those of one stage; a stage does a backward pass of an item only if all above it
 do (an error signal has to come from there), so the least common multiple of their ``c_o + 1`` counts; the gradients of an update

@@ -98,14 +98,8 @@ class Simulation(Verbs):
         self.signals: dict[tuple[int, int], Tensor] = {}  # error signals computed and not used yet, by (worker, batch)
         self.late: dict[tuple[int, int], Tensor] = {}  # what a backward pass under way read when it began, by (worker, batch)
         self.workers = [Worker(profile, streams, costs) for profile in cluster.worker_profiles()]
-        self.pipes = None  # that workers share
-        self.transport: Transport
-        if cluster.network is not None:
-            self.transport = self.pipes = SharedPipes(self.env, cluster, self.workers, streams, costs, self._receive_copy)
-        elif cluster.all_reduce is not None:
-            self.transport = AllReduce(cluster.all_reduce, self.workers, self.progress[0], streams)
-        else:
-            self.transport = Links(self.workers, streams, costs)
+        self.transport: Transport = self._links(streams)
+        self.pipes = self.transport if isinstance(self.transport, SharedPipes) else None
         self.observers = server.observers
         self.spans = Spans(self.env, self.observers)
         self.meter = Meter(self, cluster) if cluster.priced else None
@@ -125,6 +119,15 @@ class Simulation(Verbs):
         self.patience = Patience(self)
         self.observers.add(self.patience)
         self._start(streams)
+
+    def _links(self, streams: Streams) -> Transport:
+        """What carries messages: pipes that workers share, an all-reduce, or links of each worker's own."""
+        cluster = self.cluster
+        if cluster.network is not None:
+            return SharedPipes(self.env, cluster, self.workers, streams, self.costs, self._receive_copy)
+        if cluster.all_reduce is not None:
+            return AllReduce(cluster.all_reduce, self.workers, self.progress[0], streams)
+        return Links(self.workers, streams, self.costs)
 
     def _start(self, streams: Streams) -> None:
         """Schedule what happens by itself."""

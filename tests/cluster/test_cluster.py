@@ -38,7 +38,7 @@ class TestProfiles:
         assert len(profiles) == 8
         assert [profile.worker for profile in profiles] == list(range(8))
         assert profiles[7].compute == GammaHomogeneous(mean=1)
-        assert profiles[7][3:] == (Link(), Link(), None, (), None, None, None, (), ())
+        assert profiles[7][3:] == (Link(), Link(), None, (), None, None, None, (), (), None)
         assert profiles[7].speed(Streams(0)).finish(5, 1.0) == 5 + NANOSECONDS
 
     def test_groups_inherit_and_override(self):

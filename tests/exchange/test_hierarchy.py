@@ -10,6 +10,7 @@ from dying import kill, same
 import asyncsim
 from asyncsim.assembling import assemble
 from asyncsim.engine.spec import Serial
+from asyncsim.run import prepared
 from asyncsim.scenario import ScenarioError
 
 LOCAL = {"local_steps": 2, "local_lr": 0.05}
@@ -95,9 +96,10 @@ def test_a_plain_loop_gives_the_same(make, loop, regions, share, links):
 
 def rows(scenario):
     """What the regions hold at the end."""
-    sim = assemble(scenario, scenario.task.build(scenario.seed, "cpu", "float64", scenario.groups), Serial(), None)
-    for _ in sim.run():
-        pass
+    with prepared(scenario) as task:
+        sim = assemble(scenario, task, Serial(), None)
+        for _ in sim.run():
+            pass
     return [row.params.numpy() for row in sim.server.shards[0].rows]
 
 

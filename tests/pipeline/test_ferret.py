@@ -13,8 +13,8 @@ from plain_loops import Net, flat
 from staged import final, finished, staged
 
 import asyncsim
-from asyncsim.methods import ferret_plan as planning
 from asyncsim.scenario import ScenarioError, build_scenario
+from asyncsim.theory import ferret_plan as planning
 
 HIDDEN = {1: [10], 2: [10], 3: [12, 10], 4: [12, 10, 8]}
 PLAIN = {"kind": "sgd", "lr": 0.05}
