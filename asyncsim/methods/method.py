@@ -169,14 +169,20 @@ def check_exchange(kind: str, bundle: Bundle, num_workers: int, stages: int) -> 
 
 
 def check_shares(kind: str, bundle: Bundle) -> None:
-    """Raise ``ValueError`` if the other parts of a method ``kind`` do not fit a rule that gives workers shares of the model."""
+    """Raise ``ValueError`` if the other parts of a method ``kind`` do not fit a rule that gives workers shares of the model, or
+    if there is a transform for such a rule, and no rule."""
+    makers = [each.kind for each in bundle.transforms if _has(each, "sub_model")]
     if Need.SUB_MODELS not in bundle.needs:
+        if makers:
+            raise ValueError(
+                f"`{makers[0]}` makes sub-models where the consistency rule gives workers shares of the model, and "
+                f"`{bundle.consistency.kind}` gives none: take `recalibrated` or `fixed_shares`"
+            )
         return
     if SHARED_OUT.missed(bundle.needs):
         raise ValueError(SHARED_OUT.sentence(kind, bundle.needs))
     if not bundle.program.computes_at_once:
         raise ValueError(f"program `{bundle.program.kind}` has times of its own, which do not follow the size of a sub-model")
-    makers = [each.kind for each in bundle.transforms if _has(each, "sub_model")]
     if len(makers) != 1:
         raise ValueError(
             f"the consistency rule `{bundle.consistency.kind}` gives workers shares of the model, so one transform has to make "

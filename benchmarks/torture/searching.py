@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncsim.assembling import foreseen
 from asyncsim.errors import UserError
 from torture.checking import CHECKS, Subject, refusal_is_clear
 from torture.drawing import built, drawn
@@ -20,6 +21,8 @@ ENOUGH = 15.0
 """CPU seconds after which a seed gets no further check: its runs are long ones (tens of thousands of crashes, say)."""
 SLOW = 8.0
 """The same while a scenario that hangs is made small."""
+MOST_FORESEEN = 1_000_000
+"""The most events that a scenario may have to get any check: changes of speed every moment, under work of hours, are many."""
 LIGHT = ("round_trip", "laws_of_plan", "reference", "lively", "trajectory")
 """Checks that compute few gradients or none."""
 EVERY = 4
@@ -81,7 +84,7 @@ def check_seed(seed: int, tally: Tally) -> None:
                 document = document_then
             subject = Subject(built(document), seed)
         for name in checks_of(seed):
-            if time.process_time() - begun > ENOUGH:
+            if _long(subject) or time.process_time() - begun > ENOUGH:
                 tally.cut += 1
                 break
             with limited(LIMIT):
@@ -92,6 +95,14 @@ def check_seed(seed: int, tally: Tally) -> None:
     tally.refusals += len(refused)
     if subject is not None:
         tally.plans, tally.runs = tally.plans + subject.plans, tally.runs + subject.runs
+
+
+def _long(subject: Subject) -> bool:
+    """Are more events foreseen than the search has patience for?"""
+    try:
+        return sum(foreseen(subject.scenario)) > MOST_FORESEEN
+    except UserError:
+        return False
 
 
 def fails(document: dict[str, Any], way: tuple[str, str], names: tuple[str, ...], limit: float = LIMIT) -> bool:
