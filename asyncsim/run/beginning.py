@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncsim.assembling import foreseen
 from asyncsim.checkpoint.loading import Checkpoint, check_identity, newest_checkpoint
@@ -17,7 +17,7 @@ from asyncsim.run.conditions import identity, versions
 from asyncsim.run.execution import Wait, execute
 from asyncsim.run.moments import Progress
 from asyncsim.run.preparing import prepared
-from asyncsim.scenario import Scenario
+from asyncsim.scenario import Document, Scenario, build_scenario, load_scenario
 
 if TYPE_CHECKING:
     from asyncsim.tasks.task import Task
@@ -27,15 +27,30 @@ COLLECT_AFTER = 50_000
 """New objects of a timeline between two looks for cyclic garbage."""
 
 
+Given = Scenario | str | Path | Mapping[str, Any]
+"""A scenario, the file that describes it, or its sections as a mapping."""
+
+
+def taken(given: Given) -> Scenario:
+    """The scenario that was given. Raises ``UserError`` with a line for each problem, also for a file of several runs."""
+    if isinstance(given, Scenario):
+        return given
+    if isinstance(given, str | Path):
+        return load_scenario(given)
+    if isinstance(given, Mapping):
+        return build_scenario(Document(dict(given), "scenario"))
+    raise UserError(f"scenario: must be a scenario, a file or a mapping of sections, not a {type(given).__name__}")
+
+
 def simulate(
-    scenario: Scenario,
+    scenario: Given,
     out: str | Path | None = None,
     progress: Progress | None = None,
     wait: Wait | None = None,
     trackers: Sequence[Tracker | str] | None = None,
     fresh: bool = False,
 ) -> Result:
-    """Run a scenario with real gradients.
+    """Run a scenario (or the file of one, or its sections as a mapping) with real gradients.
 
     With ``out`` the run is written to that folder while it goes on; if this very run was begun there and not finished, it goes
     on from its newest checkpoint, unless ``fresh``: the bits are the same. ``progress`` is called a few times a wall second.
@@ -43,6 +58,7 @@ def simulate(
     those named in ``$ASYNCSIM_TRACKERS``. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't
     be written; more events foreseen than ``run.most_events``). Divergence is no error but a result.
     """
+    scenario = taken(scenario)
     foreseen(scenario)
     followers = _followers(trackers)
     with prepared(scenario) as task:
@@ -59,13 +75,14 @@ def simulate(
         return execute(scenario, task, directory, progress, wait, followers, start)
 
 
-def plan(scenario: Scenario, progress: Progress | None = None) -> Result:
+def plan(scenario: Given, progress: Progress | None = None) -> Result:
     """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
 
     The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. In the summary,
     ``unknown`` names the numbers that only ``simulate`` can tell; with ``stops_early`` a run may end before this timeline does.
     Raises ``UserError`` for a method whose timeline depends on numbers.
     """
+    scenario = taken(scenario)
     bundle = scenario.bundle()
     if bundle.decided_by_values:
         names = ", ".join(f"`{name}`" for name in bundle.decided_by_values)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from asyncsim.assembling import foreseen
 from asyncsim.run import plan, reusable, simulate
 from asyncsim.scenario import Scenario, Study
 from asyncsim.simulation.length import Evaluation, RunLength
@@ -111,8 +112,12 @@ def estimate(
 
 
 def gradients_of(scenario: Scenario) -> float:
-    """The approximate number of gradients that a run computes, from a short stretch of its timeline. It needs no torch."""
-    batches = scenario.bundle().program.batches
+    """The approximate number of gradients that a run computes, from a short stretch of its timeline, or from the means of its
+    delays where the timeline alone does not tell. It needs no torch."""
+    bundle = scenario.bundle()
+    batches = bundle.program.batches
+    if bundle.decided_by_values:
+        return foreseen(scenario).pushes * batches
     stretch = scenario.task.batch * batches * max(200, 2 * scenario.cluster.num_workers)
     length = scenario.run
     short = scenario.model_copy(

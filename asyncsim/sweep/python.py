@@ -16,14 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asyncsim.scenario import Document, Scenario
+from asyncsim.run import Given, taken
+from asyncsim.scenario import Document
 from asyncsim.scenario.expansion import expand
 from asyncsim.sweep.result import SweepResult, simulate_sweep
 from asyncsim.sweep.runner import Executor, Report
 
 
 def run_sweep(
-    scenario: Scenario,
+    scenario: Given,
     grid: Mapping[str, Sequence[Any]] | None = None,
     *,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
@@ -34,12 +35,13 @@ def run_sweep(
     force: bool = False,
     report: Callable[[Report], None] | None = None,
 ) -> SweepResult:
-    """Run a scenario at every combination of the values of ``grid`` (dotted fields), for every one of ``variants`` (changes by
-    name) and of ``seeds`` (how many, or which).
+    """Run a scenario (or the file of one, or its sections as a mapping) at every combination of the values of ``grid`` (dotted
+    fields), for every one of ``variants`` (changes by name) and of ``seeds`` (how many, or which).
 
     With ``out``, every run has a folder there, and finished ones are reused unless ``force``. ``report`` is told of every run.
     Raises ``UserError`` with one line for each problem before anything runs; a run that fails is in ``errors`` of the result.
     """
+    scenario = taken(scenario)
     beside = {"variants": variants, "baseline": baseline}
     data = {**scenario.document(), **{key: value for key, value in beside.items() if value is not None}}
     chosen = {"grid": grid, "seeds": seeds}

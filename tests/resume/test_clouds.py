@@ -27,8 +27,10 @@ OVERLAP = {"kind": "asgd", "program": {"kind": "replica", "overlap": True}}
 METHODS = {"asgd": {"kind": "asgd"}, "bsp": {"kind": "bsp"}, "overlap": OVERLAP}
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "cluster"), [
+    pytest.param(method, cluster, marks=pytest.mark.slow if (method, cluster) == ("bsp", "all") else (), id=f"{method}-{cluster}")
+    for method in METHODS for cluster in CLUSTERS
+])  # fmt: skip
 def test_clouds(resumes, cluster, method):
     resumes(made(method=METHODS[method], cluster=CLUSTERS[cluster], run={"updates": 40}, checkpoint={"updates": 2}), 38)
 

@@ -24,7 +24,10 @@ from asyncsim.scenario.expansion import expand
 
 SHIPPED = sorted(path for path in Path("scenarios").glob("*.*") if path.is_file())
 EXAMPLE = "task: {kind: quadratic, dim: 3}\ncluster: {workers: 4, compute: {kind: gamma, mean: 2s, cv: 0.5}}\nrun: {updates: 9}\n"
-names = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+names = pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "atlas" else ())  # 900 cells, seconds to check
+    for path in SHIPPED
+])  # fmt: skip
 
 
 @pytest.fixture

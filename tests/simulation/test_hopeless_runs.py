@@ -96,7 +96,9 @@ def test_large_plans_are_allowed(make):
     foreseen(make(100_000, {"kind": "exponential", "mean": 1}, run={"time": "1min"}, cluster={"faults": "aws_r5"}))
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "atlas" else ()) for path in SCENARIOS
+])  # fmt: skip
 def test_shipped_scenarios_are_far_from_the_limit(path):
     assert all(sum(foreseen(scenario)) < 1_000_000 for scenario in load_study(path).scenarios)
 
