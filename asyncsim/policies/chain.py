@@ -97,7 +97,8 @@ class Policy:
         it."""
         if len(self.transforms) == after:
             return push
-        return send_through(push, self._rules[after:], self.state.transforms[after:], server)
+        rules, states = self._rules, self.state.transforms
+        return send_through(push, rules[after:] if after else rules, states[after:] if after else states, server)
 
     def settle(self, server: ServerView) -> Push | None:
         """Called when a worker has left for good, or a time has come that a transform asked for: the push that a buffer passes

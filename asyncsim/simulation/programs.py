@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from asyncsim.simulation.worker import Worker
 
 programs: Registry[Program] = Registry("program", home=PAPERS)
+
+
+@cache
+def _gradient() -> Kernel:
+    """The plain gradient. Its module needs torch, which plans do without; to import it at every push takes time."""
+    from asyncsim.engine.kernels import gradient
+
+    return gradient
 
 
 class Program(Spec):
@@ -58,9 +67,7 @@ class Program(Spec):
 
     def kernel(self, snapshot: Snapshot) -> Kernel:
         """The kernel that is computed on the snapshot."""
-        from asyncsim.engine.kernels import gradient
-
-        return gradient
+        return _gradient()
 
     def round(self, sim: Verbs, worker: Worker) -> Generator[Any, Any, None]:
         if sim.items is not None:

@@ -94,7 +94,8 @@ class Server(Shards, Predicting):
 
     @property
     def samples(self) -> int:
-        return min(shard.samples for shard in self.shards)
+        shards = self.shards
+        return shards[0].samples if len(shards) == 1 else min(shard.samples for shard in shards)
 
     @property
     def updates(self) -> int:
