@@ -13,7 +13,8 @@ os.environ.setdefault("ASYNCSIM_VERIFY", "1")
 MATRICES = (
     "simulation/test_every_method.py", "resume/test_resume_contract.py", "engines/test_families.py",
     "resume/test_kills.py::test_a_few_random_moments", "resume/test_resume_pipelines.py", "resume/test_every_checkpoint.py",
-    "exchange/test_every_exchange.py", "pipeline/test_pipeline_faults.py",
+    "exchange/test_every_exchange.py", "pipeline/test_pipeline_faults.py", "pipeline/test_ftpipe.py",
+    "docs/test_methods_table.py::test_what_is_kept",
 )  # fmt: skip
 """Every method in every trouble: of these tests a fixed half is in the fast suite, the other half has the marker slow."""
 
