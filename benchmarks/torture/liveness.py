@@ -46,7 +46,7 @@ def check_progress(scenario: Scenario, result: Result) -> None:
     if begin is None or meanwhile or travels(scenario):
         return
     gathers = [transform.kind for transform in bundle.transforms if Need.BUFFERS in transform.needs]
-    if "gradient_table" in gathers[1:]:  # a mean is its last sender's, and each worker has to be the last once
+    if {"gradient_table", "fragment_means"} & set(gathers[1:]):  # a mean is its last sender's, and each has to be the last once
         return
     events, updates = result.tables["events"], result.tables["updates"]
     working = [kind not in PASSIVE for kind in events["kind"].tolist()]
