@@ -14,16 +14,23 @@ MATRICES = (
     "simulation/test_every_method.py", "resume/test_resume_contract.py", "engines/test_families.py",
     "resume/test_kills.py::test_a_few_random_moments", "resume/test_resume_pipelines.py", "resume/test_every_checkpoint.py",
     "exchange/test_every_exchange.py", "pipeline/test_pipeline_faults.py", "pipeline/test_ftpipe.py",
-    "docs/test_methods_table.py::test_what_is_kept",
+    "docs/test_methods_table.py::test_what_is_kept", "determinism/test_timelines.py", "methods/test_lagged_methods.py",
 )  # fmt: skip
 """Every method in every trouble: of these tests a fixed half is in the fast suite, the other half has the marker slow."""
+
+DEAR = (
+    "sweep/test_atlas.py::test_it_goes_on_with_what_is_saved", "calibrate/test_calibrate.py::test_a_long_trace_takes_seconds",
+    "cli/test_surroundings.py::test_streams_that_are_closed_or_full", "cli/test_surroundings.py::test_a_backend_for_windows",
+    "sweep/test_tune.py::test_where_every_trial_diverges", "cli/test_stopping.py::test_a_pool_ends_with_its_parent[9]",
+)  # fmt: skip
+"""Tests of seconds each, which have faster ones beside them: they are in the slow set."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before the markers are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.nodeid.partition("tests/")[2]
-        if name.startswith(MATRICES) and zlib.crc32(name.encode()) % 2:
+        if name.startswith(DEAR) or (name.startswith(MATRICES) and zlib.crc32(name.encode()) % 2):
             item.add_marker(pytest.mark.slow)
 
 
