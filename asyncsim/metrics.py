@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-RISING = ("accuracy", "auc")
-"""Of these metrics more is better; of all others less."""
+RISING = ("accuracy", "auc", "precision")
+"""The last words of the names of metrics of which more is better; of all others less is."""
 
 
 def rising(metric: str) -> bool:

@@ -81,7 +81,8 @@ def experiment(
     ``validation`` is the share of the training samples that is held out.
 
     ``loss(outputs, targets)`` is a mean over samples, 0-d; without it, it is the cross-entropy of scores ``(B, C)`` and classes
-    ``(B,)``, and accuracy is measured too. ``metrics`` are more means over samples, by name.
+    ``(B,)``, and accuracy is measured too. ``metrics`` are more means over samples, by name; more of one is better where its name
+    ends in ``accuracy``, ``auc`` or ``precision``.
 
     Raises ``UserError`` for what cannot be used, and says what to do.
     """

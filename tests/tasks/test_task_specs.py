@@ -145,3 +145,12 @@ def test_start_may_give_the_dimension():
     assert Quadratic(start=(1.0, 2.0, 3.0)).num_parameters() == 3
     assert Quadratic(curvature=(1.0, 2.0)).num_parameters() == 2
     assert Quadratic(dim=7).num_parameters() == 7
+
+
+def test_more_of_a_metric_is_better_where_it_says_so():
+    """Every metric of every task: tuning takes the largest of these, and the smallest of all others."""
+    from asyncsim.metrics import rising
+
+    every = {metric for name in NAMED for metric in tasks[name].metrics}
+    assert {metric for metric in every if rising(f"validation_{metric}")} == {"accuracy", "auc", "average_precision"}
+    assert every >= {"loss", "perplexity", "bits_per_char", "distance"}
