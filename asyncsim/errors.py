@@ -43,6 +43,11 @@ def printable(text: str, lines: bool = True) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint ``"; did you mean `x`"`` when ``word`` nearly is one of ``known``, else an empty string."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

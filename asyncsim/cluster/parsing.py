@@ -14,6 +14,7 @@ from typing import Any
 
 from asyncsim.cluster.columns import Cells, Rows
 from asyncsim.cluster.files import Unusable, text_in, unpacked
+from asyncsim.errors import first_line
 
 SEPARATORS = {",": "`,`", ";": "`;`", "\t": "a tab"}
 TRIED = 100
@@ -145,7 +146,7 @@ def _parquet(path: Path, content: bytes) -> Rows:
         _refuse_twice(path, table.column_names)
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
     except (OSError, pa.ArrowException) as error:
-        raise Unusable("file", f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        raise Unusable("file", f"{path} cannot be read as Parquet: {first_line(error)}") from None
     return Rows(path, columns, lambda index: f"{path}, row {index + 1}")
 
 

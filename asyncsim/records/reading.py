@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, first_line
 from asyncsim.records.rows import EVENT_KINDS, OUTCOMES
 from asyncsim.userfiles import MEGABYTE, read_json, regular
 
@@ -92,7 +92,7 @@ def read_table(path: Path, table: str, columns: Mapping[str, str] | None = None)
     try:
         found = read_parquet(files)
     except (OSError, ValueError, _arrow_error()) as error:
-        raise UserError(f"{path}: table {table} cannot be read: {(str(error).splitlines() or ['damaged'])[0]}") from None
+        raise UserError(f"{path}: table {table} cannot be read: {first_line(error)}") from None
     missing = [name for name in columns if name not in found]
     if missing:
         raise UserError(f"{path}: table {table} lacks the columns {', '.join(missing)}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from asyncsim.ambient import seeded, sheltered
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, first_line
 from asyncsim.memory import check_memory
 from asyncsim.scenario import Scenario
 from asyncsim.streams import Streams
@@ -39,5 +39,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device: {name!r} is not available here: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device: {name!r} is not available here: {first_line(error)}") from None
     return device

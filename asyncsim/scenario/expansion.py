@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from asyncsim.errors import UserError, nearest
+from asyncsim.errors import UserError, first_line, nearest
 from asyncsim.scenario.beside import Beside, read_beside
 from asyncsim.scenario.candidates import with_candidates
 from asyncsim.scenario.document import Document, plain_document
@@ -224,7 +224,7 @@ def _check_trial(tune: Tune, run: _Run, problems: Problems) -> None:
             for value in tune.grid or [end for end in (tune.low, tune.high) if end is not None]:
                 tune.trial(run.scenario, value, 0)
         except UserError as error:
-            problem = f"tune.field: {re.sub('^evolve: ', '', str(error).splitlines()[0])}"
+            problem = f"tune.field: {re.sub('^evolve: ', '', first_line(error))}"
     if problem is not None:
         place, _, message = problem.partition(": ")
         problems.wrong((*inside, *place.split(".")[1:]), message)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from asyncsim.cluster import Link
+from asyncsim.errors import first_line
 from asyncsim.registry import Spec
 from asyncsim.tasks import Cut, DataTask, TaskSpec
 from asyncsim.tasks.cutting import Layer, balanced, layers_of
@@ -47,7 +48,7 @@ class Stages(Spec):
         try:
             layers = layers_of(task.model, task.signature)
         except (RuntimeError, OverflowError, TypeError) as error:  # PyTorch cannot describe such a model
-            raise ValueError(f"model `{task.model.kind}` cannot be cut into stages: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"model `{task.model.kind}` cannot be cut into stages: {first_line(error)}") from None
         counts = self.split if isinstance(self.split, tuple) else balanced(layers, self.count, self.split)
         if sum(counts) != len(layers):
             raise ValueError(f"`stages.split` places {sum(counts)} layers, model `{task.model.kind}` has {len(layers)}")

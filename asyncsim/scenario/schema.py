@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from asyncsim.checkpoint.cadence import Cadence
 from asyncsim.cluster import Cluster
 from asyncsim.engine.spec import Auto, EngineSpec, Serial, engines
+from asyncsim.errors import first_line
 from asyncsim.methods import Bundle, Method, fitting
 from asyncsim.methods.asgd import ASGD
 from asyncsim.methods.method import methods
@@ -125,7 +126,7 @@ class Scenario(Spec):
             try:
                 bundle.cost(0.5, self.task.layer_shapes())
             except (ValueError, RuntimeError, OverflowError, TypeError) as error:  # the last three: torch cannot describe it
-                raise located("scenario", [(("method",), None, str(error).splitlines()[0])]) from None
+                raise located("scenario", [(("method",), None, first_line(error))]) from None
 
     def _pipeline_fits(self) -> None:
         """Check that batches can be divided as the pipeline wants, and that the engine computes stages."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, first_line
 from asyncsim.records import load_result
 from asyncsim.scenario import Document, build_scenario
 from asyncsim.stopping import Stopped, handlers_kept, stoppable
@@ -96,7 +96,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         with handlers_kept():  # Ray's own for SIGTERM would end this process with another exit code
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"Ray: no connection to {address or 'a cluster of its own'}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"Ray: no connection to {address or 'a cluster of its own'}: {first_line(error)}") from None
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from asyncsim.ambient import seeded, sheltered
-from asyncsim.errors import UserError
+from asyncsim.errors import UserError, first_line
 from asyncsim.tasks.data.arrays import Arrays
 from asyncsim.tasks.dropout import Dropout
 from asyncsim.tasks.layout import trained
@@ -120,7 +120,7 @@ def _collected(data: Any, what: str) -> tuple[Any, Any]:
         inputs, targets = default_collate(samples)
         first, again = default_collate([samples[0]]), default_collate([data[0]])
     except (TypeError, RuntimeError, ValueError) as error:
-        raise UserError(f"{what}: samples cannot be put into one tensor: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{what}: samples cannot be put into one tensor: {first_line(error)}") from None
     if isinstance(inputs, Tensor) and not all(torch.equal(one, other) for one, other in zip(first, again, strict=True)):
         raise UserError(f"{what}: sample 0 is another one when it is read again; samples must be a function of their number")
     return inputs, targets
@@ -134,7 +134,7 @@ def _tensor(values: Any, what: str) -> Tensor:
             values = np.array(values.to_numpy() if hasattr(values, "to_numpy") else values)  # a copy, which may be written to
         tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{what} are no numbers: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{what} are no numbers: {first_line(error)}") from None
     if not tensor.ndim or not len(tensor):
         raise UserError(f"{what} are empty")
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -202,7 +202,7 @@ def _called(what: str, function: Callable[..., Any], *tensors: Tensor) -> Any:
         return function(*tensors)
     except Exception as error:
         shapes = " and ".join(f"{tuple(each.shape)} of type {each.dtype}" for each in tensors)
-        raise UserError(f"{what} a batch {shapes}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+        raise UserError(f"{what} a batch {shapes}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def with_keyed_dropout(module: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, model_validator
 
 from asyncsim.ambient import seeded, sheltered
-from asyncsim.errors import UserError, nearest
+from asyncsim.errors import UserError, first_line, nearest
 from asyncsim.paths import resolved
 from asyncsim.registry import located
 from asyncsim.streams import Streams
@@ -117,6 +117,6 @@ def _called(path: Path, content: bytes, digest: str, function: str, arguments: M
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1].lineno}" if frames else ""
         field = "file" if frames else "arguments"
-        raise _Wrong(field, f"{path}{line}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+        raise _Wrong(field, f"{path}{line}: {type(error).__name__}: {first_line(error)}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
