@@ -27,11 +27,11 @@ COLLECT_AFTER = 50_000
 """New objects of a timeline between two looks for cyclic garbage."""
 
 
-Given = Scenario | str | Path | Mapping[str, Any]
+ScenarioLike = Scenario | str | Path | Mapping[str, Any]
 """A scenario, the file that describes it, or its sections as a mapping."""
 
 
-def taken(given: Given) -> Scenario:
+def as_scenario(given: ScenarioLike) -> Scenario:
     """The scenario that was given. Raises ``UserError`` with a line for each problem, also for a file of several runs."""
     if isinstance(given, Scenario):
         return given
@@ -43,7 +43,7 @@ def taken(given: Given) -> Scenario:
 
 
 def simulate(
-    scenario: Given,
+    scenario: ScenarioLike,
     out: str | Path | None = None,
     progress: Progress | None = None,
     wait: Wait | None = None,
@@ -58,7 +58,7 @@ def simulate(
     those named in ``$ASYNCSIM_TRACKERS``. Raises ``UserError`` (missing data, no such device, a deadlock, a folder that can't
     be written; more events foreseen than ``run.most_events``). Divergence is no error but a result.
     """
-    scenario = taken(scenario)
+    scenario = as_scenario(scenario)
     foreseen(scenario)
     followers = _followers(trackers)
     with prepared(scenario) as task:
@@ -75,14 +75,14 @@ def simulate(
         return execute(scenario, task, directory, progress, wait, followers, start)
 
 
-def plan(scenario: Given, progress: Progress | None = None) -> Result:
+def plan(scenario: ScenarioLike, progress: Progress | None = None) -> Result:
     """Simulate the timeline alone: throughput, staleness, utilisation. Imports no torch, loads no data, computes no gradient.
 
     The timeline is that of ``simulate``, bit for bit. A target on a metric cannot be met and is ignored. In the summary,
     ``unknown`` names the numbers that only ``simulate`` can tell; with ``stops_early`` a run may end before this timeline does.
     Raises ``UserError`` for a method whose timeline depends on numbers.
     """
-    scenario = taken(scenario)
+    scenario = as_scenario(scenario)
     bundle = scenario.bundle()
     if bundle.decided_by_values:
         names = ", ".join(f"`{name}`" for name in bundle.decided_by_values)

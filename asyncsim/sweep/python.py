@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asyncsim.run import Given, taken
+from asyncsim.run import ScenarioLike, as_scenario
 from asyncsim.scenario import Document
 from asyncsim.scenario.expansion import expand
 from asyncsim.sweep.result import SweepResult, simulate_sweep
@@ -24,7 +24,7 @@ from asyncsim.sweep.runner import Executor, Report
 
 
 def run_sweep(
-    scenario: Given,
+    scenario: ScenarioLike,
     grid: Mapping[str, Sequence[Any]] | None = None,
     *,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
@@ -41,7 +41,7 @@ def run_sweep(
     With ``out``, every run has a folder there, and finished ones are reused unless ``force``. ``report`` is told of every run.
     Raises ``UserError`` with one line for each problem before anything runs; a run that fails is in ``errors`` of the result.
     """
-    scenario = taken(scenario)
+    scenario = as_scenario(scenario)
     beside = {"variants": variants, "baseline": baseline}
     data = {**scenario.document(), **{key: value for key, value in beside.items() if value is not None}}
     chosen = {"grid": grid, "seeds": seeds}
