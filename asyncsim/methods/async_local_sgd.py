@@ -31,6 +31,7 @@ from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
 from asyncsim.policies import StalenessAware, State, StepRule, Transform
+from asyncsim.policies.accumulate import everybody
 from asyncsim.policies.mean import mean_push
 from asyncsim.policies.transform import policies
 from asyncsim.registry import Spec
@@ -76,16 +77,12 @@ class Grace(GraceSettings, Transform):
             state.end = push.time + nanoseconds(self.grace)
         state.pushes.append(push)
         state.look = push.time if self.until == "last_arrival" else state.end
-        return self.merged(state) if self.everybody(state, server) else Verdict.BUFFERED
-
-    def everybody(self, state: Window, server: ServerView) -> bool:
-        """Has every member pushed in this window?"""
-        return len({push.worker for push in state.pushes} - server.departed) >= server.members
+        return self.merged(state) if everybody(state.pushes, server) else Verdict.BUFFERED
 
     def settle(self, state: Window, server: ServerView) -> Push | None:
         if not state.pushes:
             return None
-        if not self.everybody(state, server):
+        if not everybody(state.pushes, server):
             if server.now < state.look:
                 return None
             if server.now < state.end and server.foresees(state.end):

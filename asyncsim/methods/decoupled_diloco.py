@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from asyncsim.messages import Push, ServerView, Verdict
 from asyncsim.needs import Need
 from asyncsim.policies import State, StepRule, Transform, Velocity
+from asyncsim.policies.accumulate import everybody
 from asyncsim.policies.mean import mean_push
 from asyncsim.policies.step_rule import optimizers
 from asyncsim.policies.transform import policies
@@ -84,8 +85,7 @@ class FragmentMeans(QuorumSettings, Transform):
         return self.settle(state, server) or Verdict.BUFFERED
 
     def settle(self, state: FragmentGroup, server: ServerView) -> Push | None:
-        everybody = len({push.worker for push in state.pushes} - server.departed) >= server.members
-        if not state.pushes or not (everybody or (state.end is not None and server.now >= state.end)):
+        if not state.pushes or not (everybody(state.pushes, server) or (state.end is not None and server.now >= state.end)):
             return None
         pushes, state.pushes, state.end = state.pushes, [], None
         merged = pushes[0] if len(pushes) == 1 else mean_push(pushes)

@@ -68,15 +68,19 @@ class RecalibrationSettings(Spec):
     estimate: float = Field(default=1.0, gt=0)
 
 
-@consistencies.register("recalibrated")
-class Recalibrated(RecalibrationSettings, BSP):
-    """Rounds as in ``bsp``, in which the slowest train a share of the model that lets them keep up with the others (FLuID)."""
+class SubModelRounds(BSP):
+    """Rounds as in ``bsp``, in which workers may be given a share of the model, which their pushes note."""
 
     notes: ClassVar[tuple[str, ...]] = ("share",)
 
     @property
     def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
         return super().needs | Need.SUB_MODELS
+
+
+@consistencies.register("recalibrated")
+class Recalibrated(RecalibrationSettings, SubModelRounds):
+    """Rounds as in ``bsp``, in which the slowest train a share of the model that lets them keep up with the others (FLuID)."""
 
     def init(self, num_workers: int, streams: Streams) -> Durations:
         return Durations()

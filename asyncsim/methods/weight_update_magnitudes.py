@@ -15,16 +15,15 @@ rule of FjORD's sub-models, without its distillation; ``dropout: random`` draws 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
 from asyncsim.cluster.fields import WorkerIndex
-from asyncsim.consistency import BSP, Progress, consistencies
-from asyncsim.methods.fluid import WHOLE_ROUNDS
+from asyncsim.consistency import Progress, consistencies
+from asyncsim.methods.fluid import WHOLE_ROUNDS, SubModelRounds
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
-from asyncsim.needs import Need
 from asyncsim.policies import Accumulate, StepRule, SubModels
 from asyncsim.policies.sub_models import SubModelSettings
 from asyncsim.registry import Spec
@@ -39,14 +38,8 @@ class ShareSettings(Spec):
 
 
 @consistencies.register("fixed_shares")
-class FixedShares(ShareSettings, BSP):
+class FixedShares(ShareSettings, SubModelRounds):
     """Rounds as in ``bsp``, in which some workers train a share of the model from round 3 on: ``shares``, by worker."""
-
-    notes: ClassVar[tuple[str, ...]] = ("share",)
-
-    @property
-    def needs(self) -> Need:  # type: ignore[override]  # it follows from the settings
-        return super().needs | Need.SUB_MODELS
 
     def share(self, worker: int, progress: Progress) -> float:
         return self.shares.get(worker, 1.0) if progress.version >= WHOLE_ROUNDS else 1.0

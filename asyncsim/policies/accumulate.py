@@ -27,6 +27,11 @@ class Group(State):
     closes: int | None = None
 
 
+def everybody(pushes: list[Push], server: ServerView) -> bool:
+    """Has every member of the group pushed at least once?"""
+    return len({push.worker for push in pushes} - server.departed) >= server.members
+
+
 @policies.register("accumulate")
 class Accumulate(Transform):
     """Average ``count`` pushes, from whichever workers, into one update (n-softsync, FedBuff, K-sync, Rennala). Without
