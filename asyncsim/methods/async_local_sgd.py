@@ -26,7 +26,7 @@ from pydantic import Field
 
 from asyncsim.consistency import Lockstep
 from asyncsim.messages import Push, ServerView, Verdict
-from asyncsim.methods.dylu import PacedSGD
+from asyncsim.methods.dylu import PacedSGD, check_least_steps
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
@@ -116,7 +116,6 @@ class AsyncLocalSgd(GraceSettings, LocalMethod):
         weigh = (StalenessAware(rule="polynomial", power=self.power),) if self.power else ()
         program = self.local()
         if self.least_steps is not None:
-            if self.least_steps > self.local_steps:
-                raise ValueError(f"`least_steps` is at most `local_steps` ({self.local_steps}), not {self.least_steps}")
+            check_least_steps(self.least_steps, self.local_steps, "local_steps")
             program = PacedSGD(**dict(program), least_steps=self.least_steps)
         return Bundle((*weigh, self.part(Grace)), optimizer, Lockstep(), program)

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from asyncsim.simulation.worker import Worker
 
 
+def check_least_steps(least: int, steps: int, name: str) -> None:
+    """Raise ``ValueError`` if ``least``, the setting ``least_steps``, is above ``steps``, the setting called ``name``."""
+    if least > steps:
+        raise ValueError(f"`least_steps` is at most `{name}` ({steps}), not {least}")
+
+
 class Paced(Program):
     """A program of so many local steps a round, of which slower workers take fewer: at least ``least_steps``."""
 
@@ -37,8 +43,7 @@ class Paced(Program):
 
     @model_validator(mode="after")
     def _least_of_them(self) -> Paced:
-        if self.least_steps > self.batches:
-            raise ValueError(f"`least_steps` is at most `steps` ({self.batches}), not {self.least_steps}")
+        check_least_steps(self.least_steps, self.batches, "steps")
         return self
 
     @property

@@ -28,7 +28,7 @@ from pydantic import Field
 from asyncsim.consistency import BSP, Lockstep
 from asyncsim.messages import Gradient, Push, ServerView, Verdict
 from asyncsim.methods.decoupled_diloco import FragmentMeans, Fragments, FragmentSGD, QuorumSettings, pieces
-from asyncsim.methods.dylu import Paced
+from asyncsim.methods.dylu import Paced, check_least_steps
 from asyncsim.methods.local_steps import LocalMethod
 from asyncsim.methods.method import Bundle, methods
 from asyncsim.needs import Need
@@ -129,8 +129,7 @@ class StreamingDiloco(Streaming, QuorumSettings, LocalMethod):
         if self.overlap and self.quorum is not None:
             raise ValueError("`overlap` is for rounds of all members, and excludes a `quorum`")
         least = self.local_steps if self.least_steps is None else self.least_steps
-        if least > self.local_steps:
-            raise ValueError(f"`least_steps` is at most `local_steps` ({self.local_steps}), not {least}")
+        check_least_steps(least, self.local_steps, "local_steps")
         step = self.part(FragmentSGD, **{name: getattr(optimizer, name) for name in SGD.model_fields})
         local = {"steps": self.local_steps, "lr": self.local_lr, "momentum": self.local_momentum}
         program = self.part(StreamedSGD, **local, least_steps=least)
